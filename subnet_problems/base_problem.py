@@ -1,0 +1,536 @@
+"""GymProblem: what the masked and the dense problem share: rounds of episodes, actors, counters, GymNE's methods."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict
+
+import gymnasium as gym
+import numpy as np
+import torch
+from evotorch import Problem, Solution, SolutionBatch
+from evotorch.neuroevolution.net.rl import reset_env, take_step_in_env
+from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from ._checks import check_bool, check_choice, check_count, check_matrix, check_real, check_seed
+from ._philox import raw_words
+from .networks import FrozenNetwork, Network
+from .observations import ObservationStats, PolicyModule
+from .rollout import Episodes, EvaluationError, Normalizer, RewardRule, play, play_tests
+from .task import EnvLike, GymTask
+
+
+class GymOptions(TypedDict, total=False):
+    """Keyword arguments that every problem takes; see :class:`GymProblem` for what they mean."""
+
+    hidden_sizes: tuple[int, ...]
+    network_args: Mapping[str, Any] | None
+    bias: bool
+    weight_init: str | None
+    weight_gain: float
+    network_seed: int
+    env_config: Mapping[str, Any] | None
+    observation_normalization: bool
+    num_episodes: int
+    episode_length: int | None
+    decrease_rewards_by: float | None
+    alive_bonus_schedule: tuple[int, float] | tuple[int, int, float] | None
+    action_noise_stdev: float | None
+    risk_aversion: float
+    common_random_numbers: bool
+    num_actors: int | str | None
+    actor_config: dict[str, Any] | None
+    num_subbatches: int | None
+    subbatch_size: int | None
+    seed: int | None
+    backend: str
+    num_threads: int | None
+    device: torch.device | str
+
+
+class GymProblem(Problem):
+    """Policies for a Gymnasium task as an EvoTorch problem, maximised. Base of the masked and the dense problem.
+
+    Fitness is a pure function of the solution, the seed and the evaluation round: it is the same for any number of
+    actors, threads and sub-batches, in any order. Each call of ``evaluate`` is a round. Within it every solution
+    plays the same ``num_episodes`` episodes (common random numbers), and the next round has new ones.
+
+    Arguments that ``GymNE`` has mean here what they mean there.
+
+    Args:
+        env: A Gymnasium id, or a callable that makes an environment. Observations Box, actions Box or Discrete.
+        network: An EvoTorch network string, an ``nn.Module``, or a callable that returns one, instead of
+            ``hidden_sizes``.
+        hidden_sizes: Sizes of the hidden layers of a fully connected tanh network. Default (64, 64).
+        network_args: Keyword arguments for a network that is a callable, or constants for a string.
+        bias: Whether the network of ``hidden_sizes`` has biases.
+        weight_init: How weights are drawn; see ``FrozenNetwork``. Default ``"uniform"``, U(-1, 1); an ``nn.Module``
+            keeps the weights it has.
+        weight_gain: A factor on the drawn weights.
+        network_seed: Seed of the weights.
+        env_config: Keyword arguments for the environment's maker.
+        observation_normalization: Normalise observations by the mean and standard deviation of all that were acted
+            upon in earlier rounds. They are fixed within a round.
+        num_episodes: Episodes each solution plays in a round.
+        episode_length: The most steps of an episode; None leaves it to the environment.
+        decrease_rewards_by: Subtracted from each reward.
+        alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b added to each reward from step t (t1) on, and a growing
+            share of it between t0 and t1.
+        action_noise_stdev: Standard deviation of Gaussian noise on the policy's outputs.
+        risk_aversion: Fitness is the mean of the episodes' returns minus this times their standard deviation: the
+            paper's rewards that are "weighted and scored" (section 4.1). Default 0, the mean.
+        common_random_numbers: Whether all solutions of a round play the same episodes. Off, the episodes follow from
+            the solution itself, so that fitness stays a pure function.
+        num_actors: Ray actors that share an evaluation, or ``"max"``.
+        actor_config: Options of the Ray actors.
+        num_subbatches: Into how many pieces a population is split.
+        subbatch_size: Or, how large a piece is.
+        seed: Seed of the initial solutions, of the search's own random numbers and of the episodes. None draws one
+            (``problem_seed`` tells it).
+        backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``.
+        num_threads: EnvPool's threads. None takes all processors.
+        device: Where solutions are held and the forward pass runs.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, or the environment or the network cannot be served.
+    """
+
+    def __init__(
+        self,
+        env: EnvLike,
+        network: str | nn.Module | Callable[..., nn.Module] | None = None,
+        *,
+        hidden_sizes: tuple[int, ...] | None = None,
+        network_args: Mapping[str, Any] | None = None,
+        bias: bool = False,
+        weight_init: str | None = None,
+        weight_gain: float = 1.0,
+        network_seed: int = 0,
+        env_config: Mapping[str, Any] | None = None,
+        observation_normalization: bool = False,
+        num_episodes: int = 3,
+        episode_length: int | None = None,
+        decrease_rewards_by: float | None = None,
+        alive_bonus_schedule: tuple[int, float] | tuple[int, int, float] | None = None,
+        action_noise_stdev: float | None = None,
+        risk_aversion: float = 0.0,
+        common_random_numbers: bool = True,
+        num_actors: int | str | None = None,
+        actor_config: dict[str, Any] | None = None,
+        num_subbatches: int | None = None,
+        subbatch_size: int | None = None,
+        seed: int | None = None,
+        backend: str = "auto",
+        num_threads: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if network is not None and hidden_sizes is not None:
+            raise ValueError(f"network: expected None where hidden_sizes is given, got {network!r}")
+        if isinstance(hidden_sizes, str) or not isinstance(hidden_sizes, list | tuple | None):
+            raise TypeError(f"hidden_sizes: expected a tuple of whole numbers >= 1, got {hidden_sizes!r}")
+        self._num_episodes = check_count("num_episodes", num_episodes)
+        self._rule = RewardRule(
+            decrease_rewards_by=check_real("decrease_rewards_by", decrease_rewards_by or 0.0),
+            alive_bonus_schedule=_check_schedule(alive_bonus_schedule),
+            action_noise_stdev=(
+                None if action_noise_stdev is None else check_real("action_noise_stdev", action_noise_stdev, minimum=0)
+            ),
+        )
+        self._risk_aversion = check_real("risk_aversion", risk_aversion, minimum=0.0)
+        self._common_random_numbers = check_bool("common_random_numbers", common_random_numbers)
+        self._problem_seed = int.from_bytes(os.urandom(6), "little") if seed is None else check_seed("seed", seed)
+        normalize = check_bool("observation_normalization", observation_normalization)
+        if isinstance(num_actors, str):
+            check_choice("num_actors", num_actors, ("max", "num_cpus", "num_gpus", "num_devices"))
+        elif num_actors is not None:
+            check_count("num_actors", num_actors, minimum=0)
+        pieces = {"num_subbatches": num_subbatches, "subbatch_size": subbatch_size}
+        for name, value in pieces.items():
+            if value is not None:
+                check_count(name, value)
+        if None not in pieces.values():
+            raise ValueError(f"subbatch_size: expected None where num_subbatches is given, got {subbatch_size!r}")
+
+        self._task = GymTask(
+            env, env_config=env_config, episode_length=episode_length, backend=backend, num_threads=num_threads
+        )
+        architecture: Network = hidden_sizes or (64, 64)
+        self._network = FrozenNetwork(
+            architecture if network is None else network,
+            obs_length=self._task.obs_length,
+            act_length=self._task.actions.length,
+            obs_shape=self._task.obs_shape,
+            act_shape=self._task.actions.shape,
+            network_args=network_args,
+            bias=bias,
+            weight_init=weight_init,
+            weight_gain=weight_gain,
+            seed=network_seed,
+        )
+        self._stats = ObservationStats(self._task.obs_length) if normalize else None
+        self._round = 0
+        self._interaction_count = 0
+        self._episode_count = 0
+        self._local_counts = (0, 0)  # what an actor has counted since it last told the main process
+        super().__init__(
+            objective_sense="max",
+            solution_length=self._network.num_weights,
+            dtype=torch.float32,
+            eval_dtype=torch.float32,
+            device=device,
+            seed=self._problem_seed,
+            num_actors=num_actors,
+            actor_config=actor_config,
+            num_subbatches=num_subbatches,
+            subbatch_size=subbatch_size,
+        )
+        self._status: dict[str, Any] = {}
+        self.after_eval_hook.append(self._evaluation_status)
+        self.after_grad_hook.append(self._evaluation_status)
+
+    # What a subclass says of its decision vector.
+
+    def _express(self, values: Tensor) -> Tensor:
+        """The part of solutions ``(N, D)`` that evaluation needs: the payload, ``(N, D)``."""
+        raise TypeError(f"{type(self).__name__} does not say what its solutions express")
+
+    def _weights_of(self, payload: Tensor) -> Tensor:
+        """The weights ``(n, D)`` of a payload."""
+        raise TypeError(f"{type(self).__name__} does not say what its solutions express")
+
+    def _pack(self, payload: Tensor) -> NDArray[Any]:
+        """A payload as what is sent to an actor."""
+        return payload.cpu().numpy()
+
+    def _unpack(self, packed: NDArray[Any]) -> Tensor:
+        """The payload that was packed."""
+        return torch.from_numpy(packed).to(self.device)
+
+    # Evaluation
+
+    def _evaluate_all(self, batch: SolutionBatch) -> None:
+        """One round; the problem changes only once every episode has ended well."""
+        payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
+        episodes = self.play(payload)
+        self._account(payload, episodes)
+        batch.set_evals(self._fitness(episodes.returns).to(batch.device))
+
+    def play(self, payload: Tensor) -> Episodes:
+        """Play this round's episodes with each solution, without counting them or ending the round.
+
+        Args:
+            payload: ``(N, D)``: masks for the masked problem, weights for the dense one.
+
+        Raises:
+            EvaluationError: An environment raised, or returned something that is not finite.
+        """
+        self._parallelize()
+        if self._num_subbatches is not None:
+            size = math.ceil(len(payload) / self._num_subbatches)
+        elif self._subbatch_size is not None:
+            size = self._subbatch_size
+        else:
+            size = math.ceil(len(payload) / len(self._actors or [0]))
+        starts = range(0, len(payload), size)
+        shares: list[Episodes | EvaluationError]
+        if self._actors is None:
+            shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
+        else:
+            tasks = [(j, self._pack(payload[i : i + size])) for j, i in enumerate(starts)]
+            results = self._actor_pool.map_unordered(
+                lambda actor, task: actor.call.remote("_play_remote_share", [*task, self._round, self._stats], {}),
+                tasks,
+            )
+            shares = [share for _, share in sorted(results, key=lambda result: result[0])]
+        for start, share in zip(starts, shares, strict=True):
+            if isinstance(share, EvaluationError):
+                raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
+        return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
+
+    def _play_remote_share(
+        self, index: int, packed: NDArray[Any], round_: int, stats: ObservationStats | None
+    ) -> tuple[int, Episodes | EvaluationError]:
+        return index, self._play_share(self._unpack(packed), round_, stats)
+
+    def _play_share(self, payload: Tensor, round_: int, stats: ObservationStats | None) -> Episodes | EvaluationError:
+        """Some solutions' episodes of a round: a pure function. An error is a value, so that it crosses processes."""
+        seeds, noise_seeds = self._episode_seeds(payload, round_)
+        try:
+            return play(
+                self._task,
+                self._network,
+                lambda part: self._weights_of(payload[part]),
+                seeds,
+                rule=self._rule,
+                noise_seeds=noise_seeds,
+                normalizer=None if stats is None else stats.normalizer(),
+                collect_obs=stats is not None,
+                device=self.device,
+            )
+        except EvaluationError as error:
+            return error
+
+    def _episode_seeds(self, payload: Tensor, round_: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Seeds of the episodes and of their noise, both ``(N, E)``."""
+        if self._common_random_numbers:
+            substreams = [0]
+        else:
+            rows = self._pack(payload)
+            digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+            substreams = [int.from_bytes(digest, "little") for digest in digests]
+        words = [raw_words(self._problem_seed, 2 * self._num_episodes, stream=round_, substream=s) for s in substreams]
+        seeds = (np.stack(words) >> np.uint64(33)).astype(np.int64)
+        seeds = np.broadcast_to(seeds, (len(payload), 2 * self._num_episodes))
+        return np.ascontiguousarray(seeds[:, 0::2]), np.ascontiguousarray(seeds[:, 1::2])
+
+    def _fitness(self, returns: NDArray[np.float64]) -> Tensor:
+        fitness = returns.mean(axis=1)
+        if self._risk_aversion:
+            fitness -= self._risk_aversion * returns.std(axis=1)
+        return torch.from_numpy(fitness).to(self.eval_dtype)
+
+    def _account(self, payload: Tensor, episodes: Episodes) -> None:
+        """End the round: count its steps and merge its observations."""
+        self._round += 1
+        self._add_counts(int(episodes.lengths.sum()), episodes.lengths.size)
+        if self._stats is not None:
+            self._stats = self._stats.merged(episodes)
+        self._status = {}
+
+    def _add_counts(self, steps: int, episodes: int) -> None:
+        self._interaction_count += steps
+        self._episode_count += episodes
+        self._local_counts = (self._local_counts[0] + steps, self._local_counts[1] + episodes)
+
+    def _evaluation_status(self, *_: Any) -> dict[str, Any]:
+        counts = {"total_interaction_count": self._interaction_count, "total_episode_count": self._episode_count}
+        return {**counts, **self._status}
+
+    # What EvoTorch asks of a problem that lives in several processes. Actors hold no state of their own, but where
+    # a search samples in them (``distributed=True``): then they are told the round, and tell what they counted.
+
+    def seed(self, seed: int) -> None:
+        """Seed the generator: EvoTorch calls this in each actor."""
+        self.manual_seed(seed)
+
+    def _parallelize(self) -> None:
+        """Make the actors. EvoTorch draws their seeds from the problem's generator, which must not move by that."""
+        state = self.generator.get_state()
+        super()._parallelize()
+        self.generator.set_state(state)
+
+    def _make_sync_data_for_actors(self) -> Any:
+        return self._round, self._stats
+
+    def _use_sync_data_from_main(self, received: Any) -> None:
+        self._round, self._stats = received
+        self._local_counts = (0, 0)
+
+    def _make_sync_data_for_main(self) -> Any:
+        return self._local_counts, self._round, self._stats
+
+    def _use_sync_data_from_actors(self, received: list[Any]) -> None:
+        before = self._stats
+        for (steps, episodes), round_, stats in received:
+            self._add_counts(steps, episodes)
+            self._round = max(self._round, round_)
+            if self._stats is not None and before is not None:
+                self._stats = self._stats + (stats - before)
+
+    def _get_local_interaction_count(self) -> int:
+        return self._interaction_count
+
+    def _get_local_episode_count(self) -> int:
+        return self._episode_count
+
+    # What is known of the problem
+
+    @property
+    def network(self) -> FrozenNetwork:
+        """The network whose weights are frozen (its architecture alone, for the dense problem)."""
+        return self._network
+
+    @property
+    def task(self) -> GymTask:
+        """The environment and its simulator."""
+        return self._task
+
+    @property
+    def backend(self) -> str:
+        """The simulator that evaluates: ``"envpool"`` or ``"gymnasium"``."""
+        return self._task.backend
+
+    @property
+    def problem_seed(self) -> int:
+        """The seed of everything random but the frozen weights."""
+        return self._problem_seed
+
+    @property
+    def evaluation_round(self) -> int:
+        """How many rounds of episodes have been played; the number of the next one."""
+        return self._round
+
+    @property
+    def interaction_count(self) -> int:
+        """Environment steps of all evaluations, in all processes."""
+        return self._interaction_count
+
+    @property
+    def episode_count(self) -> int:
+        """Episodes of all evaluations, in all processes."""
+        return self._episode_count
+
+    @property
+    def observation_normalization(self) -> bool:
+        """Whether observations are normalised."""
+        return self._stats is not None
+
+    def get_observation_stats(self) -> ObservationStats:
+        """The observations' count, mean and standard deviation.
+
+        Raises:
+            ValueError: The problem was made without ``observation_normalization=True``.
+        """
+        if self._stats is None:
+            raise ValueError("observation_normalization: expected True for a problem that has statistics, got False")
+        return self._stats
+
+    def get_env(self) -> gym.Env[Any, Any]:
+        """A new environment of this task."""
+        return self._task.make_env()
+
+    # What is done with a solution
+
+    def _to_values(self, x: Solution | ArrayLike | Tensor) -> Tensor:
+        values = x.values if isinstance(x, Solution) else x
+        values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
+        if values.ndim != 1:
+            raise ValueError(
+                f"x: expected one solution of shape (D,) = ({self.solution_length},), got {tuple(values.shape)}"
+            )
+        return check_matrix("x", values[None], self.solution_length)
+
+    def to_policy(self, x: Solution | ArrayLike | Tensor, *, clip_actions: bool = True) -> nn.Module:
+        """A solution as a plain ``nn.Module``, as ``GymNE.to_policy`` gives it.
+
+        It takes a flat observation ``(..., obs_length)``, normalises it if the problem does, and returns the output
+        ``(..., act_length)``: an action, clipped to the space's bounds, for Box; a value for each action, of which
+        the highest is played, for Discrete.
+
+        Args:
+            x: One solution ``(D,)``.
+            clip_actions: Whether Box actions are clipped.
+        """
+        module = self._network.to_module(self._weights_of(self._express(self._to_values(x)))[0].cpu())
+        return PolicyModule(module, self._normalizer(), self._task.actions if clip_actions else None)
+
+    def test(self, x: Solution | ArrayLike | Tensor, *, num_episodes: int = 100, seed: int = 0) -> NDArray[np.float64]:
+        """Returns of fresh episodes on Gymnasium itself, whatever simulator the search uses.
+
+        The rewards are the environment's own: no bonus, no noise. The episodes are none that a search meets, even
+        one with the same seed, and the problem's counters do not move.
+
+        Args:
+            x: One solution ``(D,)``.
+            num_episodes: How many episodes.
+            seed: Seed of the episodes.
+
+        Returns:
+            ``(num_episodes,)`` sums of rewards.
+        """
+        count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
+        weights = self._weights_of(self._express(self._to_values(x)))
+        return play_tests(
+            self._task, self._network, weights, num_episodes=count, seed=seed, normalizer=self._normalizer()
+        )
+
+    def _normalizer(self) -> Normalizer | None:
+        return None if self._stats is None else self._stats.normalizer()
+
+    def run(
+        self,
+        policy: nn.Module | Solution | ArrayLike | Tensor,
+        *,
+        visualize: bool = False,
+        num_episodes: int | None = None,
+        seed: int | None = None,
+    ) -> dict[str, float]:
+        """Play with one policy on Gymnasium, one step at a time.
+
+        Args:
+            policy: A module as ``to_policy`` gives it, or a solution ``(D,)``.
+            visualize: Whether to show a window.
+            num_episodes: How many episodes; None takes the problem's.
+            seed: Seed of the first episode; those that follow have the next ones. None leaves it to the environment.
+
+        Returns:
+            ``cumulative_reward``, the mean over the episodes, and ``interaction_count``, their steps in all.
+        """
+        module = policy if isinstance(policy, nn.Module) else self.to_policy(policy)
+        module = ensure_stateful(module)
+        count = self._num_episodes if num_episodes is None else check_count("num_episodes", num_episodes)
+        env = self._task.make_env(**({"render_mode": "human"} if visualize else {}))
+        total, steps = 0.0, 0
+        try:
+            for episode in range(count):
+                module.reset()
+                obs = reset_env(env) if seed is None else env.reset(seed=check_seed("seed", seed) + episode)[0]
+                for _ in range(self._task.max_steps):
+                    flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(1, -1)[0])
+                    with torch.no_grad():
+                        output = module(flat).numpy()[None]
+                    obs, reward, done, _ = take_step_in_env(env, self._task.actions(output)[0])
+                    total, steps = total + float(reward), steps + 1
+                    if done:
+                        break
+        finally:
+            env.close()
+        return {"cumulative_reward": total / count, "interaction_count": steps}
+
+    def visualize(
+        self, policy: nn.Module | Solution | ArrayLike | Tensor, *, num_episodes: int = 1, seed: int | None = None
+    ) -> dict[str, float]:
+        """``run`` with a window."""
+        return self.run(policy, visualize=True, num_episodes=num_episodes, seed=seed)
+
+    def save_solution(self, solution: Solution | ArrayLike | Tensor, fname: str | Path) -> None:
+        """Pickle a solution with its policy, under the keys ``GymNE.save_solution`` uses.
+
+        Args:
+            solution: One solution ``(D,)``.
+            fname: The file to write.
+        """
+        values = self._to_values(solution)[0].cpu()
+        result: dict[str, Any] = {"solution": values, "policy": self.to_policy(values)}
+        if self._stats is not None and self._stats.count:
+            result["obs_mean"] = torch.from_numpy(self._stats.mean)
+            result["obs_stdev"] = torch.from_numpy(self._stats.stdev)
+            result["obs_sum"] = torch.from_numpy(self._stats.sum)
+            result["obs_sum_of_squares"] = torch.from_numpy(self._stats.sum_of_squares)
+        result |= {"interaction_count": self._interaction_count, "episode_count": self._episode_count}
+        result["time"] = datetime.now()
+        if self._task.name is not None:
+            result["env"] = self._task.name
+        with open(fname, "wb") as file:
+            pickle.dump(result, file)
+
+
+def _check_schedule(schedule: Any) -> tuple[int, int, float] | None:
+    if schedule is None:
+        return None
+    expected = "alive_bonus_schedule: expected (t, bonus) or (t0, t1, bonus) with whole steps 0 <= t0 <= t1"
+    if not isinstance(schedule, tuple | list) or len(schedule) not in (2, 3):
+        raise ValueError(f"{expected}, got {schedule!r}")
+    steps = [check_count("alive_bonus_schedule", step, minimum=0) for step in schedule[:-1]]
+    if steps[0] > steps[-1]:
+        raise ValueError(f"{expected}, got {schedule!r}")
+    return steps[0], steps[-1], check_real("alive_bonus_schedule", schedule[-1])

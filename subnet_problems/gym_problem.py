@@ -1,0 +1,199 @@
+"""MaskedGymProblem and DenseGymProblem: the same task, searched by masks over frozen weights or by weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from evotorch import Solution, SolutionBatch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from ._checks import check_matrix, check_real
+from .base_problem import GymOptions, GymProblem
+from .masks import MaskRule, Threshold, TopK, apply_mask
+from .rollout import Episodes
+from .subnetwork import Subnetwork
+from .task import EnvLike
+
+
+class MaskedGymProblem(GymProblem):
+    """Find a subnetwork of a frozen random network: the decision vector is one real-valued score per weight.
+
+    A mask rule turns scores into bits, and bits times frozen weights is the policy. It runs under every EvoTorch
+    search for real vectors. Status: ``total_interaction_count``, ``total_episode_count``, ``mean_sparsity``.
+
+    Example:
+        >>> from algorithms import ElitistGaussianResampling
+        >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(32,), sparsity=0.5, seed=0)
+        >>> searcher = ElitistGaussianResampling(problem)
+        >>> searcher.run(3)
+        >>> subnet = problem.to_subnetwork(searcher.status["pop_best"])
+
+    Args:
+        env: See :class:`GymProblem`, as for all arguments not named here.
+        network: Likewise.
+        mask: The mask rule. Default ``Threshold(0.0)``, the paper's.
+        sparsity: Short for ``mask=TopK(sparsity)``.
+        score_stdev: Standard deviation of the initial scores around 0. What matters is the ratio of the search's
+            own stdev to it: that decides how many bits a mutation flips.
+        **options: What every problem takes.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, or both ``mask`` and ``sparsity`` are given.
+    """
+
+    def __init__(
+        self,
+        env: EnvLike,
+        network: str | nn.Module | Callable[..., nn.Module] | None = None,
+        *,
+        mask: MaskRule | None = None,
+        sparsity: float | None = None,
+        score_stdev: float = 0.1,
+        **options: Unpack[GymOptions],
+    ) -> None:
+        if mask is not None and sparsity is not None:
+            raise ValueError(f"sparsity: expected None where mask is given, got {sparsity!r}")
+        if mask is None:
+            mask = Threshold(0.0) if sparsity is None else TopK(sparsity)
+        if not isinstance(mask, MaskRule) or isinstance(mask, type):
+            raise TypeError(f"mask: expected a mask rule such as Threshold(0.0) or TopK(0.9), got {mask!r}")
+        self._mask_rule = mask
+        self._score_stdev = check_real("score_stdev", score_stdev, above=0.0)
+        super().__init__(env, network, **options)
+        self._frozen = self._network.weights.to(self.device)
+
+    @property
+    def frozen_weights(self) -> Tensor:
+        """The weights of the dense network, ``(D,)`` float32, unscaled."""
+        return self._frozen.clone()
+
+    @property
+    def mask_rule(self) -> MaskRule:
+        """How scores become bits."""
+        return self._mask_rule
+
+    def mask(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
+        """The bits of scores.
+
+        Args:
+            scores: ``(N, D)`` or ``(D,)``.
+
+        Returns:
+            bool, of the same shape; True where a weight is kept.
+
+        Raises:
+            ValueError: The shape is another, or a score is NaN.
+        """
+        values = scores.values if isinstance(scores, Solution | SolutionBatch) else scores
+        values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
+        matrix = check_matrix("scores", values if values.ndim == 2 else values[None], self.solution_length)
+        return self._express(matrix).reshape(values.shape)
+
+    def decode(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
+        """What the policy computes with: frozen weights times bits (times a layer's scale, where rescaling is on).
+
+        Args:
+            scores: ``(N, D)`` or ``(D,)``.
+
+        Returns:
+            float32, of the same shape.
+        """
+        mask = self.mask(scores)
+        return self._weights_of(mask if mask.ndim == 2 else mask[None]).reshape(mask.shape)
+
+    def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
+        """A solution as a :class:`Subnetwork`, which saves to a file of a few hundred bytes to a few kilobytes.
+
+        Args:
+            x: One solution ``(D,)``.
+        """
+        return Subnetwork(
+            self._network,
+            self._express(self._to_values(x))[0].cpu(),
+            actions=self._task.actions,
+            rescale=self._mask_rule.rescale,
+            normalizer=self._normalizer(),
+            env=self._task.name,
+            env_config=self._task.env_config,
+        )
+
+    def _fill(self, values: Tensor) -> None:
+        values.normal_(0.0, self._score_stdev, generator=self.generator)
+
+    def _express(self, values: Tensor) -> Tensor:
+        mask = self._mask_rule(values, self._network.layers)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != values.shape:
+            came = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+            raise TypeError(f"mask: expected the rule to return a bool tensor {tuple(values.shape)}, got {came}")
+        return mask
+
+    def _weights_of(self, payload: Tensor) -> Tensor:
+        return apply_mask(self._frozen, payload, self._network.layers, rescale=self._mask_rule.rescale)
+
+    def _pack(self, payload: Tensor) -> NDArray[Any]:
+        return np.packbits(payload.cpu().numpy(), axis=1)  # a bit a weight is all an actor needs
+
+    def _unpack(self, packed: NDArray[Any]) -> Tensor:
+        bits = np.unpackbits(packed, axis=1, count=self._network.num_weights)
+        return torch.from_numpy(bits.view(np.bool_)).to(self.device)
+
+    def _account(self, payload: Tensor, episodes: Episodes) -> None:
+        super()._account(payload, episodes)
+        self._status = {"mean_sparsity": 1.0 - int(payload.sum()) / payload.numel()}
+
+
+class DenseGymProblem(GymProblem):
+    """The yardstick: the decision vector is the weights themselves.
+
+    It is the paper's "ES benchmark (weights could be changed)" (Figure 2), with the same evaluation and the same
+    episodes as :class:`MaskedGymProblem`.
+
+    Args:
+        env: See :class:`GymProblem`, as for all arguments not named here.
+        network: Likewise.
+        initial_bounds: ``(low, high)`` between which initial weights are drawn uniformly. None draws each between
+            -1 / sqrt(fan_in) and 1 / sqrt(fan_in), PyTorch's own initialisation of linear layers.
+        **options: What every problem takes. ``weight_init``, ``weight_gain`` and ``network_seed`` have no effect.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        env: EnvLike,
+        network: str | nn.Module | Callable[..., nn.Module] | None = None,
+        *,
+        initial_bounds: tuple[float, float] | None = None,
+        **options: Unpack[GymOptions],
+    ) -> None:
+        self._weight_bounds: tuple[float, float] | None = None
+        if initial_bounds is not None:
+            expected = "initial_bounds: expected (low, high) with low <= high"
+            if not isinstance(initial_bounds, tuple | list) or len(initial_bounds) != 2:
+                raise ValueError(f"{expected}, got {initial_bounds!r}")
+            low, high = (check_real("initial_bounds", bound) for bound in initial_bounds)
+            if low > high:
+                raise ValueError(f"{expected}, got {initial_bounds!r}")
+            self._weight_bounds = (low, high)
+        super().__init__(env, network, **options)
+
+    def _fill(self, values: Tensor) -> None:
+        if self._weight_bounds is not None:
+            values.uniform_(*self._weight_bounds, generator=self.generator)
+            return
+        values.uniform_(-1.0, 1.0, generator=self.generator)
+        for layer in self._network.layers:
+            values[:, layer.slice] /= layer.fan_in**0.5
+
+    def _express(self, values: Tensor) -> Tensor:
+        return values.as_subclass(Tensor)
+
+    def _weights_of(self, payload: Tensor) -> Tensor:
+        return payload

@@ -1,0 +1,148 @@
+"""Mask rules: how real-valued scores become the bits that keep or remove weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ._checks import check_bool, check_choice, check_real, check_sparsity
+
+if TYPE_CHECKING:
+    from .networks import Layer
+
+
+@runtime_checkable
+class MaskRule(Protocol):
+    """What a mask rule is: a class of your own that has these two works wherever ``Threshold`` and ``TopK`` do.
+
+    Each row must depend on that row's scores alone, else fitness would depend on the population's company.
+
+    Attributes:
+        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density).
+    """
+
+    rescale: bool
+
+    def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """Scores ``(N, D)`` to bits ``(N, D)`` bool, True where a weight is kept.
+
+        Args:
+            scores: ``(N, D)`` float, no NaN.
+            layers: The network's parameter tensors; ``layer.slice`` says which of the D weights are its own.
+        """
+        ...
+
+
+class Threshold:
+    """Keep a weight whose score is above a value (paper, section 4.1: "thresholding above 0").
+
+    Sparsity is free: about 50 % at ``value`` 0 with scores symmetric around it.
+
+    Args:
+        value: The threshold, in the units of the scores.
+        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density). Off in the paper.
+
+    Raises:
+        TypeError: ``value`` is not a number.
+        ValueError: It is NaN or infinite.
+    """
+
+    def __init__(self, value: float = 0.0, *, rescale: bool = False) -> None:
+        self.value = check_real("value", value)
+        self.rescale = check_bool("rescale", rescale)
+
+    def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """Scores ``(N, D)`` to bits ``(N, D)``."""
+        return scores > self.value
+
+    def __repr__(self) -> str:
+        return f"Threshold({self.value:g}, rescale={self.rescale})"
+
+
+class TopK:
+    """Keep the weights with the highest scores: exactly round(D (1 - sparsity)) of them.
+
+    Of equal scores those with the lower index are kept, so that the count is exact.
+
+    Args:
+        sparsity: The fraction of weights removed, in [0, 1).
+        scope: ``"global"`` ranks all weights together, ``"layer"`` those of each layer (each parameter tensor) for
+            itself, with round(size (1 - sparsity)) kept in each.
+        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density), so that the signal that
+            reaches a unit does not shrink as sparsity grows (``scale_fan`` of Ramanujan et al. 2020, dynamic
+            rescaling of Zhou et al. 2020).
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: The sparsity is outside [0, 1), or the scope is unknown.
+    """
+
+    def __init__(self, sparsity: float, *, scope: str = "global", rescale: bool = True) -> None:
+        self.sparsity = check_sparsity("sparsity", sparsity)
+        self.scope = check_choice("scope", scope, ("global", "layer"))
+        self.rescale = check_bool("rescale", rescale)
+
+    def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """Scores ``(N, D)`` to bits ``(N, D)``."""
+        mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
+        parts = [layer.slice for layer in layers] if self.scope == "layer" else [slice(0, scores.shape[1])]
+        for part in parts:
+            num_kept = num_kept_at(self.sparsity, part.stop - part.start)
+            for row in range(len(scores)):
+                keep_highest(scores[row, part], num_kept, out=mask[row, part])
+        return mask
+
+    def __repr__(self) -> str:
+        return f"TopK({self.sparsity:g}, scope={self.scope!r}, rescale={self.rescale})"
+
+
+def num_kept_at(sparsity: float, num_weights: int) -> int:
+    """round(D (1 - sparsity)): how many of D weights are kept."""
+    return round(num_weights * (1.0 - sparsity))
+
+
+def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
+    """Write True to ``out`` (D,) where ``scores`` (D,) has its ``num_kept`` highest values, the first of equal ones."""
+    if num_kept == 0:
+        out.fill_(False)
+        return
+    lowest_kept = torch.kthvalue(scores, scores.numel() - num_kept + 1).values
+    torch.ge(scores, lowest_kept, out=out)
+    surplus = int(out.sum()) - num_kept
+    if surplus:  # more scores equal the lowest kept one than there is room for: the last of them go
+        equal = torch.nonzero(scores == lowest_kept).flatten()
+        out[equal[len(equal) - surplus :]] = False
+
+
+def layer_densities(mask: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """The share of weights kept in each layer, ``(N, layers)`` float32, for bits ``(N, D)``."""
+    return torch.stack([mask[:, layer.slice].float().mean(dim=1) for layer in layers], dim=1)
+
+
+def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool) -> Tensor:
+    """Frozen weights times bits, and times 1 / sqrt(density) of each layer where ``rescale`` is on.
+
+    Only tensors of two or more dimensions are rescaled: a bias is added once, whatever the density.
+
+    Args:
+        weights: ``(D,)``.
+        mask: ``(N, D)`` bool.
+        layers: The network's parameter tensors.
+        rescale: See above.
+
+    Returns:
+        ``(N, D)`` float32.
+    """
+    masked = weights * mask
+    if rescale:
+        for layer in layers:
+            if len(layer.shape) >= 2:
+                kept = mask[:, layer.slice].sum(dim=1, keepdim=True)
+                # float64 division and square root are exactly rounded: the same bits everywhere. An empty layer
+                # has nothing to scale.
+                scale = torch.sqrt(layer.size / kept.clamp(min=1).double()).float()
+                masked[:, layer.slice] *= scale
+    return masked

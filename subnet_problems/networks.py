@@ -1,0 +1,271 @@
+"""FrozenNetwork: an architecture and a seed make weights that never change; forward for a whole population."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from evotorch.neuroevolution.net import str_to_net
+from evotorch.tools.misc import pass_info_if_needed
+from torch import Tensor, nn
+
+from ._checks import check_bool, check_choice, check_count, check_real, check_seed
+from ._philox import raw_words, signs, standard_normal, symmetric_uniform
+from .policies import PopulationPolicy, make_population
+
+Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
+
+WEIGHT_INITS = ("uniform", "uniform_fan_in", "kaiming_normal", "signed_constant", "signed_kaiming_constant")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One parameter tensor of a network, and where it lies in the vector of all weights.
+
+    Attributes:
+        name: Its name in the module, as ``named_parameters`` gives it.
+        shape: Its shape; ``(out, in)`` for a linear layer's weight.
+        start: Index of its first weight in the ``(D,)`` vector.
+        fan_in: How many inputs a unit of it sums.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    fan_in: int
+
+    @property
+    def size(self) -> int:
+        """How many weights it has."""
+        return prod(self.shape)
+
+    @property
+    def slice(self) -> slice:
+        """Where it lies in the ``(D,)`` vector of weights."""
+        return slice(self.start, self.start + self.size)
+
+
+class FrozenNetwork:
+    """A network whose weights come from a seed, once, and never change.
+
+    Weight ``i`` (in the order of the module's ``parameters()``) is made from word ``i`` of
+    ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``); with
+    ``u`` in (-1, 1) by :func:`subnet_problems._philox.symmetric_uniform`, ``s`` in {-1, 1} the word's top bit, and
+    ``z`` standard normal, computed in float64 and rounded once to float32:
+
+    ========================== =================================================================
+    ``uniform``                gain * u                                        (the paper's)
+    ``uniform_fan_in``         gain * u / sqrt(fan_in)
+    ``kaiming_normal``         gain * z * sqrt(2 / fan_in)                     (He et al. 2015)
+    ``signed_constant``        gain * s                                        (Zhou et al. 2020)
+    ``signed_kaiming_constant`` gain * s * sqrt(2 / fan_in)                    (Ramanujan et al. 2020)
+    ========================== =================================================================
+
+    Example:
+        >>> network = FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0)
+        >>> network.num_weights
+        8439
+
+    Args:
+        network: The sizes of the hidden layers (tanh between fully connected layers, the paper's model), an EvoTorch
+            network string, an ``nn.Module``, or a callable that makes one, as ``GymNE`` takes them.
+        obs_length: Length of the flat observation vector.
+        act_length: Length of the output vector.
+        obs_shape: Shape of an observation, offered to strings and callables. Default ``(obs_length,)``.
+        act_shape: Likewise. Default ``(act_length,)``.
+        network_args: Keyword arguments for a callable, or constants for a string.
+        bias: Whether the fully connected layers have biases. Only for hidden sizes.
+        weight_init: One of the table's names. Default ``"uniform"``, but an ``nn.Module`` keeps the weights it has.
+        weight_gain: The table's gain.
+        seed: Seed of the weights.
+
+    Raises:
+        TypeError: An argument has the wrong type, or a callable does not make an ``nn.Module``.
+        ValueError: A size is not positive, an initialisation is unknown, the network has no parameters, cannot be
+            vectorised over a population, or does not turn ``(obs_length,)`` into ``(act_length,)``.
+    """
+
+    def __init__(
+        self,
+        network: Network = (64, 64),
+        *,
+        obs_length: int,
+        act_length: int,
+        obs_shape: tuple[int, ...] | None = None,
+        act_shape: tuple[int, ...] | None = None,
+        network_args: Mapping[str, Any] | None = None,
+        bias: bool = False,
+        weight_init: str | None = None,
+        weight_gain: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.obs_length = check_count("obs_length", obs_length)
+        self.act_length = check_count("act_length", act_length)
+        self.seed = check_seed("network_seed", seed)
+        self.bias = check_bool("bias", bias)
+        self.weight_gain = check_real("weight_gain", weight_gain, above=0.0)
+        if weight_init is None:
+            weight_init = None if isinstance(network, nn.Module) else "uniform"
+        else:
+            check_choice("weight_init", weight_init, WEIGHT_INITS)
+        self.weight_init = weight_init
+
+        constants = {
+            "obs_length": self.obs_length,
+            "act_length": self.act_length,
+            "obs_shape": obs_shape or (self.obs_length,),
+            "act_shape": act_shape or (self.act_length,),
+        }
+        if network_args is not None and not isinstance(network_args, Mapping):
+            raise TypeError(f"network_args: expected a mapping of names to values, got {network_args!r}")
+        self.architecture: tuple[int, ...] | str | None = None
+        with torch.random.fork_rng(devices=[]):  # building a module draws weights from the global generator
+            self._module = self._build(network, constants, dict(network_args or {})).float().cpu().eval()
+        self.layers = _list_layers(self._module)
+        self._weights = self._draw_weights()
+        self._check_forward()
+
+    def _build(self, network: Network, constants: dict[str, Any], network_args: dict[str, Any]) -> nn.Module:
+        if isinstance(network, nn.Module):
+            module = deepcopy(network)
+        elif isinstance(network, str):
+            constants |= network_args
+            try:
+                module = str_to_net(network, **constants)
+            except Exception as error:
+                raise ValueError(f"network: EvoTorch cannot read the network string {network!r}: {error}") from error
+            # Constants are written out, so that the string alone says what the network is.
+            self.architecture = network
+            self.architecture_args = {k: v for k, v in constants.items() if k in network}
+        elif isinstance(network, Sequence):
+            sizes = tuple(check_count(f"hidden_sizes[{i}]", size) for i, size in enumerate(network))
+            module = _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
+            self.architecture = sizes
+        elif callable(network):
+            module = pass_info_if_needed(network, constants)(**network_args)
+            if not isinstance(module, nn.Module):
+                raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
+        else:
+            raise TypeError(
+                "network: expected hidden sizes, an EvoTorch network string, an nn.Module or a callable that "
+                f"returns one, got {network!r}"
+            )
+        return module
+
+    def _draw_weights(self) -> Tensor:
+        if not self.layers:
+            raise ValueError("network: expected a module with parameters, got one with none")
+        if self.weight_init is None:
+            return torch.cat([p.detach().reshape(-1) for p in self._module.parameters()])
+        fan_in = np.repeat([float(layer.fan_in) for layer in self.layers], [layer.size for layer in self.layers])
+        words = raw_words(self.seed, self.num_weights * (2 if self.weight_init == "kaiming_normal" else 1))
+        match self.weight_init:
+            case "uniform":
+                values = symmetric_uniform(words)
+            case "uniform_fan_in":
+                values = symmetric_uniform(words) / np.sqrt(fan_in)
+            case "kaiming_normal":
+                values = standard_normal(words) * np.sqrt(2.0 / fan_in)
+            case "signed_constant":
+                values = signs(words)
+            case _:
+                values = signs(words) * np.sqrt(2.0 / fan_in)
+        return torch.from_numpy((self.weight_gain * values).astype(np.float32))
+
+    def _check_forward(self) -> None:
+        policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
+        try:
+            output = policy.act(np.zeros(1, dtype=np.int32), np.zeros((1, self.obs_length), dtype=np.float32))
+        except Exception as error:
+            raise ValueError(
+                f"network: expected a module that turns an observation of shape ({self.obs_length},) into an output "
+                f"of shape ({self.act_length},) and that torch.func.vmap can vectorise; it failed with: {error}"
+            ) from error
+        if output.shape != (1, self.act_length):
+            raise ValueError(
+                f"network: expected an output of shape (act_length,) = ({self.act_length},), got {output.shape[1:]}"
+            )
+
+    @property
+    def num_weights(self) -> int:
+        """D, the number of weights (every parameter of the module, biases too if it has them)."""
+        last = self.layers[-1]
+        return last.start + last.size
+
+    @property
+    def weights(self) -> Tensor:
+        """The frozen weights, ``(D,)`` float32: a copy, so that nothing can change them."""
+        return self._weights.clone()
+
+    def with_weights(self, mask: Tensor, kept: Tensor) -> FrozenNetwork:
+        """This architecture with given weights where the mask keeps them, and 0 elsewhere.
+
+        Args:
+            mask: ``(D,)`` bool.
+            kept: ``(mask.sum(),)`` the weights it keeps, in order.
+        """
+        network = copy(self)
+        network.weight_init = None
+        network._weights = torch.zeros_like(self._weights).masked_scatter(mask, kept)
+        return network
+
+    def to_module(self, weights: Tensor) -> nn.Module:
+        """A new module of this architecture with these weights.
+
+        Args:
+            weights: ``(D,)``.
+        """
+        module = deepcopy(self._module)
+        with torch.no_grad():
+            for layer, parameter in zip(self.layers, module.parameters(), strict=True):
+                parameter.copy_(weights[layer.slice].view(layer.shape))
+        return module
+
+    def population(
+        self, chunks: Iterable[Tensor], *, popsize: int, num_episodes: int, device: torch.device | str = "cpu"
+    ) -> PopulationPolicy:
+        """The forward pass of many networks of this architecture at once.
+
+        Args:
+            chunks: The weights of all networks, ``(n, D)`` at a time, so that what makes them need not hold all.
+            popsize: N, how many networks in all.
+            num_episodes: E, how many episodes each of them plays: episode row ``r`` is played by network ``r // E``.
+            device: Where the forward pass runs.
+        """
+        return make_population(
+            self._module, self.layers, chunks, popsize=popsize, num_episodes=num_episodes, device=torch.device(device)
+        )
+
+    def __repr__(self) -> str:
+        architecture = self.architecture if self.architecture is not None else type(self._module).__name__
+        return (
+            f"<FrozenNetwork {architecture!r}, {self.num_weights} weights, "
+            f"weight_init={self.weight_init!r}, seed={self.seed}>"
+        )
+
+
+def _tanh_network(sizes: tuple[int, ...], *, bias: bool) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        modules += [nn.Linear(n_in, n_out, bias=bias), nn.Tanh()]
+    return nn.Sequential(*modules[:-1])
+
+
+def _list_layers(module: nn.Module) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    start, fan_ins = 0, {}
+    for name, parameter in module.named_parameters():
+        owner = name.rpartition(".")[0]
+        if parameter.ndim >= 2:
+            fan_ins[owner] = prod(parameter.shape[1:])
+        # A bias is drawn as the weights it is added to, PyTorch's own convention.
+        layer = Layer(name, tuple(parameter.shape), start, fan_ins.get(owner, max(1, parameter.numel())))
+        layers.append(layer)
+        start += layer.size
+    return tuple(layers)

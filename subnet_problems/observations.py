@@ -1,0 +1,125 @@
+"""What surrounds a network in a policy: online statistics of observations, normalisation, clipped actions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .rollout import Episodes, Normalizer
+from .spaces import Actions, BoxActions
+
+#: The least variance that is divided by, as in EvoTorch's ``RunningNorm``.
+_MIN_VARIANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class _Sums:
+    count: int
+    sum: NDArray[np.float64]
+    sum_of_squares: NDArray[np.float64]
+
+
+class ObservationStats:
+    """Count, mean and standard deviation of observations. It never changes: merging makes a new one.
+
+    Args:
+        length: The observations' flat length.
+
+    Attributes:
+        count: How many observations.
+        sum: Their sum, ``(length,)`` float64.
+        sum_of_squares: The sum of their squares.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.count = 0
+        self.sum = np.zeros(length, dtype=np.float64)
+        self.sum_of_squares = np.zeros(length, dtype=np.float64)
+
+    def merged(self, episodes: Episodes) -> ObservationStats:
+        """These statistics and those of a round. Sums are rounded once, so that no order of episodes matters."""
+        assert episodes.obs_sum is not None
+        assert episodes.obs_sum_of_squares is not None
+        return self + _Sums(
+            int(episodes.lengths.sum()), _exact_sum(episodes.obs_sum), _exact_sum(episodes.obs_sum_of_squares)
+        )
+
+    def __add__(self, other: ObservationStats | _Sums) -> ObservationStats:
+        result = ObservationStats(len(self.sum))
+        result.count = self.count + other.count
+        result.sum = self.sum + other.sum
+        result.sum_of_squares = self.sum_of_squares + other.sum_of_squares
+        return result
+
+    def __sub__(self, other: ObservationStats) -> ObservationStats:
+        return self + _Sums(-other.count, -other.sum, -other.sum_of_squares)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """``(length,)``; 0 where nothing was observed."""
+        return np.asarray(self.sum / max(self.count, 1))
+
+    @property
+    def stdev(self) -> NDArray[np.float64]:
+        """``(length,)``, at least 0.1; 1 where nothing was observed."""
+        if not self.count:
+            return np.ones_like(self.sum)
+        variance = self.sum_of_squares / self.count - self.mean**2
+        return np.asarray(np.sqrt(np.maximum(variance, _MIN_VARIANCE)))
+
+    def normalizer(self) -> Normalizer | None:
+        """What normalises by these statistics; None where nothing was observed."""
+        if not self.count:
+            return None
+        return Normalizer(mean=self.mean.astype(np.float32), scale=(1.0 / self.stdev).astype(np.float32))
+
+    def __repr__(self) -> str:
+        return f"<ObservationStats of {self.count} observations>"
+
+
+def _exact_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    columns = values.reshape(-1, values.shape[-1]).T
+    return np.array([math.fsum(column) for column in columns.tolist()])
+
+
+class PolicyModule(nn.Module):
+    """A network with what surrounds it in a policy: observations normalised before it, Box actions clipped after it.
+
+    Args:
+        network: From ``(..., obs_length)`` to ``(..., act_length)``; recurrent ones keep their state argument and
+            return a tuple, as EvoTorch's do.
+        normalizer: Mean and scale of the observations, or None.
+        actions: The actions whose bounds hold, or None. Discrete ones have none.
+    """
+
+    obs_mean: Tensor | None
+    obs_scale: Tensor | None
+    low: Tensor | None
+    high: Tensor | None
+
+    def __init__(self, network: nn.Module, normalizer: Normalizer | None, actions: Actions | None) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("obs_mean", None if normalizer is None else torch.from_numpy(normalizer.mean))
+        self.register_buffer("obs_scale", None if normalizer is None else torch.from_numpy(normalizer.scale))
+        low = high = None
+        if isinstance(actions, BoxActions):
+            low, high = torch.tensor(actions.low), torch.tensor(actions.high)
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+
+    def forward(self, obs: Tensor, state: Any = None) -> Any:
+        """The output for an observation ``(..., obs_length)``; with the next state, if the network has one."""
+        if self.obs_mean is not None and self.obs_scale is not None:
+            obs = (obs - self.obs_mean) * self.obs_scale
+        result = self.network(obs) if state is None else self.network(obs, state)
+        output, *next_state = result if isinstance(result, tuple) else (result,)
+        if self.low is not None:
+            output = torch.clamp(output, self.low, self.high)
+        return (output, *next_state) if next_state else output

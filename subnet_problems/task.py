@@ -1,0 +1,128 @@
+"""GymTask: which environment is played, and by which simulator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from math import prod
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from ._checks import check_choice, check_count
+from .simulators import Simulator
+from .simulators.envpool import EnvPoolSimulator, envpool_task_name
+from .simulators.gymnasium import GymnasiumSimulator
+from .spaces import actions_of, observation_shape
+
+EnvLike = str | Callable[..., gym.Env[Any, Any]]
+
+BACKENDS = ("auto", "envpool", "gymnasium")
+
+
+class GymTask:
+    """An environment, its configuration and the simulator that steps it.
+
+    Args:
+        env: A Gymnasium id, or a callable that makes an environment.
+        env_config: Keyword arguments for ``gymnasium.make`` or the callable.
+        episode_length: The most steps an episode may take; None leaves it to the environment.
+        backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool where it is installed and knows this
+            environment with this configuration, else Gymnasium.
+        num_threads: EnvPool's threads. None takes as many as this process has processors.
+
+    Attributes:
+        obs_shape: Shape of an observation.
+        obs_length: Its flat length.
+        actions: How outputs become actions.
+        max_steps: The most steps an episode takes.
+        backend: The simulator that was chosen.
+
+    Raises:
+        TypeError: ``env`` is neither a string nor callable.
+        ValueError: The environment is unknown or cannot be made, its spaces cannot be served, nothing bounds its
+            episodes, or the backend is unknown or cannot serve it.
+    """
+
+    def __init__(
+        self,
+        env: EnvLike,
+        *,
+        env_config: Mapping[str, Any] | None = None,
+        episode_length: int | None = None,
+        backend: str = "auto",
+        num_threads: int | None = None,
+    ) -> None:
+        if not isinstance(env, str) and not callable(env):
+            raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
+        if env_config is not None and not isinstance(env_config, Mapping):
+            raise TypeError(f"env_config: expected a mapping of names to values, got {env_config!r}")
+        check_choice("backend", backend, BACKENDS)
+        self.env = env
+        self.env_config: dict[str, Any] = deepcopy(dict(env_config or {}))
+        self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
+
+        try:
+            probe = self.make_env()
+        except Exception as error:
+            raise ValueError(f"env: {env!r} with env_config={self.env_config!r} cannot be made: {error}") from error
+        if not isinstance(probe, gym.Env):
+            raise TypeError(f"env: expected the callable to return a gymnasium.Env, got {probe!r}")
+        try:
+            self.obs_shape = observation_shape(probe.observation_space)
+            self.actions = actions_of(probe.action_space)
+            env_limit = None if probe.spec is None else probe.spec.max_episode_steps
+            self.reward_threshold = None if probe.spec is None else probe.spec.reward_threshold
+        finally:
+            probe.close()
+        self.obs_length = prod(self.obs_shape)
+        own_limit = None if episode_length is None else check_count("episode_length", episode_length)
+        limits = [limit for limit in (own_limit, env_limit) if limit is not None]
+        if not limits:
+            raise ValueError(
+                "episode_length: expected a whole number >= 1, since the environment's spec sets no "
+                "max_episode_steps and an episode might never end, got None"
+            )
+        self.max_steps = min(limits)
+        self.backend, self._envpool_name = self._choose(backend, env_limit)
+
+    def _choose(self, backend: str, env_limit: int | None) -> tuple[str, str]:
+        if backend == "gymnasium":
+            return "gymnasium", ""
+        try:
+            name = envpool_task_name(self.env, self.env_config, self.obs_shape, self.actions, env_limit)
+        except ValueError as error:
+            if backend == "envpool":
+                raise ValueError(f"backend: 'envpool' cannot serve {self.env!r}: {error}") from error
+            return "gymnasium", ""
+        return "envpool", name
+
+    @property
+    def name(self) -> str | None:
+        """The environment's id, or None where it is made by a callable."""
+        return self.env if isinstance(self.env, str) else None
+
+    def make_env(self, **kwargs: Any) -> gym.Env[Any, Any]:
+        """A new Gymnasium environment of this task; ``kwargs`` such as ``render_mode`` go to its maker."""
+        if isinstance(self.env, str):
+            return gym.make(self.env, disable_env_checker=True, **self.env_config, **kwargs)
+        return self.env(**self.env_config, **kwargs)
+
+    def turns(self, backend: str | None = None) -> int:
+        """How many parts of a population take turns, each in its own simulator: 2 where stepping does not block."""
+        return 2 if (backend or self.backend) == "envpool" else 1
+
+    def simulator(self, seeds: NDArray[np.int64], *, backend: str | None = None) -> Simulator:
+        """A simulator with one episode for each seed.
+
+        Args:
+            seeds: ``(B,)`` seeds in [0, 2**31).
+            backend: Another simulator than the chosen one.
+        """
+        if (backend or self.backend) == "envpool":
+            threads = self.num_threads or len(os.sched_getaffinity(0))
+            return EnvPoolSimulator(self._envpool_name, seeds, self.actions, self.obs_length, num_threads=threads)
+        return GymnasiumSimulator(self.make_env, seeds, self.actions, self.obs_shape)
