@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
-from typing import Any
 
 import torch
 from evotorch import Problem, SolutionBatch
 from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulationAlgorithmMixin
 from torch import Tensor
+
+from ._checks import check_positive, check_whole_number
 
 
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
@@ -33,7 +33,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         clone_elites: Whether the elites are the first K of the next population.
         recombination: ``"uniform"`` is the paper's draw. ``"weighted"`` starts every child from one point, the mean
             of the elites weighted by log(K + 1/2) - log(rank), as the (mu/mu_w, lambda) evolution strategy does
-            (Hansen 2016, eq. 49); with many elites and single episodes it needs far fewer steps.
+            (Hansen 2016, eq. 49); with many elites and single episodes it needs far fewer steps. The status then
+            has ``center``, the point that the next children start from: the best that the search has to offer.
         obj_index: Which objective decides, for problems with several.
 
     Raises:
@@ -66,14 +67,9 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             raise ValueError(f"problem: expected real-valued solutions, got dtype {problem.dtype}")
         if problem.lower_bounds is not None or problem.upper_bounds is not None:
             raise ValueError("problem: expected one without strict bounds, which Gaussian noise would leave")
-        self._popsize = _whole_number("popsize", popsize)
-        self._num_elites = _whole_number("num_elites", num_elites)
-        if self._num_elites > self._popsize:
-            raise ValueError(f"num_elites: expected at most popsize = {popsize}, got {num_elites}")
-        if isinstance(stdev, bool) or not isinstance(stdev, Real):
-            raise TypeError(f"stdev: expected a finite number > 0, got {stdev!r}")
-        if not 0.0 < stdev < math.inf:
-            raise ValueError(f"stdev: expected a finite number > 0, got {stdev!r}")
+        self._popsize = check_whole_number("popsize", popsize)
+        self._num_elites = check_whole_number("num_elites", num_elites, maximum=self._popsize)
+        self._stdev = check_positive("stdev", stdev)
         if not isinstance(clone_elites, bool):
             raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
         if recombination not in ("uniform", "weighted"):
@@ -84,12 +80,13 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             self._obj_index = problem.normalize_obj_index(obj_index)
         except (IndexError, TypeError, ValueError) as error:
             raise ValueError(f"obj_index: expected 0 to {len(problem.senses) - 1}, got {obj_index!r}") from error
-        self._stdev = float(stdev)
         self._clone_elites = clone_elites
         self._recombination = recombination
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
+        if recombination == "weighted":
+            self.add_status_getters({"center": self._get_center})
 
     @property
     def population(self) -> SolutionBatch:
@@ -118,9 +115,22 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             raise
         self._population = population
 
-    def _resample(self) -> SolutionBatch:
+    def _get_center(self) -> Tensor:
+        return self._center(self._elites())
+
+    def _elites(self) -> Tensor:
         order = self._population.argsort(self._obj_index)
-        elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
+        elites: Tensor = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
+        return elites
+
+    def _center(self, elites: Tensor) -> Tensor:
+        """The elites' mean, weighted by log(K + 1/2) - log(rank)."""
+        ranks = torch.arange(1, len(elites) + 1, dtype=elites.dtype, device=elites.device)
+        weights = math.log(len(elites) + 0.5) - torch.log(ranks)
+        return torch.matmul(weights / weights.sum(), elites)
+
+    def _resample(self) -> SolutionBatch:
+        elites = self._elites()
         num_cloned = self._num_elites if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
@@ -130,16 +140,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             for child, parent in enumerate(parents.tolist()):  # row by row: no second (N, D) tensor
                 values[child] += elites[parent]  # eq. 1
         else:
-            ranks = torch.arange(1, self._num_elites + 1, dtype=values.dtype, device=values.device)
-            weights = math.log(self._num_elites + 0.5) - torch.log(ranks)
-            values += (weights / weights.sum()) @ elites
+            values += self._center(elites)
         values[:num_cloned] = elites[:num_cloned]
         return children
-
-
-def _whole_number(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}: expected a whole number >= 1, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
-    return int(value)

@@ -1,10 +1,15 @@
 """Sparse subnetworks of frozen random networks as optimisation problems for EvoTorch and pymoo."""
 
+from typing import TYPE_CHECKING, Any
+
 from .gym_problem import DenseGymProblem, MaskedGymProblem
 from .masks import MaskRule, Threshold, TopK
 from .networks import FrozenNetwork
 from .rollout import EvaluationError
 from .subnetwork import Subnetwork, SubnetworkFileError
+
+if TYPE_CHECKING:
+    from .pareto_problem import ParetoSparsityProblem
 
 __all__ = [
     "DenseGymProblem",
@@ -12,8 +17,17 @@ __all__ = [
     "FrozenNetwork",
     "MaskRule",
     "MaskedGymProblem",
+    "ParetoSparsityProblem",
     "Subnetwork",
     "SubnetworkFileError",
     "Threshold",
     "TopK",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ParetoSparsityProblem":  # pymoo is loaded when it is first needed
+        from .pareto_problem import ParetoSparsityProblem
+
+        return ParetoSparsityProblem
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -218,21 +218,36 @@ class GymProblem(Problem):
     # Evaluation
 
     def _evaluate_all(self, batch: SolutionBatch) -> None:
-        """One round; the problem changes only once every episode has ended well."""
         payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
-        episodes = self.play(payload)
-        self._account(payload, episodes)
-        batch.set_evals(self._fitness(episodes.returns).to(batch.device))
+        batch.set_evals(self.evaluate_payload(payload).to(batch.device))
 
-    def play(self, payload: Tensor) -> Episodes:
-        """Play this round's episodes with each solution, without counting them or ending the round.
+    def evaluate_payload(self, payload: Tensor, *, round_: int | None = None) -> Tensor:
+        """Play one round and count it. The problem changes only once every episode has ended well.
 
         Args:
-            payload: ``(N, D)``: masks for the masked problem, weights for the dense one.
+            payload: ``(N, D)``: bits for the masked problem, weights for the dense one.
+            round_: The round to play; None plays the next one.
+
+        Returns:
+            ``(N,)`` fitness.
 
         Raises:
             EvaluationError: An environment raised, or returned something that is not finite.
         """
+        round_ = self._round if round_ is None else round_
+        episodes = self._play_all(payload, round_)
+        self._round = round_ + 1
+        self._add_counts(int(episodes.lengths.sum()), episodes.lengths.size)
+        if self._stats is not None:
+            self._stats = self._stats.merged(episodes)
+        self._status = self._describe(payload)
+        return self._fitness(episodes.returns)
+
+    def _describe(self, payload: Tensor) -> dict[str, Any]:
+        """What the status says of the solutions that were evaluated."""
+        return {}
+
+    def _play_all(self, payload: Tensor, round_: int) -> Episodes:
         self._parallelize()
         if self._num_subbatches is not None:
             size = math.ceil(len(payload) / self._num_subbatches)
@@ -243,11 +258,11 @@ class GymProblem(Problem):
         starts = range(0, len(payload), size)
         shares: list[Episodes | EvaluationError]
         if self._actors is None:
-            shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
+            shares = [self._play_share(payload[i : i + size], round_, self._stats) for i in starts]
         else:
             tasks = [(j, self._pack(payload[i : i + size])) for j, i in enumerate(starts)]
             results = self._actor_pool.map_unordered(
-                lambda actor, task: actor.call.remote("_play_remote_share", [*task, self._round, self._stats], {}),
+                lambda actor, task: actor.call.remote("_play_remote_share", [*task, round_, self._stats], {}),
                 tasks,
             )
             shares = [share for _, share in sorted(results, key=lambda result: result[0])]
@@ -297,14 +312,6 @@ class GymProblem(Problem):
         if self._risk_aversion:
             fitness -= self._risk_aversion * returns.std(axis=1)
         return torch.from_numpy(fitness).to(self.eval_dtype)
-
-    def _account(self, payload: Tensor, episodes: Episodes) -> None:
-        """End the round: count its steps and merge its observations."""
-        self._round += 1
-        self._add_counts(int(episodes.lengths.sum()), episodes.lengths.size)
-        if self._stats is not None:
-            self._stats = self._stats.merged(episodes)
-        self._status = {}
 
     def _add_counts(self, steps: int, episodes: int) -> None:
         self._interaction_count += steps

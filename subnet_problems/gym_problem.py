@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ._checks import check_matrix, check_real
 from .base_problem import GymOptions, GymProblem
 from .masks import MaskRule, Threshold, TopK, apply_mask
-from .rollout import Episodes
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
@@ -112,9 +111,13 @@ class MaskedGymProblem(GymProblem):
         Args:
             x: One solution ``(D,)``.
         """
+        return self.mask_to_subnetwork(self._express(self._to_values(x))[0])
+
+    def mask_to_subnetwork(self, mask: Tensor) -> Subnetwork:
+        """The bits ``(D,)`` of one solution as a :class:`Subnetwork`."""
         return Subnetwork(
             self._network,
-            self._express(self._to_values(x))[0].cpu(),
+            mask.cpu(),
             actions=self._task.actions,
             rescale=self._mask_rule.rescale,
             normalizer=self._normalizer(),
@@ -142,9 +145,8 @@ class MaskedGymProblem(GymProblem):
         bits = np.unpackbits(packed, axis=1, count=self._network.num_weights)
         return torch.from_numpy(bits.view(np.bool_)).to(self.device)
 
-    def _account(self, payload: Tensor, episodes: Episodes) -> None:
-        super()._account(payload, episodes)
-        self._status = {"mean_sparsity": 1.0 - int(payload.sum()) / payload.numel()}
+    def _describe(self, payload: Tensor) -> dict[str, Any]:
+        return {"mean_sparsity": 1.0 - int(payload.sum()) / payload.numel()}
 
 
 class DenseGymProblem(GymProblem):

@@ -85,14 +85,14 @@ class TopK:
         self.scope = check_choice("scope", scope, ("global", "layer"))
         self.rescale = check_bool("rescale", rescale)
 
-    def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Scores ``(N, D)`` to bits ``(N, D)``."""
+    def __call__(self, scores: Tensor, layers: Sequence[Layer], sparsity: Sequence[float] | None = None) -> Tensor:
+        """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         parts = [layer.slice for layer in layers] if self.scope == "layer" else [slice(0, scores.shape[1])]
-        for part in parts:
-            num_kept = num_kept_at(self.sparsity, part.stop - part.start)
-            for row in range(len(scores)):
-                keep_highest(scores[row, part], num_kept, out=mask[row, part])
+        for row in range(len(scores)):
+            level = self.sparsity if sparsity is None else sparsity[row]
+            for part in parts:
+                keep_highest(scores[row, part], num_kept_at(level, part.stop - part.start), out=mask[row, part])
         return mask
 
     def __repr__(self) -> str:

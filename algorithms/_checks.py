@@ -1,0 +1,38 @@
+"""Checks of what a user passes in; ``algorithms`` stands alone, so it has its own."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_whole_number(name: str, value: Any, *, maximum: int | None = None) -> int:
+    """Return ``value`` as an int of at least 1 (and at most ``maximum``).
+
+    Raises:
+        TypeError: It is not a whole number.
+        ValueError: It is out of range.
+    """
+    expected = "a whole number >= 1" + ("" if maximum is None else f" and <= {maximum}")
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}")
+    number = int(value)
+    if number < 1 or (maximum is not None and number > maximum):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return number
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return ``value`` as a finite float above 0.
+
+    Raises:
+        TypeError: It is not a real number.
+        ValueError: It is NaN, infinite or not positive.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a finite number > 0, got {value!r}")
+    number = float(value)
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
+    return number

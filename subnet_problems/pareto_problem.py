@@ -1,0 +1,95 @@
+"""ParetoSparsityProblem: the pymoo problem that trades reward against enforced sparsity."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from pymoo.core.problem import Problem
+from torch import Tensor
+
+from ._checks import check_matrix, check_sparsity
+from .gym_problem import MaskedGymProblem
+from .masks import TopK
+from .subnetwork import Subnetwork
+
+
+class ParetoSparsityProblem(Problem):
+    """Two objectives, both minimised: the negative mean return, and the density of the mask.
+
+    The variables are the D scores and, last, log2 of the density that is enforced on this individual: exactly
+    round(D density) weights are kept, those with the highest scores. (A step of the logarithm means the same at every
+    density, so that half of a population does not live between 0.5 and 1.) Evaluation is that of the masked problem,
+    on its actors if it has any: all individuals of a generation play the same episodes, each generation new ones
+    (the generation's number is the evaluation round).
+
+    Example:
+        >>> from pymoo.algorithms.moo.nsga2 import NSGA2
+        >>> from pymoo.optimize import minimize
+        >>> from algorithms import pareto_operators
+        >>> from subnet_problems import MaskedGymProblem
+        >>> problem = ParetoSparsityProblem(MaskedGymProblem("CartPole-v1", sparsity=0.5, seed=0))
+        >>> result = minimize(problem, NSGA2(16, **pareto_operators(0.1)), ("n_gen", 3), seed=0)
+        >>> subnet = problem.to_subnetwork(result.X[0])
+
+    Args:
+        problem: A masked problem whose mask rule is ``TopK``. Its sparsity is replaced by each individual's own; its
+            scope and whether it rescales stay.
+        min_sparsity: The least sparsity an individual may have, in [0, 1).
+        max_sparsity: The greatest.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: The problem's rule is not ``TopK``, or a sparsity is out of range.
+    """
+
+    def __init__(self, problem: MaskedGymProblem, *, min_sparsity: float = 0.0, max_sparsity: float = 0.99) -> None:
+        if not isinstance(problem, MaskedGymProblem):
+            raise TypeError(f"problem: expected a MaskedGymProblem, got {problem!r}")
+        if not isinstance(problem.mask_rule, TopK):
+            raise ValueError(f"problem: expected one with mask=TopK(...) or sparsity=..., got {problem.mask_rule!r}")
+        low = check_sparsity("min_sparsity", min_sparsity)
+        high = check_sparsity("max_sparsity", max_sparsity)
+        if low > high:
+            raise ValueError(f"min_sparsity: expected at most max_sparsity = {high}, got {low}")
+        self.masked = problem
+        num_weights = problem.network.num_weights
+        # Scores are ranked, so their bounds mean nothing; pymoo wants some, and these are never reached.
+        xl, xu = np.full(num_weights + 1, -1e3), np.full(num_weights + 1, 1e3)
+        xl[-1], xu[-1] = math.log2(1.0 - high), math.log2(1.0 - low)
+        super().__init__(n_var=num_weights + 1, n_obj=2, xl=xl, xu=xu)
+
+    @property
+    def interaction_count(self) -> int:
+        """Environment steps of all evaluations."""
+        return self.masked.interaction_count
+
+    def mask(self, x: ArrayLike) -> Tensor:
+        """Bits ``(N, D)`` of individuals ``(N, D + 1)``.
+
+        Raises:
+            ValueError: The shape is another, a value is NaN, or a density is out of bounds.
+        """
+        values = check_matrix("x", torch.as_tensor(np.asarray(x, dtype=np.float64)), self.n_var)
+        levels = values[:, -1]
+        if bool((levels < self.xl[-1] - 1e-9).any()) or bool((levels > self.xu[-1] + 1e-9).any()):
+            raise ValueError(f"x: expected log2 densities in [{self.xl[-1]:g}, {self.xu[-1]:g}], got {levels.tolist()}")
+        rule = self.masked.mask_rule
+        assert isinstance(rule, TopK)
+        scores = values[:, :-1].float().to(self.masked.device)
+        sparsity = (1.0 - torch.exp2(levels)).clamp(min=0.0).tolist()
+        return rule(scores, self.masked.network.layers, sparsity=sparsity)
+
+    def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, algorithm: Any = None, **__: Any) -> None:
+        mask = self.mask(x)
+        round_ = None if algorithm is None or algorithm.n_gen is None else int(algorithm.n_gen)
+        fitness = self.masked.evaluate_payload(mask, round_=round_)
+        density = mask.float().mean(dim=1).cpu().numpy()
+        out["F"] = np.column_stack([-fitness.cpu().numpy().astype(np.float64), density])
+
+    def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
+        """One individual ``(D + 1,)`` as a :class:`Subnetwork`."""
+        return self.masked.mask_to_subnetwork(self.mask(np.asarray(x)[None])[0])
