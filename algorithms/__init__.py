@@ -9,7 +9,10 @@ if TYPE_CHECKING:
         GaussianResampling,
         GaussianSampling,
         MeanRecombination,
+        NeighbourSelection,
+        NicheSurvival,
         ReevaluatingSurvival,
+        evaluate_again,
         pareto_operators,
     )
 
@@ -18,7 +21,10 @@ __all__ = [
     "GaussianResampling",
     "GaussianSampling",
     "MeanRecombination",
+    "NeighbourSelection",
+    "NicheSurvival",
     "ReevaluatingSurvival",
+    "evaluate_again",
     "pareto_operators",
 ]
 

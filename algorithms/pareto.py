@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.core.crossover import Crossover
+from pymoo.core.individual import Individual
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.sampling import Sampling
@@ -77,20 +79,21 @@ class GaussianResampling(Mutation):
 
 
 class ReevaluatingSurvival(Survival):
-    """Survival under noise: each generation, parents are evaluated again and ranked by the mean of all they showed.
+    """Survival under noise: who survives is decided by the mean of all evaluations, and survivors gain new ones.
 
-    pymoo looks at an individual once, so that on a noisy objective the lucky stay for ever. Here a parent's objectives
-    are averaged over all its evaluations (``num_evaluations`` in its data), so the longer it stays, the better it is
-    known. The problem sees the same ``algorithm`` keyword as at the children's evaluation, and so can give both the
-    same random numbers.
+    pymoo looks at an individual once, so that on a noisy objective the lucky stay for ever. Here every parent is
+    evaluated again in each generation, and a child that would survive is evaluated again, and ranked again, until
+    all who survive have ``min_evaluations`` behind them. An individual's data counts its ``num_evaluations``.
 
     Args:
         survival: Who survives, given the averaged objectives. Default NSGA-II's rank and crowding.
+        min_evaluations: How many evaluations a survivor has at least.
     """
 
-    def __init__(self, survival: Survival | None = None) -> None:
+    def __init__(self, survival: Survival | None = None, *, min_evaluations: int = 4) -> None:
         super().__init__(filter_infeasible=False)
         self.survival = RankAndCrowding() if survival is None else survival
+        self.min_evaluations = check_whole_number("min_evaluations", min_evaluations)
 
     def _do(
         self,
@@ -102,21 +105,39 @@ class ReevaluatingSurvival(Survival):
         algorithm: Any = None,
         **kwargs: Any,
     ) -> Population:
-        counts = np.array([individual.data.get("num_evaluations", 0) for individual in pop])
-        old = np.flatnonzero(counts > 0)
-        if len(old):
-            known = pop[old].get("F")
-            fresh = problem.evaluate(pop[old].get("X"), algorithm=algorithm)
-            fresh = fresh["F"] if isinstance(fresh, dict) else fresh
-            share = 1.0 / (counts[old, None] + 1.0)
-            pop[old].set("F", known + share * (fresh - known))
-            if algorithm is not None:
-                algorithm.evaluator.n_eval += len(old)
-        for individual, count in zip(pop, counts.tolist(), strict=True):
-            individual.data["num_evaluations"] = count + 1
-        return self.survival.do(
-            problem, pop, *args, n_survive=n_survive, random_state=random_state, algorithm=algorithm, **kwargs
-        )
+        parents = [individual for individual in pop if individual.data.get("num_evaluations")]
+        for individual in pop:
+            individual.data.setdefault("num_evaluations", 1)
+        evaluator = None if algorithm is None else algorithm.evaluator
+        evaluate_again(problem, parents, evaluator)
+        while True:
+            survivors = self.survival.do(
+                problem, pop, *args, n_survive=n_survive, random_state=random_state, algorithm=algorithm, **kwargs
+            )
+            unknown = [i for i in survivors if i.data["num_evaluations"] < self.min_evaluations]
+            if not unknown:
+                return survivors
+            evaluate_again(problem, unknown, evaluator)
+
+
+def evaluate_again(problem: Any, individuals: Sequence[Individual], evaluator: Any = None) -> None:
+    """Evaluate individuals once more; their objectives become the mean of all their evaluations.
+
+    Args:
+        problem: A pymoo problem.
+        individuals: Each with its ``num_evaluations`` in its data.
+        evaluator: A pymoo evaluator whose count goes up.
+    """
+    if not individuals:
+        return
+    pop = Population.create(*individuals)
+    counts = np.array([individual.data["num_evaluations"] for individual in individuals])[:, None]
+    fresh = problem.evaluate(pop.get("X"), return_values_of=["F"])
+    pop.set("F", (pop.get("F") * counts + fresh) / (counts + 1))
+    for individual in individuals:
+        individual.data["num_evaluations"] += 1
+    if evaluator is not None:
+        evaluator.n_eval += len(individuals)
 
 
 class NicheSurvival(Survival):

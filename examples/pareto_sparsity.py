@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from algorithms import pareto_operators
+from algorithms import evaluate_again, pareto_operators
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, Subnetwork, TopK
 
 #: Evaluations every policy has behind it before the front is drawn from what they showed.
@@ -81,16 +81,8 @@ def search(problem: ParetoSparsityProblem, args: argparse.Namespace, console: Co
 
 def close(problem: ParetoSparsityProblem, algorithm: NSGA2) -> None:
     """Evaluate the last population some more, so that no one is on the front by luck alone."""
-    pop = algorithm.pop
-    for _ in range(CLOSING_EVALUATIONS):
-        counts = np.array([individual.data["num_evaluations"] for individual in pop])
-        few = np.flatnonzero(counts < CLOSING_EVALUATIONS)
-        if not len(few):
-            break
-        known, fresh = pop[few].get("F"), problem.evaluate(pop[few].get("X"))
-        pop[few].set("F", known + (fresh - known) / (counts[few, None] + 1))
-        for individual in pop[few]:
-            individual.data["num_evaluations"] += 1
+    while few := [i for i in algorithm.pop if i.data["num_evaluations"] < CLOSING_EVALUATIONS]:
+        evaluate_again(problem, few)
 
 
 def test(subnet: Subnetwork, seen: float, evaluations: int, args: argparse.Namespace) -> dict[str, float]:

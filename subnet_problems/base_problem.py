@@ -221,12 +221,11 @@ class GymProblem(Problem):
         payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
         batch.set_evals(self.evaluate_payload(payload).to(batch.device))
 
-    def evaluate_payload(self, payload: Tensor, *, round_: int | None = None) -> Tensor:
+    def evaluate_payload(self, payload: Tensor) -> Tensor:
         """Play one round and count it. The problem changes only once every episode has ended well.
 
         Args:
             payload: ``(N, D)``: bits for the masked problem, weights for the dense one.
-            round_: The round to play; None plays the next one.
 
         Returns:
             ``(N,)`` fitness.
@@ -234,9 +233,8 @@ class GymProblem(Problem):
         Raises:
             EvaluationError: An environment raised, or returned something that is not finite.
         """
-        round_ = self._round if round_ is None else round_
-        episodes = self._play_all(payload, round_)
-        self._round = round_ + 1
+        episodes = self._play_all(payload)
+        self._round += 1
         self._add_counts(int(episodes.lengths.sum()), episodes.lengths.size)
         if self._stats is not None:
             self._stats = self._stats.merged(episodes)
@@ -247,7 +245,7 @@ class GymProblem(Problem):
         """What the status says of the solutions that were evaluated."""
         return {}
 
-    def _play_all(self, payload: Tensor, round_: int) -> Episodes:
+    def _play_all(self, payload: Tensor) -> Episodes:
         self._parallelize()
         if self._num_subbatches is not None:
             size = math.ceil(len(payload) / self._num_subbatches)
@@ -258,11 +256,11 @@ class GymProblem(Problem):
         starts = range(0, len(payload), size)
         shares: list[Episodes | EvaluationError]
         if self._actors is None:
-            shares = [self._play_share(payload[i : i + size], round_, self._stats) for i in starts]
+            shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
         else:
             tasks = [(j, self._pack(payload[i : i + size])) for j, i in enumerate(starts)]
             results = self._actor_pool.map_unordered(
-                lambda actor, task: actor.call.remote("_play_remote_share", [*task, round_, self._stats], {}),
+                lambda actor, task: actor.call.remote("_play_remote_share", [*task, self._round, self._stats], {}),
                 tasks,
             )
             shares = [share for _, share in sorted(results, key=lambda result: result[0])]

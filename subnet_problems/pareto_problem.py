@@ -23,8 +23,8 @@ class ParetoSparsityProblem(Problem):
     The variables are the D scores and, last, log2 of the density that is enforced on this individual: exactly
     round(D density) weights are kept, those with the highest scores. (A step of the logarithm means the same at every
     density, so that half of a population does not live between 0.5 and 1.) Evaluation is that of the masked problem,
-    on its actors if it has any: all individuals of a generation play the same episodes, each generation new ones
-    (the generation's number is the evaluation round).
+    on its actors if it has any: individuals that are evaluated together play the same episodes, and each evaluation
+    has new ones.
 
     Example:
         >>> from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -83,10 +83,9 @@ class ParetoSparsityProblem(Problem):
         sparsity = (1.0 - torch.exp2(levels)).clamp(min=0.0).tolist()
         return rule(scores, self.masked.network.layers, sparsity=sparsity)
 
-    def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, algorithm: Any = None, **__: Any) -> None:
+    def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, **__: Any) -> None:
         mask = self.mask(x)
-        round_ = None if algorithm is None or algorithm.n_gen is None else int(algorithm.n_gen)
-        fitness = self.masked.evaluate_payload(mask, round_=round_)
+        fitness = self.masked.evaluate_payload(mask)
         density = mask.float().mean(dim=1).cpu().numpy()
         out["F"] = np.column_stack([-fitness.cpu().numpy().astype(np.float64), density])
 

@@ -1,0 +1,112 @@
+"""The pymoo problem: exact densities, the masked problem's evaluation, one round a generation."""
+
+import numpy as np
+import pytest
+import torch
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.spea2 import SPEA2
+from pymoo.optimize import minimize
+
+from algorithms import pareto_operators
+from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, Threshold
+
+
+def masked(**options):
+    options = {"hidden_sizes": (16,), "sparsity": 0.5, "num_episodes": 2, "seed": 3, **options}
+    return MaskedGymProblem("CartPole-v1", **options)
+
+
+def individuals(problem, log2_densities, seed=0):
+    x = np.random.default_rng(seed).normal(0.0, 0.1, size=(len(log2_densities), problem.n_var))
+    x[:, -1] = log2_densities
+    return x
+
+
+def test_each_individual_keeps_exactly_the_weights_its_last_variable_says():
+    problem = ParetoSparsityProblem(masked(), max_sparsity=0.95)
+    levels = np.log2([1.0, 0.5, 0.31, 0.05])
+    mask = problem.mask(individuals(problem, levels))
+    size = problem.masked.network.num_weights
+    assert mask.sum(dim=1).tolist() == [round(size * density) for density in (1.0, 0.5, 0.31, 0.05)]
+
+
+def test_masks_of_one_score_vector_are_nested():
+    problem = ParetoSparsityProblem(masked())
+    x = individuals(problem, np.log2([0.2, 0.5]))
+    x[1, :-1] = x[0, :-1]
+    sparse, dense = problem.mask(x)
+    assert bool((dense | ~sparse).all())
+
+
+def test_objectives_are_negative_reward_and_density():
+    problem = ParetoSparsityProblem(masked())
+    x = individuals(problem, np.log2([0.25, 0.5]))
+    objectives = problem.evaluate(x)
+    twin = masked()
+    fitness = twin.evaluate_payload(problem.mask(x))
+    np.testing.assert_array_equal(objectives[:, 0], -fitness.numpy())
+    np.testing.assert_allclose(objectives[:, 1], problem.mask(x).float().mean(dim=1).numpy())
+    assert problem.interaction_count == twin.interaction_count > 0
+
+
+def test_each_evaluation_has_new_episodes_that_all_of_its_individuals_share():
+    problem = ParetoSparsityProblem(masked(num_episodes=1))
+    x = np.repeat(individuals(problem, [-1.0]), 3, axis=0)
+    returns = [problem.evaluate(x)[:, 0] for _ in range(6)]
+    assert all(len(set(round_)) == 1 for round_ in returns)
+    assert len({round_[0] for round_ in returns}) > 1
+
+
+@pytest.mark.parametrize("algorithm", [NSGA2, SPEA2])
+def test_pymoo_algorithms_find_the_same_front_from_the_same_seed(algorithm):
+    def run():
+        problem = ParetoSparsityProblem(masked())
+        result = minimize(problem, algorithm(8, **pareto_operators(0.1)), ("n_gen", 3), seed=1)
+        return result.F, problem.interaction_count
+
+    (front, steps), (same_front, same_steps) = run(), run()
+    np.testing.assert_array_equal(front, same_front)
+    assert steps == same_steps
+
+
+def test_an_individual_becomes_a_subnetwork_of_its_density():
+    problem = ParetoSparsityProblem(masked())
+    x = individuals(problem, [-3.0])[0]
+    subnet = problem.to_subnetwork(x)
+    assert torch.equal(subnet.mask, problem.mask(x[None])[0])
+    assert subnet.num_active == round(subnet.num_weights / 8)
+    assert subnet.rescale == problem.masked.mask_rule.rescale
+
+
+def test_a_problem_without_top_k_is_refused():
+    with pytest.raises(ValueError, match=r"^problem: expected one with mask=TopK"):
+        ParetoSparsityProblem(masked(sparsity=None, mask=Threshold(0.0)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "name"),
+    [
+        ({"problem": "CartPole-v1"}, TypeError, "problem"),
+        ({"max_sparsity": 1.0}, ValueError, "max_sparsity"),
+        ({"max_sparsity": float("nan")}, ValueError, "max_sparsity"),
+        ({"min_sparsity": -0.1}, ValueError, "min_sparsity"),
+        ({"min_sparsity": 0.9, "max_sparsity": 0.5}, ValueError, "min_sparsity"),
+        ({"min_sparsity": "low"}, TypeError, "min_sparsity"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(arguments, error, name):
+    arguments = {"problem": masked(), **arguments}
+    with pytest.raises(error, match=f"^{name}: expected"):
+        ParetoSparsityProblem(arguments.pop("problem"), **arguments)
+
+
+def test_individuals_that_are_no_individuals_are_refused():
+    problem = ParetoSparsityProblem(masked())
+    x = individuals(problem, [-1.0])
+    with pytest.raises(ValueError, match=r"^x: expected shape"):
+        problem.mask(x[:, 1:])
+    with pytest.raises(ValueError, match=r"^x: expected log2 densities"):
+        problem.mask(individuals(problem, [0.5]))
+    x[0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"^x: expected no NaN, got one at row 0, column 3"):
+        problem.mask(x)
