@@ -151,7 +151,7 @@ class NicheSurvival(Survival):
         num_niches: How many.
     """
 
-    def __init__(self, num_niches: int = 8) -> None:
+    def __init__(self, num_niches: int = 6) -> None:
         super().__init__(filter_infeasible=False)
         self.num_niches = check_whole_number("num_niches", num_niches)
 
@@ -200,7 +200,7 @@ def pareto_operators(
     stdev: float | None = None,
     last_stdev: float = 0.3,
     num_parents: int = 4,
-    num_niches: int = 8,
+    num_niches: int = 6,
     num_neighbours: int = 4,
 ) -> dict[str, Any]:
     """All of the above as keyword arguments for ``NSGA2``, and for other pymoo algorithms that take operators.

@@ -49,7 +49,7 @@ def front_of(algorithm: NSGA2) -> np.ndarray:
 def search(problem: ParetoSparsityProblem, args: argparse.Namespace, console: Console) -> NSGA2:
     """Evolve until the budget is spent or the user stops it."""
     operators = pareto_operators(0.1)
-    algorithm = NSGA2(args.popsize, n_offsprings=4 * args.popsize, **operators)
+    algorithm = NSGA2(args.popsize, n_offsprings=5 * args.popsize, **operators)
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=args.seed)
     columns = (
         TextColumn("{task.description}"),
@@ -141,7 +141,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--env-config", type=json.loads, help="JSON; for LunarLander-v3 '{\"continuous\": true}'")
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="(%(default)s)")
     parser.add_argument("--budget", type=int, default=8_000_000, help="environment steps (%(default)s)")
-    parser.add_argument("--popsize", type=int, default=32, help="survivors of a generation (%(default)s)")
+    parser.add_argument("--popsize", type=int, default=24, help="survivors of a generation (%(default)s)")
     parser.add_argument("--num-episodes", type=int, default=1, help="episodes of one evaluation (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the network and the search (%(default)s)")
     parser.add_argument("--test-episodes", type=int, default=100, help="(%(default)s)")

@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import pickle
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from pathlib import Path
 from typing import Any, TypedDict
 
 import gymnasium as gym
 import numpy as np
 import torch
-from evotorch import Problem, Solution, SolutionBatch
-from evotorch.neuroevolution.net.rl import reset_env, take_step_in_env
-from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
-from numpy.typing import ArrayLike, NDArray
+from evotorch import Problem, SolutionBatch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ._checks import check_bool, check_choice, check_count, check_matrix, check_real, check_seed
 from ._philox import raw_words
 from .networks import FrozenNetwork, Network
-from .observations import ObservationStats, PolicyModule
-from .rollout import Episodes, EvaluationError, Normalizer, RewardRule, play, play_tests
+from .observations import ObservationStats
+from .rollout import Episodes, EvaluationError, RewardRule, play
+from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
 
 
@@ -56,7 +52,7 @@ class GymOptions(TypedDict, total=False):
     device: torch.device | str
 
 
-class GymProblem(Problem):
+class GymProblem(SolutionMethods, Problem):
     """Policies for a Gymnasium task as an EvoTorch problem, maximised. Base of the masked and the dense problem.
 
     Fitness is a pure function of the solution, the seed and the evaluation round: it is the same for any number of
@@ -196,16 +192,6 @@ class GymProblem(Problem):
         self._status: dict[str, Any] = {}
         self.after_eval_hook.append(self._evaluation_status)
         self.after_grad_hook.append(self._evaluation_status)
-
-    # What a subclass says of its decision vector.
-
-    def _express(self, values: Tensor) -> Tensor:
-        """The part of solutions ``(N, D)`` that evaluation needs: the payload, ``(N, D)``."""
-        raise TypeError(f"{type(self).__name__} does not say what its solutions express")
-
-    def _weights_of(self, payload: Tensor) -> Tensor:
-        """The weights ``(n, D)`` of a payload."""
-        raise TypeError(f"{type(self).__name__} does not say what its solutions express")
 
     def _pack(self, payload: Tensor) -> NDArray[Any]:
         """A payload as what is sent to an actor."""
@@ -412,121 +398,6 @@ class GymProblem(Problem):
     def get_env(self) -> gym.Env[Any, Any]:
         """A new environment of this task."""
         return self._task.make_env()
-
-    # What is done with a solution
-
-    def _to_values(self, x: Solution | ArrayLike | Tensor) -> Tensor:
-        values = x.values if isinstance(x, Solution) else x
-        values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
-        if values.ndim != 1:
-            raise ValueError(
-                f"x: expected one solution of shape (D,) = ({self.solution_length},), got {tuple(values.shape)}"
-            )
-        return check_matrix("x", values[None], self.solution_length)
-
-    def to_policy(self, x: Solution | ArrayLike | Tensor, *, clip_actions: bool = True) -> nn.Module:
-        """A solution as a plain ``nn.Module``, as ``GymNE.to_policy`` gives it.
-
-        It takes a flat observation ``(..., obs_length)``, normalises it if the problem does, and returns the output
-        ``(..., act_length)``: an action, clipped to the space's bounds, for Box; a value for each action, of which
-        the highest is played, for Discrete.
-
-        Args:
-            x: One solution ``(D,)``.
-            clip_actions: Whether Box actions are clipped.
-        """
-        module = self._network.to_module(self._weights_of(self._express(self._to_values(x)))[0].cpu())
-        return PolicyModule(module, self._normalizer(), self._task.actions if clip_actions else None)
-
-    def test(self, x: Solution | ArrayLike | Tensor, *, num_episodes: int = 100, seed: int = 0) -> NDArray[np.float64]:
-        """Returns of fresh episodes on Gymnasium itself, whatever simulator the search uses.
-
-        The rewards are the environment's own: no bonus, no noise. The episodes are none that a search meets, even
-        one with the same seed, and the problem's counters do not move.
-
-        Args:
-            x: One solution ``(D,)``.
-            num_episodes: How many episodes.
-            seed: Seed of the episodes.
-
-        Returns:
-            ``(num_episodes,)`` sums of rewards.
-        """
-        count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
-        weights = self._weights_of(self._express(self._to_values(x)))
-        return play_tests(
-            self._task, self._network, weights, num_episodes=count, seed=seed, normalizer=self._normalizer()
-        )
-
-    def _normalizer(self) -> Normalizer | None:
-        return None if self._stats is None else self._stats.normalizer()
-
-    def run(
-        self,
-        policy: nn.Module | Solution | ArrayLike | Tensor,
-        *,
-        visualize: bool = False,
-        num_episodes: int | None = None,
-        seed: int | None = None,
-    ) -> dict[str, float]:
-        """Play with one policy on Gymnasium, one step at a time.
-
-        Args:
-            policy: A module as ``to_policy`` gives it, or a solution ``(D,)``.
-            visualize: Whether to show a window.
-            num_episodes: How many episodes; None takes the problem's.
-            seed: Seed of the first episode; those that follow have the next ones. None leaves it to the environment.
-
-        Returns:
-            ``cumulative_reward``, the mean over the episodes, and ``interaction_count``, their steps in all.
-        """
-        module = policy if isinstance(policy, nn.Module) else self.to_policy(policy)
-        module = ensure_stateful(module)
-        count = self._num_episodes if num_episodes is None else check_count("num_episodes", num_episodes)
-        env = self._task.make_env(**({"render_mode": "human"} if visualize else {}))
-        total, steps = 0.0, 0
-        try:
-            for episode in range(count):
-                module.reset()
-                obs = reset_env(env) if seed is None else env.reset(seed=check_seed("seed", seed) + episode)[0]
-                for _ in range(self._task.max_steps):
-                    flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(1, -1)[0])
-                    with torch.no_grad():
-                        output = module(flat).numpy()[None]
-                    obs, reward, done, _ = take_step_in_env(env, self._task.actions(output)[0])
-                    total, steps = total + float(reward), steps + 1
-                    if done:
-                        break
-        finally:
-            env.close()
-        return {"cumulative_reward": total / count, "interaction_count": steps}
-
-    def visualize(
-        self, policy: nn.Module | Solution | ArrayLike | Tensor, *, num_episodes: int = 1, seed: int | None = None
-    ) -> dict[str, float]:
-        """``run`` with a window."""
-        return self.run(policy, visualize=True, num_episodes=num_episodes, seed=seed)
-
-    def save_solution(self, solution: Solution | ArrayLike | Tensor, fname: str | Path) -> None:
-        """Pickle a solution with its policy, under the keys ``GymNE.save_solution`` uses.
-
-        Args:
-            solution: One solution ``(D,)``.
-            fname: The file to write.
-        """
-        values = self._to_values(solution)[0].cpu()
-        result: dict[str, Any] = {"solution": values, "policy": self.to_policy(values)}
-        if self._stats is not None and self._stats.count:
-            result["obs_mean"] = torch.from_numpy(self._stats.mean)
-            result["obs_stdev"] = torch.from_numpy(self._stats.stdev)
-            result["obs_sum"] = torch.from_numpy(self._stats.sum)
-            result["obs_sum_of_squares"] = torch.from_numpy(self._stats.sum_of_squares)
-        result |= {"interaction_count": self._interaction_count, "episode_count": self._episode_count}
-        result["time"] = datetime.now()
-        if self._task.name is not None:
-            result["env"] = self._task.name
-        with open(fname, "wb") as file:
-            pickle.dump(result, file)
 
 
 def _check_schedule(schedule: Any) -> tuple[int, int, float] | None:

@@ -136,7 +136,7 @@ def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescal
     Returns:
         ``(N, D)`` float32.
     """
-    masked = weights * mask
+    masked = torch.where(mask, weights, 0.0)
     if rescale:
         for layer in layers:
             if len(layer.shape) >= 2:

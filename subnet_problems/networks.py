@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from evotorch.neuroevolution.net import str_to_net
 from evotorch.tools.misc import pass_info_if_needed
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ._checks import check_bool, check_choice, check_count, check_real, check_seed
@@ -116,6 +118,9 @@ class FrozenNetwork:
             check_choice("weight_init", weight_init, WEIGHT_INITS)
         self.weight_init = weight_init
 
+        by_sizes = isinstance(network, Sequence) and not isinstance(network, str)
+        if self.bias and not by_sizes:
+            raise ValueError(f"bias: expected False for a network that is not given by hidden sizes, got {bias!r}")
         constants = {
             "obs_length": self.obs_length,
             "act_length": self.act_length,
@@ -124,6 +129,10 @@ class FrozenNetwork:
         }
         if network_args is not None and not isinstance(network_args, Mapping):
             raise TypeError(f"network_args: expected a mapping of names to values, got {network_args!r}")
+        if network_args and (by_sizes or isinstance(network, nn.Module)):
+            raise ValueError(
+                f"network_args: expected None for hidden sizes and for an nn.Module, got {network_args}"
+            )
         self.architecture: tuple[int, ...] | str | None = None
         with torch.random.fork_rng(devices=[]):  # building a module draws weights from the global generator
             self._module = self._build(network, constants, dict(network_args or {})).float().cpu().eval()
@@ -136,13 +145,14 @@ class FrozenNetwork:
             module = deepcopy(network)
         elif isinstance(network, str):
             constants |= network_args
+            names = set(re.findall(r"\w+", network))
             try:
                 module = str_to_net(network, **constants)
             except Exception as error:
                 raise ValueError(f"network: EvoTorch cannot read the network string {network!r}: {error}") from error
             # Constants are written out, so that the string alone says what the network is.
             self.architecture = network
-            self.architecture_args = {k: v for k, v in constants.items() if k in network}
+            self.architecture_args = {k: v for k, v in constants.items() if k in names}
         elif isinstance(network, Sequence):
             sizes = tuple(check_count(f"hidden_sizes[{i}]", size) for i, size in enumerate(network))
             module = _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
@@ -151,6 +161,7 @@ class FrozenNetwork:
             module = pass_info_if_needed(network, constants)(**network_args)
             if not isinstance(module, nn.Module):
                 raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
+            module = deepcopy(module)
         else:
             raise TypeError(
                 "network: expected hidden sizes, an EvoTorch network string, an nn.Module or a callable that "
@@ -176,11 +187,17 @@ class FrozenNetwork:
                 values = signs(words)
             case _:
                 values = signs(words) * np.sqrt(2.0 / fan_in)
-        return torch.from_numpy((self.weight_gain * values).astype(np.float32))
+        with np.errstate(over="ignore"):
+            weights: NDArray[np.float32] = (self.weight_gain * values).astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise ValueError(f"weight_gain: expected weights that float32 can hold, got {self.weight_gain!r}")
+        return torch.from_numpy(weights)
 
     def _check_forward(self) -> None:
-        policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
         try:
+            with torch.no_grad():
+                self.to_module(self._weights)(torch.zeros(self.obs_length))  # PyTorch checks sizes; the kernel none
+            policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
             output = policy.act(np.zeros(1, dtype=np.int32), np.zeros((1, self.obs_length), dtype=np.float32))
         except Exception as error:
             raise ValueError(

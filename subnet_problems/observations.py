@@ -106,8 +106,8 @@ class PolicyModule(nn.Module):
     def __init__(self, network: nn.Module, normalizer: Normalizer | None, actions: Actions | None) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("obs_mean", None if normalizer is None else torch.from_numpy(normalizer.mean))
-        self.register_buffer("obs_scale", None if normalizer is None else torch.from_numpy(normalizer.scale))
+        self.register_buffer("obs_mean", None if normalizer is None else torch.tensor(normalizer.mean))
+        self.register_buffer("obs_scale", None if normalizer is None else torch.tensor(normalizer.scale))
         low = high = None
         if isinstance(actions, BoxActions):
             low, high = torch.tensor(actions.low), torch.tensor(actions.high)

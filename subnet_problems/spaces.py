@@ -71,16 +71,15 @@ class BoxActions:
         if np.issubdtype(dtype, np.integer):
             outputs = np.rint(outputs)
         # Clipping comes last, in the space's own precision, so that no rounding leaves the bounds.
-        actions = np.clip(outputs.astype(np.float64 if dtype != np.float32 else np.float32), self._low, self._high)
-        return np.asarray(actions, dtype=dtype).reshape(len(outputs), *self.shape)
-
-    @property
-    def _low(self) -> NDArray[Any]:
-        return np.asarray(self.low, dtype=np.float32 if self.dtype == "float32" else np.float64)
-
-    @property
-    def _high(self) -> NDArray[Any]:
-        return np.asarray(self.high, dtype=np.float32 if self.dtype == "float32" else np.float64)
+        precision = np.float32 if dtype == np.float32 else np.float64
+        low, high = np.asarray(self.low, dtype=precision), np.asarray(self.high, dtype=precision)
+        if np.issubdtype(dtype, np.integer):
+            # The greatest int64 is no float64: the next one below it is the bound where the space has none.
+            info = np.iinfo(dtype)
+            least, greatest = float(info.min), float(info.max)
+            greatest = greatest if int(greatest) <= info.max else np.nextafter(greatest, 0.0)
+            low, high = np.clip(low, least, greatest), np.clip(high, least, greatest)
+        return np.asarray(np.clip(outputs.astype(precision), low, high), dtype=dtype).reshape(-1, *self.shape)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object :func:`actions_from_json` reads; null stands for no bound."""
@@ -104,14 +103,21 @@ def actions_from_json(data: dict[str, Any]) -> Actions:
     """
     try:
         if data["kind"] == "discrete":
-            return DiscreteActions(n=int(data["n"]), start=int(data["start"]))
-        if data["kind"] == "box":
+            n, start = data["n"], data["start"]
+            if type(n) is int and type(start) is int and 1 <= n < 2**62 and abs(start) < 2**62:
+                return DiscreteActions(n=n, start=start)
+        elif data["kind"] == "box":
             low = tuple(-np.inf if v is None else float(v) for v in data["low"])
             high = tuple(np.inf if v is None else float(v) for v in data["high"])
-            shape = tuple(int(n) for n in data["shape"])
-            if len(low) == len(high) == prod(shape) and np.issubdtype(np.dtype(data["dtype"]), np.number):
-                return BoxActions(low=low, high=high, shape=shape, dtype=str(np.dtype(data["dtype"])))
-    except (KeyError, TypeError, ValueError) as error:
+            shape, dtype = tuple(data["shape"]), np.dtype(str(data["dtype"]))
+            if (
+                all(type(n) is int and n >= 1 for n in shape)
+                and len(low) == len(high) == prod(shape)
+                and all(a <= b for a, b in zip(low, high, strict=True))
+                and dtype.kind in "fiu"
+            ):
+                return BoxActions(low=low, high=high, shape=shape, dtype=str(dtype))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"action: expected a description of Discrete or Box actions, got {data!r}") from error
     raise ValueError(f"action: expected a description of Discrete or Box actions, got {data!r}")
 

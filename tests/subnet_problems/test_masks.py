@@ -1,0 +1,264 @@
+"""The laws of mask rules."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subnet_problems import FrozenNetwork, MaskRule, Threshold, TopK
+from subnet_problems.masks import apply_mask, layer_densities, num_kept_at
+
+NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
+D = NETWORK.num_weights
+
+_SEEDS = st.integers(0, 2**32 - 1)
+_SPARSITIES = st.floats(0, 1, exclude_max=True) | st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.999999])
+_SCOPES = st.sampled_from(["global", "layer"])
+_RULES = st.builds(TopK, _SPARSITIES, scope=_SCOPES, rescale=st.booleans()) | st.builds(
+    Threshold, st.floats(-2, 2), rescale=st.booleans()
+)
+quick = settings(max_examples=40, deadline=None)
+
+
+def normal_scores(seed: int, rows: int = 3) -> torch.Tensor:
+    return torch.randn((rows, D), generator=torch.Generator().manual_seed(seed))
+
+
+def tied_scores(seed: int, rows: int = 3) -> torch.Tensor:
+    """Scores from {-1, 0, 1}: nearly all of them are tied."""
+    return torch.randint(-1, 2, (rows, D), generator=torch.Generator().manual_seed(seed)).float()
+
+
+_SCORES = st.builds(normal_scores, _SEEDS) | st.builds(tied_scores, _SEEDS)
+
+
+def ranked_by_hand(scores: list[float], num_kept: int) -> list[bool]:
+    """The highest scores, the lower index first among equal ones."""
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    kept = set(order[:num_kept])
+    return [i in kept for i in range(len(scores))]
+
+
+@quick
+@given(scores=_SCORES, rule=_RULES)
+def test_masked_weights_are_weights_times_bits_times_the_scale_of_their_layer(scores, rule):
+    mask = rule(scores, NETWORK.layers)
+    decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=rule.rescale)
+    assert mask.dtype == torch.bool
+    assert mask.shape == scores.shape
+    weights = NETWORK.weights.numpy()
+    for row, bits in zip(decoded.numpy(), mask.numpy(), strict=True):
+        expected = np.where(bits, weights, np.float32(0))
+        for layer in NETWORK.layers:
+            kept = bits[layer.slice].sum()
+            if rule.rescale and len(layer.shape) == 2 and kept:
+                expected[layer.slice] *= np.float32(math.sqrt(layer.size / kept))
+        np.testing.assert_array_equal(row, expected)
+
+
+@quick
+@given(scores=_SCORES)
+def test_a_removed_weight_is_plus_zero(scores):
+    mask = Threshold()(scores, NETWORK.layers)
+    decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=False)
+    assert decoded[~mask].view(torch.int32).tolist() == [0] * int((~mask).sum())
+
+
+@quick
+@given(scores=_SCORES, sparsity=_SPARSITIES)
+def test_global_topk_keeps_exactly_the_promised_number_whatever_the_ties(scores, sparsity):
+    mask = TopK(sparsity)(scores, NETWORK.layers)
+    assert mask.sum(dim=1).tolist() == [round(D * (1 - sparsity))] * len(scores)
+
+
+@quick
+@given(scores=_SCORES, sparsity=_SPARSITIES)
+def test_layer_topk_keeps_exactly_the_promised_number_in_each_layer(scores, sparsity):
+    mask = TopK(sparsity, scope="layer")(scores, NETWORK.layers)
+    for layer in NETWORK.layers:
+        assert mask[:, layer.slice].sum(dim=1).tolist() == [round(layer.size * (1 - sparsity))] * len(scores)
+
+
+@quick
+@given(scores=_SCORES, sparsity=_SPARSITIES)
+def test_topk_keeps_the_highest_scores_and_the_lower_index_among_equal_ones(scores, sparsity):
+    mask = TopK(sparsity)(scores, NETWORK.layers)
+    per_layer = TopK(sparsity, scope="layer")(scores, NETWORK.layers)
+    for row, bits, layer_bits in zip(scores.tolist(), mask.tolist(), per_layer.tolist(), strict=True):
+        assert bits == ranked_by_hand(row, round(D * (1 - sparsity)))
+        for layer in NETWORK.layers:
+            expected = ranked_by_hand(row[layer.slice], round(layer.size * (1 - sparsity)))
+            assert layer_bits[layer.slice] == expected
+
+
+def test_of_equal_scores_the_first_are_kept():
+    mask = TopK(0.75)(torch.zeros((1, D)), NETWORK.layers)
+    num_kept = round(D * 0.25)
+    assert mask[0].tolist() == [True] * num_kept + [False] * (D - num_kept)
+
+
+def test_minus_zero_and_zero_are_equal_scores():
+    scores = torch.tensor([[-0.0, 0.0] * D])[:, :D]
+    assert torch.equal(TopK(0.5)(scores, NETWORK.layers), TopK(0.5)(torch.zeros((1, D)), NETWORK.layers))
+
+
+def test_infinite_scores_are_the_highest_and_the_lowest():
+    scores = torch.zeros((1, D))
+    scores[0, [3, 8]] = math.inf
+    scores[0, 0] = -math.inf
+    mask = TopK(1 - 2 / D)(scores, NETWORK.layers)
+    assert torch.nonzero(mask[0]).flatten().tolist() == [3, 8]
+    assert not TopK(1 / D)(scores, NETWORK.layers)[0, 0]
+
+
+@quick
+@given(scores=_SCORES, sparsity=_SPARSITIES, scope=_SCOPES)
+def test_topk_sees_only_the_order_of_the_scores(scores, sparsity, scope):
+    rule = TopK(sparsity, scope=scope)
+    mask = rule(scores, NETWORK.layers)
+    ranks = torch.unique(scores, return_inverse=True)[1]
+    for transformed in (4 * scores, scores.double() + 1e3, scores.double() ** 3, ranks.float(), ranks):
+        assert torch.equal(rule(transformed, NETWORK.layers), mask)
+
+
+@quick
+@given(scores=_SCORES, value=st.floats(-2, 2, width=32))
+def test_threshold_keeps_what_is_above_its_value(scores, value):
+    expected = [[score > value for score in row] for row in scores.tolist()]
+    assert Threshold(value)(scores, NETWORK.layers).tolist() == expected
+
+
+def test_threshold_removes_what_equals_its_value():
+    assert not Threshold(0.0)(torch.zeros((1, D)), NETWORK.layers).any()
+
+
+@quick
+@given(scores=_SCORES, rule=_RULES, others=_SEEDS)
+def test_each_row_depends_on_itself_alone(scores, rule, others):
+    mask = rule(scores, NETWORK.layers)
+    decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=rule.rescale)
+    for i in range(len(scores)):
+        alone = rule(scores[i : i + 1], NETWORK.layers)
+        crowd = rule(torch.cat([normal_scores(others), scores[i : i + 1]]), NETWORK.layers)
+        assert torch.equal(alone[0], mask[i])
+        assert torch.equal(crowd[-1], mask[i])
+        lone = apply_mask(NETWORK.weights, alone, NETWORK.layers, rescale=rule.rescale)
+        assert torch.equal(lone[0], decoded[i])
+
+
+@quick
+@given(scores=_SCORES, rule=_RULES)
+def test_rules_leave_the_scores_and_the_weights_alone(scores, rule):
+    scores_before, weights = scores.clone(), NETWORK.weights
+    mask = rule(scores, NETWORK.layers)
+    mask_before, weights_before = mask.clone(), weights.clone()
+    apply_mask(weights, mask, NETWORK.layers, rescale=True)
+    assert torch.equal(scores, scores_before)
+    assert torch.equal(mask, mask_before)
+    assert torch.equal(weights, weights_before)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.99])
+def test_rescaling_keeps_the_second_moment_of_a_layer_of_equal_weights(sparsity):
+    network = FrozenNetwork((40, 40), obs_length=20, act_length=5, bias=True, weight_init="signed_kaiming_constant")
+    scores = torch.randn((2, network.num_weights), generator=torch.Generator().manual_seed(0))
+    mask = TopK(sparsity)(scores, network.layers)
+    decoded = apply_mask(network.weights, mask, network.layers, rescale=True)
+    for layer in network.layers:
+        if len(layer.shape) == 2:
+            moments = decoded[:, layer.slice].double().square().mean(dim=1)
+            dense = network.weights[layer.slice].double().square().mean()
+            torch.testing.assert_close(moments, dense.expand(2), rtol=1e-6, atol=0)
+
+
+def test_biases_are_never_rescaled():
+    mask = TopK(0.5)(normal_scores(0), NETWORK.layers)
+    decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=True)
+    for layer in NETWORK.layers:
+        if len(layer.shape) == 1:
+            plain = NETWORK.weights[layer.slice] * mask[:, layer.slice]
+            assert torch.equal(decoded[:, layer.slice], plain)
+
+
+def test_a_layer_of_which_nothing_is_kept_is_all_zero():
+    mask = torch.zeros((1, D), dtype=torch.bool)
+    decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=True)
+    assert decoded.tolist() == [[0.0] * D]
+
+
+def test_a_mask_that_keeps_all_gives_the_frozen_weights_rescaled_or_not():
+    mask = TopK(0.0)(normal_scores(0, rows=1), NETWORK.layers)
+    for rescale in (False, True):
+        assert torch.equal(apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=rescale)[0], NETWORK.weights)
+
+
+@quick
+@given(scores=_SCORES, rule=_RULES)
+def test_layer_densities_are_the_shares_kept(scores, rule):
+    mask = rule(scores, NETWORK.layers)
+    densities = layer_densities(mask, NETWORK.layers)
+    assert densities.shape == (len(scores), len(NETWORK.layers))
+    for j, layer in enumerate(NETWORK.layers):
+        expected = mask[:, layer.slice].sum(dim=1) / layer.size
+        torch.testing.assert_close(densities[:, j], expected)
+
+
+@quick
+@given(sparsity=_SPARSITIES, count=st.integers(1, 10_000))
+def test_the_number_kept_is_within_half_a_weight_of_the_density_asked_for(sparsity, count):
+    assert 0 <= num_kept_at(sparsity, count) <= count
+    assert abs(num_kept_at(sparsity, count) - count * (1 - sparsity)) <= 0.5
+
+
+def test_the_paper_does_not_rescale_and_enforced_sparsity_does():
+    assert not Threshold().rescale
+    assert TopK(0.5).rescale
+    assert TopK(0.5).scope == "global"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (Threshold(0.5), "Threshold(0.5, rescale=False)"),
+        (TopK(0.9, scope="layer"), "TopK(0.9, scope='layer', rescale=True)"),
+    ],
+)
+def test_a_rule_is_a_mask_rule_and_its_text_makes_it_anew(rule, text):
+    assert isinstance(rule, MaskRule)
+    assert repr(rule) == text
+    assert repr(eval(text)) == text
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, math.nan, math.inf, -math.inf])
+def test_a_sparsity_outside_0_to_1_is_refused(sparsity):
+    with pytest.raises(ValueError, match=f"^sparsity: expected a finite number >= 0 < 1, got {sparsity!r}$"):
+        TopK(sparsity)
+
+
+@pytest.mark.parametrize("sparsity", ["0.5", None, True, [0.5]])
+def test_a_sparsity_of_another_type_is_refused(sparsity):
+    with pytest.raises(TypeError, match=r"^sparsity: expected "):
+        TopK(sparsity)
+
+
+@pytest.mark.parametrize(("scope", "error"), [("layers", ValueError), ("", ValueError), (None, TypeError)])
+def test_an_unknown_scope_is_refused_with_the_known_ones(scope, error):
+    with pytest.raises(error, match=r"^scope: expected one of \['global', 'layer'\], got "):
+        TopK(0.5, scope=scope)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(math.nan, ValueError), (math.inf, ValueError), ("0", TypeError), (False, TypeError)]
+)
+def test_a_bad_threshold_is_refused(value, error):
+    with pytest.raises(error, match=r"^value: expected a finite number, got "):
+        Threshold(value)
+
+
+@pytest.mark.parametrize("make", [lambda: Threshold(0.0, rescale=1), lambda: TopK(0.5, rescale="yes")])
+def test_rescale_must_be_true_or_false(make):
+    with pytest.raises(TypeError, match=r"^rescale: expected True or False, got "):
+        make()
