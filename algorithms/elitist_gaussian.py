@@ -74,12 +74,12 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
         if recombination not in ("uniform", "weighted"):
             raise ValueError(f"recombination: expected 'uniform' or 'weighted', got {recombination!r}")
-        if obj_index is None and len(problem.senses) > 1:
-            raise ValueError(f"obj_index: expected 0 to {len(problem.senses) - 1} for this problem, got None")
-        try:
-            self._obj_index = problem.normalize_obj_index(obj_index)
-        except (IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"obj_index: expected 0 to {len(problem.senses) - 1}, got {obj_index!r}") from error
+        num_objectives = len(problem.senses)
+        if obj_index is None and num_objectives == 1:
+            obj_index = 0
+        if isinstance(obj_index, bool) or obj_index not in range(-num_objectives, num_objectives):
+            raise ValueError(f"obj_index: expected a whole number from 0 to {num_objectives - 1}, got {obj_index!r}")
+        self._obj_index = problem.normalize_obj_index(obj_index)
         self._clone_elites = clone_elites
         self._recombination = recombination
         SearchAlgorithm.__init__(self, problem)

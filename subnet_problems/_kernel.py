@@ -1,4 +1,4 @@
-"""The compiled forward pass of a chain of linear layers (Numba).
+"""What runs at every step of every episode, compiled by Numba: forward pass, account of the step, check of actions.
 
 Without fast-math the compiler may neither reorder sums nor fuse products into them: the bits of an output depend on
 the weights and the observation alone, and are the same on every processor.
@@ -78,3 +78,57 @@ def forward(weights, plan, num_episodes, rows, obs, scratch, outputs):  # type: 
             offset += n_in * n_out + has_bias * n_out
             x, y = y, x
         outputs[i] = x[: outputs.shape[1]]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def settle(step, last, bonus, rows, obs, rewards, ended, returns, lengths, live_rows, live_obs):  # type: ignore[no-untyped-def]
+    """Account one step of the episodes ``rows``, and gather those that live on.
+
+    Args:
+        step: The step's number, from 1.
+        last: Whether no episode may live on.
+        bonus: Added to each reward.
+        rows: ``(n,)`` int32.
+        obs: ``(n, obs_length)`` float32, what followed.
+        rewards: ``(n,)`` floats.
+        ended: ``(n,)`` bool.
+        returns: ``(B,)`` float64, rewards are added.
+        lengths: ``(B,)`` int64, set where an episode ended.
+        live_rows: ``(n,)`` int32, written.
+        live_obs: ``(n, obs_length)`` float32, written.
+
+    Returns:
+        How many live on; or -1 where a reward or an observation is not finite.
+    """
+    count = 0
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        reward = np.float64(rewards[i])
+        finite = np.isfinite(reward)
+        for j in range(obs.shape[1]):
+            finite &= np.isfinite(obs[i, j])
+        if not finite:
+            return -1
+        returns[row] += reward + bonus
+        if last or ended[i]:
+            lengths[row] = step
+        else:
+            live_rows[count] = row
+            live_obs[count] = obs[i]
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def is_safe(rows, actions, num_envs, low, high):  # type: ignore[no-untyped-def]
+    """Whether ``rows`` ``(n,)`` ascend within [0, num_envs) and all ``actions`` ``(n, length)`` lie in [low, high]."""
+    previous = -1
+    for row in rows:
+        if row <= previous or row >= num_envs:
+            return False
+        previous = row
+    for i in range(actions.shape[0]):
+        for j in range(actions.shape[1]):
+            if not low <= actions[i, j] <= high:  # NaN neither
+                return False
+    return True

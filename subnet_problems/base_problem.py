@@ -149,6 +149,10 @@ class GymProblem(SolutionMethods, Problem):
             check_choice("num_actors", num_actors, ("max", "num_cpus", "num_gpus", "num_devices"))
         elif num_actors is not None:
             check_count("num_actors", num_actors, minimum=0)
+        try:
+            device = torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device: expected a torch device such as 'cpu' or 'cuda', got {device!r}") from error
         pieces = {"num_subbatches": num_subbatches, "subbatch_size": subbatch_size}
         for name, value in pieces.items():
             if value is not None:
@@ -159,7 +163,7 @@ class GymProblem(SolutionMethods, Problem):
         self._task = GymTask(
             env, env_config=env_config, episode_length=episode_length, backend=backend, num_threads=num_threads
         )
-        architecture: Network = hidden_sizes or (64, 64)
+        architecture: Network = (64, 64) if hidden_sizes is None else tuple(hidden_sizes)
         self._network = FrozenNetwork(
             architecture if network is None else network,
             obs_length=self._task.obs_length,
@@ -173,6 +177,7 @@ class GymProblem(SolutionMethods, Problem):
             seed=network_seed,
         )
         self._stats = ObservationStats(self._task.obs_length) if normalize else None
+        self._synced_stats = self._stats  # what the main process knew when it last told an actor
         self._round = 0
         self._interaction_count = 0
         self._episode_count = 0
@@ -324,18 +329,20 @@ class GymProblem(SolutionMethods, Problem):
 
     def _use_sync_data_from_main(self, received: Any) -> None:
         self._round, self._stats = received
+        self._synced_stats = self._stats
         self._local_counts = (0, 0)
 
     def _make_sync_data_for_main(self) -> Any:
-        return self._local_counts, self._round, self._stats
+        if self._stats is None or self._synced_stats is None:
+            return self._local_counts, self._round, None
+        return self._local_counts, self._round, self._stats - self._synced_stats
 
     def _use_sync_data_from_actors(self, received: list[Any]) -> None:
-        before = self._stats
-        for (steps, episodes), round_, stats in received:
+        for (steps, episodes), round_, new_stats in received:
             self._add_counts(steps, episodes)
             self._round = max(self._round, round_)
-            if self._stats is not None and before is not None:
-                self._stats = self._stats + (stats - before)
+            if self._stats is not None:
+                self._stats = self._stats + new_stats
 
     def _get_local_interaction_count(self) -> int:
         return self._interaction_count

@@ -130,9 +130,7 @@ class FrozenNetwork:
         if network_args is not None and not isinstance(network_args, Mapping):
             raise TypeError(f"network_args: expected a mapping of names to values, got {network_args!r}")
         if network_args and (by_sizes or isinstance(network, nn.Module)):
-            raise ValueError(
-                f"network_args: expected None for hidden sizes and for an nn.Module, got {network_args}"
-            )
+            raise ValueError(f"network_args: expected None for hidden sizes and for an nn.Module, got {network_args}")
         self.architecture: tuple[int, ...] | str | None = None
         with torch.random.fork_rng(devices=[]):  # building a module draws weights from the global generator
             self._module = self._build(network, constants, dict(network_args or {})).float().cpu().eval()

@@ -7,7 +7,6 @@ company.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -16,6 +15,8 @@ from evotorch.neuroevolution.net.multilayered import MultiLayered
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
+
+from ._kernel import forward
 
 if TYPE_CHECKING:
     from .networks import Layer
@@ -44,7 +45,7 @@ def make_population(
     device: torch.device,
 ) -> PopulationPolicy:
     """The fastest policy that can run this module on this device (see ``FrozenNetwork.population``)."""
-    chain = _as_chain(module) if device.type == "cpu" and find_spec("numba") else None
+    chain = _as_chain(module) if device.type == "cpu" else None
     if chain is not None:
         return _ChainPolicy(chain, layers, chunks, popsize=popsize, num_episodes=num_episodes)
     weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=device)
@@ -97,9 +98,6 @@ class _ChainPolicy:
         popsize: int,
         num_episodes: int,
     ) -> None:
-        from ._kernel import forward
-
-        self._forward = forward
         self._num_episodes = num_episodes
         plan = []
         for linear, activation in chain:
@@ -122,7 +120,7 @@ class _ChainPolicy:
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        self._forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
+        forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
         return outputs
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ._kernel import settle
 from ._philox import episode_seeds
 from .networks import FrozenNetwork
 from .policies import PopulationPolicy
@@ -241,19 +242,18 @@ class _Part:
             obs, rewards, ended = self.simulator.recv()
         except SimulatorError as error:
             raise self._error(error.row, str(error)) from error
-        self._check_finite("reward", rewards)
-        self._check_finite("observation", obs)
-        self.returns[self._rows] += rewards + self._rule.bonus(self._step)
-        if self._step == self._max_steps:
-            self.lengths[self._rows] = self._step
-            return False
-        if ended.any():
-            self.lengths[self._rows[ended]] = self._step
-            self._rows, obs = self._rows[~ended], obs[~ended]
-            if not len(self._rows):
-                return False
-        self._act(obs)
-        return True
+        last, bonus = self._step == self._max_steps, self._rule.bonus(self._step)
+        live_rows, live_obs = np.empty_like(self._rows), np.empty_like(obs)
+        count = settle(
+            self._step, last, bonus, self._rows, obs, rewards, ended, self.returns, self.lengths, live_rows, live_obs
+        )
+        if count < 0:
+            self._check_finite("reward", rewards)
+            self._check_finite("observation", obs)
+        self._rows = live_rows[:count]
+        if count:
+            self._act(live_obs[:count])
+        return bool(count > 0)
 
     def episodes(self) -> Episodes:
         """What was played."""
@@ -279,11 +279,9 @@ class _Part:
         self.simulator.send(rows, self._actions(outputs))
 
     def _check_finite(self, what: str, values: NDArray[Any]) -> None:
-        if np.isfinite(values.sum()):
-            return
-        bad = np.nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0]
-        if len(bad):  # finite values too can have an infinite sum
-            row = int(bad[0])
+        finite = np.isfinite(values)
+        if not finite.all():
+            row = int(np.nonzero(~finite.reshape(len(values), -1).all(axis=1))[0][0])
             raise self._error(int(self._rows[row]), f"expected a finite {what}, got {values[row]}")
 
     def _error(self, row: int, reason: str) -> EvaluationError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -67,19 +68,25 @@ class BoxActions:
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
         """Outputs ``(n, length)`` to actions ``(n, *shape)``."""
-        dtype = np.dtype(self.dtype)
-        if np.issubdtype(dtype, np.integer):
+        low, high, dtype = self._bounds
+        if dtype.kind != "f":
             outputs = np.rint(outputs)
         # Clipping comes last, in the space's own precision, so that no rounding leaves the bounds.
+        actions = np.minimum(np.maximum(outputs.astype(low.dtype, copy=False), low), high)
+        return np.asarray(actions, dtype=dtype).reshape(-1, *self.shape)
+
+    @cached_property
+    def _bounds(self) -> tuple[NDArray[Any], NDArray[Any], np.dtype[Any]]:
+        dtype = np.dtype(self.dtype)
         precision = np.float32 if dtype == np.float32 else np.float64
         low, high = np.asarray(self.low, dtype=precision), np.asarray(self.high, dtype=precision)
-        if np.issubdtype(dtype, np.integer):
+        if dtype.kind != "f":
             # The greatest int64 is no float64: the next one below it is the bound where the space has none.
             info = np.iinfo(dtype)
             least, greatest = float(info.min), float(info.max)
-            greatest = greatest if int(greatest) <= info.max else np.nextafter(greatest, 0.0)
+            greatest = greatest if int(greatest) <= info.max else float(np.nextafter(greatest, 0.0))
             low, high = np.clip(low, least, greatest), np.clip(high, least, greatest)
-        return np.asarray(np.clip(outputs.astype(precision), low, high), dtype=dtype).reshape(-1, *self.shape)
+        return low, high, dtype
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object :func:`actions_from_json` reads; null stands for no bound."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spaces import Actions, BoxActions, DiscreteActions
+from .._kernel import is_safe
+from ..spaces import Actions, DiscreteActions
 
 
 def envpool_task_name(
@@ -54,7 +55,8 @@ def envpool_task_name(
             actions.start + actions.n - 1,
         )
     else:
-        same = tuple(action_spec.shape) == actions.shape and actions.dtype == "float32" == np.dtype(action_spec.dtype)
+        shape = tuple(n for n in action_spec.shape if n != -1)  # -1 stands for the environments
+        same = shape == actions.shape and actions.dtype == "float32" == np.dtype(action_spec.dtype)
     if not same:
         raise ValueError("its actions are others than Gymnasium's")
     return name
@@ -91,9 +93,13 @@ class EnvPoolSimulator:
         self._obs, self._reward, self._done = keys.index("obs"), keys.index("reward"), keys.index("done")
         self._num_envs = len(seeds)
         self._obs_length = obs_length
-        self._box = isinstance(actions, BoxActions)
-        self._actions = actions
-        self._dtype = np.dtype(np.float32 if self._box else np.int32)
+        if isinstance(actions, DiscreteActions):
+            self._shape: tuple[int, ...] = ()
+            self._low, self._high = float(actions.start), float(actions.start + actions.n - 1)
+            self._dtype: np.dtype[Any] = np.dtype(np.int32)
+        else:
+            self._shape, self._low, self._high = actions.shape, -np.inf, np.inf
+            self._dtype = np.dtype(np.float32)
 
     def reset(self) -> NDArray[np.float32]:
         """See :class:`Simulator`."""
@@ -102,7 +108,14 @@ class EnvPoolSimulator:
 
     def send(self, rows: NDArray[np.int32], actions: NDArray[Any]) -> None:
         """See :class:`Simulator`."""
-        self._check(rows, actions)
+        sound = (
+            rows.dtype == np.int32
+            and rows.flags.c_contiguous
+            and actions.shape == (len(rows), *self._shape)
+            and len(rows) > 0
+        )
+        if not sound or not is_safe(rows, actions.reshape(len(rows), -1), self._num_envs, self._low, self._high):
+            raise ValueError(f"EnvPool would not survive rows {rows!r} with actions {actions!r}")
         self._pool._send([rows, rows, np.ascontiguousarray(actions, dtype=self._dtype)])
 
     def recv(self) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
@@ -117,16 +130,3 @@ class EnvPoolSimulator:
     def _flat(self, state: list[NDArray[Any]]) -> NDArray[np.float32]:
         obs = state[self._obs]
         return np.asarray(obs, dtype=np.float32).reshape(len(obs), self._obs_length)
-
-    def _check(self, rows: NDArray[np.int32], actions: NDArray[Any]) -> None:
-        ok = rows.dtype == np.int32 and rows.ndim == 1 and rows.flags.c_contiguous and 0 < len(rows) == len(actions)
-        ok = (
-            ok and rows[0] >= 0 and rows[-1] < self._num_envs and (len(rows) == 1 or bool((rows[1:] > rows[:-1]).all()))
-        )
-        if isinstance(self._actions, DiscreteActions):
-            low, high = self._actions.start, self._actions.start + self._actions.n - 1
-            ok = ok and actions.ndim == 1 and bool(actions.min() >= low) and bool(actions.max() <= high)
-        else:
-            ok = ok and actions.shape[1:] == self._actions.shape and not np.isnan(actions.sum())
-        if not ok:
-            raise ValueError(f"EnvPool would not survive rows {rows!r} with actions of shape {actions.shape}")

@@ -92,4 +92,5 @@ class GymnasiumSimulator:
         obs: NDArray[Any] = np.asarray(raw)
         if obs.shape != self._obs_shape:
             raise SimulatorError(row, f"expected an observation of shape {self._obs_shape}, got {obs.shape}")
-        return obs.reshape(-1)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and found by the rollout
+            return obs.reshape(-1).astype(np.float32, copy=False)

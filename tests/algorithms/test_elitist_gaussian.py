@@ -1,0 +1,330 @@
+"""The paper's search, on plain EvoTorch problems."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from evotorch import Problem
+from scipy.stats import chisquare, kstest
+
+from algorithms import ElitistGaussianResampling
+
+
+def sphere(sense="min", length=10, **options):
+    """The sum of squares (its negative, where it is to be maximised)."""
+    sign = 1.0 if sense == "min" else -1.0
+    return Problem(
+        sense,
+        lambda x: sign * (x**2).sum(dim=-1),
+        solution_length=length,
+        initial_bounds=(-1.0, 1.0),
+        vectorized=True,
+        **{"seed": 1} | options,
+    )
+
+
+def elites_of(searcher, num_elites, *, obj_index=0, best=min):
+    """The best ``num_elites`` solutions of a population, best first, found by plain sorting."""
+    evals = searcher.population.evals[:, obj_index].tolist()
+    order = sorted(range(len(evals)), key=evals.__getitem__, reverse=best is max)
+    return searcher.population.values[torch.tensor(order[:num_elites])].as_subclass(torch.Tensor).clone()
+
+
+def parents_and_noise(children, elites):
+    """For each child the nearest elite's index, and what was added to it."""
+    parents = torch.cdist(children, elites).argmin(dim=1)
+    return parents, children - elites[parents]
+
+
+@pytest.mark.parametrize("sense", ["min", "max"])
+def test_children_are_elites_plus_gaussian_noise(sense):
+    searcher = ElitistGaussianResampling(sphere(sense, 300), popsize=40, num_elites=4, stdev=0.03)
+    searcher.step()
+    for _ in range(5):
+        elites = elites_of(searcher, 4, best=min if sense == "min" else max)
+        searcher.step()
+        _, noise = parents_and_noise(searcher.population.values.as_subclass(torch.Tensor), elites)
+        assert noise.mean().item() == pytest.approx(0.0, abs=5 * 0.03 / math.sqrt(noise.numel()))
+        assert noise.std().item() == pytest.approx(0.03, rel=0.03)
+        assert kstest(noise.flatten()[:2000].numpy() / 0.03, "norm").pvalue > 1e-3
+        correlations = np.corrcoef(noise.numpy())[~np.eye(40, dtype=bool)]
+        assert abs(correlations).max() < 0.35  # no two children share their noise
+
+
+def test_each_elite_is_drawn_equally_often():
+    searcher = ElitistGaussianResampling(sphere(length=50), popsize=1000, num_elites=5, stdev=0.001)
+    searcher.step()
+    counts = torch.zeros(5)
+    for _ in range(3):
+        elites = elites_of(searcher, 5)
+        searcher.step()
+        parents, noise = parents_and_noise(searcher.population.values.as_subclass(torch.Tensor), elites)
+        assert noise.abs().max() < 0.01
+        counts += torch.bincount(parents, minlength=5)
+    assert counts.sum() == 3000
+    assert chisquare(counts.numpy()).pvalue > 0.01
+
+
+def test_no_elite_is_cloned():
+    searcher = ElitistGaussianResampling(sphere(), popsize=20, num_elites=5, stdev=0.05)
+    searcher.step()
+    for _ in range(3):
+        before = searcher.population.values.clone()
+        searcher.step()
+        assert (torch.cdist(searcher.population.values, before) > 1e-3).all()
+
+
+class Noisy(Problem):
+    """Counts its evaluations; each draws new noise."""
+
+    def __init__(self):
+        super().__init__("max", solution_length=6, initial_bounds=(-1.0, 1.0), seed=3)
+        self.evaluated = []
+
+    def _evaluate_batch(self, batch):
+        self.evaluated.append(batch.values.clone())
+        batch.set_evals(-(batch.values**2).sum(dim=1) + self.make_gaussian(len(batch), center=0.0, stdev=0.5))
+
+
+@pytest.mark.parametrize("recombination", ["uniform", "weighted"])
+def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again(recombination):
+    problem = Noisy()
+    searcher = ElitistGaussianResampling(
+        problem, popsize=12, num_elites=4, stdev=0.1, clone_elites=True, recombination=recombination
+    )
+    searcher.step()
+    for _ in range(3):
+        elites, old_evals = elites_of(searcher, 4, best=max), searcher.population.evals[:, 0].sort(descending=True)[0]
+        searcher.step()
+        assert torch.equal(searcher.population.values[:4], elites)
+        assert (torch.cdist(searcher.population.values[4:], elites) > 1e-3).all()
+        assert torch.equal(problem.evaluated[-1], searcher.population.values)
+        assert (searcher.population.evals[:4, 0] != old_evals[:4]).all()
+    assert [len(values) for values in problem.evaluated] == [12] * 4
+
+
+def test_weighted_recombination_starts_from_the_log_rank_weighted_mean():
+    searcher = ElitistGaussianResampling(sphere(), popsize=30, num_elites=8, stdev=1e-4, recombination="weighted")
+    searcher.step()
+    elites = elites_of(searcher, 8).double()
+    weights = np.log(8 + 0.5) - np.log(np.arange(1, 9))
+    center = (weights / weights.sum()) @ elites.numpy()
+    searcher.step()
+    children = searcher.population.values.numpy()
+    np.testing.assert_allclose(children.mean(axis=0), center, atol=5e-4 / math.sqrt(30))
+    assert (children - center).std() == pytest.approx(1e-4, rel=0.15)
+
+
+def test_with_one_elite_both_recombinations_start_from_it():
+    for recombination in ("uniform", "weighted"):
+        searcher = ElitistGaussianResampling(
+            sphere(), popsize=10, num_elites=1, stdev=1e-3, recombination=recombination
+        )
+        searcher.step()
+        best = elites_of(searcher, 1)
+        searcher.step()
+        assert ((searcher.population.values - best).abs() < 6e-3).all()
+
+
+@pytest.mark.parametrize("obj_index", [0, 1, -1])
+def test_the_objective_that_is_named_decides(obj_index):
+    problem = Problem(
+        ["min", "max"],
+        lambda x: torch.stack([(x - 1).square().sum(dim=-1), x[:, 0]], dim=-1),
+        solution_length=5,
+        initial_bounds=(-1.0, 1.0),
+        vectorized=True,
+        seed=0,
+    )
+    searcher = ElitistGaussianResampling(problem, popsize=20, num_elites=3, stdev=1e-3, obj_index=obj_index)
+    assert searcher.obj_index == obj_index % 2
+    searcher.step()
+    elites = elites_of(searcher, 3, obj_index=obj_index, best=max if obj_index else min)
+    searcher.step()
+    _, noise = parents_and_noise(searcher.population.values.as_subclass(torch.Tensor), elites)
+    assert noise.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("options", [{}, {"clone_elites": True}, {"recombination": "weighted"}], ids=str)
+def test_the_same_seed_gives_the_same_bits(options):
+    def populations(seed):
+        searcher = ElitistGaussianResampling(sphere(seed=seed), popsize=8, **options)
+        for _ in range(4):
+            searcher.step()
+            yield searcher.population.values.clone()
+
+    for first, second, other in zip(populations(5), populations(5), populations(6), strict=True):
+        assert torch.equal(first, second)
+        assert not torch.equal(first, other)
+
+
+def test_a_problem_without_a_seed_of_its_own_follows_the_global_generator():
+    def last_population():
+        torch.manual_seed(4)
+        searcher = ElitistGaussianResampling(sphere(seed=None), popsize=8)
+        searcher.run(3)
+        return searcher.population.values.clone()
+
+    first = last_population()
+    assert torch.equal(last_population(), first)
+    assert first.unique().numel() == first.numel()
+
+
+def test_the_global_generator_does_not_matter_where_the_problem_has_its_own():
+    searchers = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        searchers.append(ElitistGaussianResampling(sphere(), popsize=8))
+        searchers[-1].run(3)
+    assert torch.equal(searchers[0].population.values, searchers[1].population.values)
+
+
+@pytest.mark.parametrize("sense", ["min", "max"])
+@pytest.mark.parametrize(
+    ("options", "reached"),
+    [({}, 0.05), ({"clone_elites": True}, 0.05), ({"recombination": "weighted", "num_elites": 10}, 0.01)],
+    ids=str,
+)
+def test_it_reaches_the_optimum_of_a_sphere(sense, options, reached):
+    searcher = ElitistGaussianResampling(sphere(sense), popsize=40, stdev=0.03, **options)
+    searcher.step()
+    first = abs(searcher.status["mean_eval"])
+    searcher.run(120)
+    assert first > 2
+    assert abs(searcher.status["mean_eval"]) < reached
+    assert searcher.status["pop_best"].values.abs().max() < 0.15
+
+
+def test_the_status_tells_what_every_search_of_evotorch_tells():
+    searcher = ElitistGaussianResampling(sphere("max"), popsize=9)
+    initial = searcher.population.values.clone()
+    searcher.step()
+    assert torch.equal(searcher.population.values, initial)
+    searcher.step()
+    assert not torch.equal(searcher.population.values, initial)
+    status, evals = searcher.status, searcher.population.evals
+    assert status["iter"] == searcher.step_count == 2
+    assert status["pop_best_eval"] == pytest.approx(evals.max().item())
+    assert status["mean_eval"] == pytest.approx(evals.mean().item())
+    assert status["median_eval"] == pytest.approx(evals.median().item())
+    assert status["best_eval"] >= status["pop_best_eval"]
+
+
+def test_the_defaults_are_the_papers():
+    searcher = ElitistGaussianResampling(sphere(length=200))
+    assert len(searcher.population) == 32
+    searcher.step()
+    elites = elites_of(searcher, 3)
+    searcher.step()
+    parents, noise = parents_and_noise(searcher.population.values.as_subclass(torch.Tensor), elites)
+    assert set(parents.tolist()) == {0, 1, 2}
+    assert noise.std().item() == pytest.approx(0.05, rel=0.03)
+
+
+def test_all_solutions_may_be_elites():
+    searcher = ElitistGaussianResampling(sphere(), popsize=4, num_elites=4, clone_elites=True)
+    searcher.step()
+    before = elites_of(searcher, 4)
+    searcher.step()
+    assert torch.equal(searcher.population.values, before)
+
+
+class Failing(Problem):
+    """Fails when it is told to."""
+
+    def __init__(self, **options):
+        super().__init__("min", solution_length=6, initial_bounds=(-1.0, 1.0), **options)
+        self.fails = False
+
+    def _evaluate_batch(self, batch):
+        self.make_gaussian(3, center=0.0, stdev=1.0)
+        if self.fails:
+            raise KeyboardInterrupt
+        batch.set_evals((batch.values**2).sum(dim=1))
+
+
+@pytest.mark.parametrize("failing_step", [1, 2])
+def test_a_step_that_failed_can_be_taken_again(failing_step):
+    def search():
+        return ElitistGaussianResampling(Failing(seed=2), popsize=8)
+
+    whole, disturbed = search(), search()
+    whole.run(4)
+    disturbed.run(failing_step - 1)
+    before = disturbed.population.values.clone()
+    disturbed.problem.fails = True
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            disturbed.step()
+        assert torch.equal(disturbed.population.values, before)
+        assert disturbed.step_count == failing_step - 1
+    disturbed.problem.fails = False
+    disturbed.run(4 - disturbed.step_count)
+    assert torch.equal(disturbed.population.values, whole.population.values)
+    assert torch.equal(disturbed.population.evals, whole.population.evals)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("popsize", 0, ValueError),
+        ("popsize", -1, ValueError),
+        ("popsize", 8.0, TypeError),
+        ("popsize", True, TypeError),
+        ("popsize", None, TypeError),
+        ("num_elites", 0, ValueError),
+        ("num_elites", 33, ValueError),
+        ("num_elites", 2.5, TypeError),
+        ("stdev", 0.0, ValueError),
+        ("stdev", -0.1, ValueError),
+        ("stdev", math.nan, ValueError),
+        ("stdev", math.inf, ValueError),
+        ("stdev", "0.1", TypeError),
+        ("stdev", True, TypeError),
+        ("clone_elites", 1, TypeError),
+        ("recombination", "average", ValueError),
+        ("recombination", None, ValueError),
+        ("obj_index", 1, ValueError),
+        ("obj_index", -2, ValueError),
+        ("obj_index", "first", ValueError),
+        ("obj_index", 0.5, ValueError),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(name, value, error):
+    with pytest.raises(error, match=rf"^{name}: expected .* got {value!r}$"):
+        ElitistGaussianResampling(sphere(), **{name: value})
+
+
+def test_a_misspelt_argument_is_refused():
+    with pytest.raises(TypeError, match="num_elite"):
+        ElitistGaussianResampling(sphere(), num_elite=3)
+
+
+def test_arguments_after_the_problem_go_by_name():
+    with pytest.raises(TypeError):
+        ElitistGaussianResampling(sphere(), 32)
+
+
+@pytest.mark.parametrize(
+    ("problem", "error", "message"),
+    [
+        (None, TypeError, "problem: expected an evotorch.Problem"),
+        (Problem, TypeError, "problem: expected an evotorch.Problem"),
+        (Problem("min", dtype=torch.int64, solution_length=3, initial_bounds=(0, 3)), ValueError, "problem: .*int64"),
+        (Problem("min", dtype=object), ValueError, "problem: expected real-valued solutions"),
+        (
+            Problem("min", solution_length=3, bounds=(0.0, 1.0)),
+            ValueError,
+            "problem: expected one without strict bounds",
+        ),
+        (
+            Problem(["min", "max"], solution_length=3, initial_bounds=(0.0, 1.0)),
+            ValueError,
+            "obj_index: expected .* 0 to 1",
+        ),
+    ],
+)
+def test_a_problem_it_cannot_search_is_refused(problem, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        ElitistGaussianResampling(problem)

@@ -1,0 +1,132 @@
+"""EvoTorch's own searches and loggers run on the masked problem, as on any other of EvoTorch's."""
+
+import math
+
+import pytest
+import torch
+from conftest import Echo
+from evotorch.algorithms import CEM, CMAES, PGPE, SNES, Cosyne, GeneticAlgorithm, PyCMAES, SteadyStateGA
+from evotorch.logging import PandasLogger, StdOutLogger
+from evotorch.operators import GaussianMutation, OnePointCrossOver
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import DenseGymProblem, MaskedGymProblem
+
+NUM_GENERATIONS = 2
+
+
+def steady_state_ga(problem):
+    searcher = SteadyStateGA(problem, popsize=8)
+    searcher.use(OnePointCrossOver(problem, tournament_size=2))
+    searcher.use(GaussianMutation(problem, stdev=0.1))
+    return searcher
+
+
+SEARCHES = {
+    "PGPE": lambda problem: PGPE(problem, popsize=8, center_learning_rate=0.1, stdev_learning_rate=0.1, stdev_init=0.1),
+    "SNES": lambda problem: SNES(problem, popsize=8, stdev_init=0.1),
+    "CEM": lambda problem: CEM(problem, popsize=8, parenthood_ratio=0.5, stdev_init=0.1),
+    "CMAES": lambda problem: CMAES(problem, popsize=8, stdev_init=0.1, separable=True),
+    "PyCMAES": lambda problem: PyCMAES(problem, popsize=8, stdev_init=0.1, separable=True),
+    "GeneticAlgorithm": lambda problem: GeneticAlgorithm(
+        problem,
+        popsize=8,
+        operators=[OnePointCrossOver(problem, tournament_size=2), GaussianMutation(problem, stdev=0.1)],
+    ),
+    "SteadyStateGA": steady_state_ga,
+    "Cosyne": lambda problem: Cosyne(problem, popsize=8, tournament_size=2, mutation_stdev=0.1, num_elites=1),
+    "ElitistGaussianResampling": lambda problem: ElitistGaussianResampling(problem, popsize=8),
+}
+
+
+def cart_pole(**options):
+    return MaskedGymProblem("CartPole-v1", hidden_sizes=(6,), num_episodes=2, seed=0, **options)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_of_evotorch_runs_on_the_masked_problem(name):
+    problem = cart_pole()
+    searcher = SEARCHES[name](problem)
+    counts = [0]
+    for step in range(1, NUM_GENERATIONS + 1):
+        searcher.step()
+        status = dict(searcher.status.items())
+        assert status["iter"] == step
+        assert all(math.isfinite(value) for value in status.values() if isinstance(value, float))
+        assert 1 <= status["mean_eval"] <= status["best_eval"] <= 500
+        assert 0 < status["mean_sparsity"] < 1
+        assert status["total_interaction_count"] == problem.interaction_count > counts[-1]
+        counts.append(problem.interaction_count)
+    assert problem.episode_count % 2 == 0
+    best = searcher.status["best"]
+    assert problem.to_subnetwork(best).num_weights == problem.solution_length == 36
+    assert (problem.test(best, num_episodes=3) >= 1).all()
+
+
+@pytest.mark.parametrize("name", ["PGPE", "SNES", "CEM", "CMAES", "GeneticAlgorithm", "ElitistGaussianResampling"])
+def test_a_search_repeats_itself_with_the_problems_seed(name):
+    def evaluations():
+        searcher = SEARCHES[name](cart_pole())
+        searcher.run(NUM_GENERATIONS)
+        return searcher.population.values.clone(), searcher.population.evals.clone()
+
+    for first, second in zip(evaluations(), evaluations(), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["SNES", "GeneticAlgorithm", "ElitistGaussianResampling"])
+def test_a_search_finds_better_masks(name):
+    """The return is the sum of 40 products of two masked weights: the best mask keeps those above 0 alone."""
+    network = "Linear(obs_length, 40, bias=False) >> Linear(40, act_length, bias=False)"
+    problem = MaskedGymProblem(Echo, network, env_config={"steps": 1}, num_episodes=1, seed=0)
+    products = problem.frozen_weights[:40] * problem.frozen_weights[40:]
+    best = products.clamp(min=0).sum().item()
+    searcher = SEARCHES[name](problem)
+    searcher.step()
+    assert searcher.status["mean_eval"] < 0.5 * best
+    searcher.run(150)
+    assert 0.8 * best < searcher.status["mean_eval"] <= best * 1.001
+
+
+def test_the_papers_search_learns_to_balance_the_pole():
+    searcher = ElitistGaussianResampling(cart_pole(), popsize=32)
+    searcher.run(25)
+    problem = searcher.problem
+    assert problem.test(searcher.status["pop_best"], num_episodes=20).mean() > 150
+
+
+def test_pgpe_improves_the_dense_problem():
+    problem = DenseGymProblem("CartPole-v1", hidden_sizes=(6,), num_episodes=2, seed=0)
+    searcher = PGPE(
+        problem,
+        popsize=30,
+        center_learning_rate=0.3,
+        stdev_learning_rate=0.1,
+        stdev_init=0.3,
+        ranking_method="centered",
+    )
+    searcher.step()
+    first = searcher.status["mean_eval"]
+    searcher.run(15)
+    assert searcher.status["mean_eval"] > 2 * first
+
+
+def test_the_pandas_logger_keeps_the_status_of_each_generation():
+    searcher = ElitistGaussianResampling(cart_pole(), popsize=8)
+    logger = PandasLogger(searcher)
+    searcher.run(3)
+    frame = logger.to_dataframe()
+    assert frame.index.tolist() == [1, 2, 3]
+    assert frame["total_episode_count"].tolist() == [16, 32, 48]
+    assert frame["total_interaction_count"].is_monotonic_increasing
+    assert frame["mean_sparsity"].between(0.2, 0.8).all()
+    assert frame["pop_best_eval"].iloc[-1] == searcher.status["pop_best_eval"]
+
+
+def test_the_stdout_logger_prints_the_counts_and_the_sparsity(capsys):
+    searcher = ElitistGaussianResampling(cart_pole(), popsize=8)
+    StdOutLogger(searcher)
+    searcher.run(2)
+    printed = capsys.readouterr().out
+    for name in ("iter : 2", "total_episode_count : 32", "mean_sparsity : 0.", "pop_best_eval : "):
+        assert name in printed

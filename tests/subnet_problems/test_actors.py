@@ -1,0 +1,128 @@
+"""With Ray's actors everything is as without: fitness, searches, counts and errors.
+
+Actors take seconds to start, so that each test has few problems and asks them much.
+"""
+
+import pickle
+
+import pytest
+import torch
+from conftest import FAULTS, Moody, batch_of, fitness
+from evotorch.algorithms import PGPE
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+EVERYTHING = {
+    "observation_normalization": True,
+    "action_noise_stdev": 0.3,
+    "common_random_numbers": False,
+    "risk_aversion": 0.5,
+    "sparsity": 0.5,
+}
+
+
+@pytest.fixture
+def with_actors():
+    """Makes problems, and gives their actors back to the next test."""
+    problems = []
+
+    def make(problem):
+        problems.append(problem)
+        return problem
+
+    yield make
+    for problem in problems:
+        if problem.actors is not None:
+            problem.kill_actors()
+
+
+def lander(**options):
+    defaults = {"hidden_sizes": (6,), "num_episodes": 2, "episode_length": 60, "seed": 5}
+    return MaskedGymProblem("LunarLander-v3", **defaults | options)
+
+
+def observed(problem):
+    stats = problem.get_observation_stats()
+    return stats.count, stats.sum.tolist(), stats.sum_of_squares.tolist()
+
+
+def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
+    alone, together = lander(**EVERYTHING), with_actors(lander(**EVERYTHING, num_actors=2))
+    for popsize in (7, 3, 1):
+        scores = alone.generate_batch(popsize).values
+        assert torch.equal(together.generate_batch(popsize).values, scores)
+        assert torch.equal(fitness(together, scores), fitness(alone, scores))
+        assert len(together.actors) == 2
+        assert together.status["total_interaction_count"] == alone.status["total_interaction_count"]
+        assert together.status["total_episode_count"] == alone.status["total_episode_count"]
+        assert together.evaluation_round == alone.evaluation_round
+        assert observed(together) == observed(alone)
+
+
+def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run(with_actors):
+    def search(problem):
+        return ElitistGaussianResampling(problem, popsize=7, num_elites=2)
+
+    alone, together = (
+        search(lander(**EVERYTHING)),
+        search(with_actors(lander(**EVERYTHING, num_actors=2, subbatch_size=2))),
+    )
+    resumed = None
+    for step in range(4):
+        alone.step()
+        together.step()
+        assert torch.equal(together.population.values, alone.population.values)
+        assert torch.equal(together.population.evals, alone.population.evals)
+        for name in ("iter", "total_interaction_count", "total_episode_count", "mean_sparsity", "pop_best_eval"):
+            assert together.status[name] == alone.status[name]
+        if step == 1:
+            resumed = pickle.loads(pickle.dumps(together))
+    together.problem.kill_actors()
+    with_actors(resumed.problem)
+    resumed.run(2)
+    assert torch.equal(resumed.population.values, alone.population.values)
+    assert torch.equal(resumed.population.evals, alone.population.evals)
+    assert resumed.status["total_interaction_count"] == alone.status["total_interaction_count"]
+
+
+def test_a_misbehaving_environment_in_an_actor_is_an_error_that_says_where(moody, with_actors):
+    def temper(**options):
+        options |= {"num_episodes": 3, "common_random_numbers": False, "seed": 4, "hidden_sizes": (3,)}
+        return DenseGymProblem(Moody, env_config={"folder": str(moody.path)}, **options)
+
+    problem = with_actors(temper(num_actors=2))
+    values = problem.generate_batch(5).values
+    expected = fitness(temper(), values, 2)
+    generator = problem.generator.get_state()
+    for kind in FAULTS:
+        step = 0 if kind == "reset raises" else 3
+        moody.break_it(kind, seed=moody.seeds()[3 * 3 + 1], step=step)
+        with pytest.raises(EvaluationError, match=f"^solution 3, episode 1, step {step}: "):
+            problem.evaluate(batch_of(problem, values))
+        assert (problem.interaction_count, problem.episode_count, problem.evaluation_round) == (0, 0, 0)
+        assert torch.equal(problem.generator.get_state(), generator)
+    moody.mend()
+    assert torch.equal(fitness(problem, values, 2), expected)
+
+
+def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
+    problem = with_actors(lander(num_actors=2, episode_length=5, observation_normalization=True))
+    searcher = PGPE(
+        problem,
+        popsize=12,
+        center_learning_rate=0.1,
+        stdev_learning_rate=0.1,
+        stdev_init=0.1,
+        distributed=True,
+    )
+    for step in range(1, 4):
+        searcher.step()
+        assert problem.episode_count == step * 12 * 2
+        assert problem.interaction_count == step * 12 * 2 * 5  # no lander is down after 5 steps
+        assert problem.get_observation_stats().count == problem.interaction_count
+        assert problem.evaluation_round == step
+        assert searcher.status["total_interaction_count"] == problem.interaction_count
+    assert torch.isfinite(searcher.status["center"]).all()

@@ -1,0 +1,287 @@
+"""The masked and the dense problem: what their arguments mean, and what they count."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import Echo, OddSpaces, fitness
+from evotorch import Problem
+from evotorch.neuroevolution import GymNE
+from torch import nn
+
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
+
+LINEAR = "Linear(obs_length, act_length, bias=False)"
+WEIGHTS = torch.tensor([[2.0], [-1.0], [0.5]])
+
+
+class Seeded(Echo):
+    """An episode takes 1 + seed % 10 steps, and each pays 1."""
+
+    def reset(self, *, seed=None, options=None):
+        self._steps = 1 + seed % 10
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, 1.0, *rest
+
+
+def echo(env=Echo, *, steps=12, **options):
+    """With one weight, w, each reward is w."""
+    return DenseGymProblem(env, LINEAR, env_config={"steps": steps}, **{"num_episodes": 2, "seed": 3} | options)
+
+
+def lander(**options):
+    defaults = {"hidden_sizes": (6,), "num_episodes": 2, "episode_length": 40, "seed": 5}
+    return MaskedGymProblem("LunarLander-v3", **defaults | options)
+
+
+def a_solution(problem):
+    return torch.randn(problem.solution_length, generator=torch.Generator().manual_seed(1))
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"episode_length": 7},
+        {"episode_length": 70},
+        {"decrease_rewards_by": 0.75},
+        {"decrease_rewards_by": -2},
+        {"alive_bonus_schedule": (5, 2.0)},
+        {"alive_bonus_schedule": (0, 1)},
+        {"alive_bonus_schedule": (3, 8, 2.0)},
+        {"alive_bonus_schedule": (6, 6, -1.0)},
+        {"alive_bonus_schedule": (20, 30, 5.0)},
+        {"num_episodes": 5},
+        {"decrease_rewards_by": 0.5, "alive_bonus_schedule": (2, 9, 3.0), "episode_length": 10},
+    ],
+    ids=str,
+)
+def test_arguments_mean_what_they_mean_in_gymne(options):
+    gymne = GymNE(Echo, LINEAR, env_config={"steps": 12}, **{"num_episodes": 2} | options)
+    ours = echo(**options)
+    torch.testing.assert_close(fitness(ours, WEIGHTS), fitness(gymne, WEIGHTS))
+    for name in ("total_interaction_count", "total_episode_count"):
+        assert ours.status[name] == gymne.status[name]
+
+
+@pytest.mark.parametrize("risk_aversion", [0.0, 0.5, 2])
+def test_risk_aversion_takes_a_multiple_of_the_standard_deviation_from_the_mean(risk_aversion, echo_log):
+    got = fitness(echo(Seeded, num_episodes=4, risk_aversion=risk_aversion), WEIGHTS[:1])
+    returns = np.array([1 + episode[0] % 10 for episode in echo_log])
+    assert returns.std() > 1
+    assert got.item() == pytest.approx(returns.mean() - risk_aversion * returns.std(), rel=1e-6)
+
+
+def test_all_solutions_of_a_round_play_the_same_episodes_and_each_round_has_new_ones(echo_log):
+    fitness(echo(num_episodes=4), WEIGHTS, rounds=2)
+    seeds = np.array([episode[0] for episode in echo_log]).reshape(2, 3, 4)
+    assert (seeds == seeds[:, :1]).all()
+    assert len(np.unique(seeds)) == 8
+    assert seeds.min() >= 0
+    assert seeds.max() < 2**31
+
+
+def test_without_common_random_numbers_each_solution_plays_its_own(echo_log):
+    fitness(echo(num_episodes=4, common_random_numbers=False), WEIGHTS, rounds=2)
+    assert len({episode[0] for episode in echo_log}) == 2 * 3 * 4
+
+
+def test_action_noise_is_common_to_all_solutions_of_a_round_and_new_in_the_next(echo_log):
+    problem = echo(steps=300, num_episodes=4, action_noise_stdev=0.2)
+    got = fitness(problem, WEIGHTS, rounds=2)
+    noise = np.array([episode[1:] for episode in echo_log]).reshape(2, 3, 4, 300) - WEIGHTS.numpy()[None, :, :, None]
+    np.testing.assert_allclose(noise, np.broadcast_to(noise[:, :1], noise.shape), atol=1e-6)
+    assert noise.std() == pytest.approx(0.2, rel=0.05)
+    assert noise.mean() == pytest.approx(0.0, abs=0.02)
+    assert (noise[0] != noise[1]).all()
+    np.testing.assert_allclose(got, 300 * (WEIGHTS[:, 0].numpy() + noise.mean(axis=(2, 3))), rtol=1e-4, atol=1e-3)
+
+
+def test_no_action_noise_and_noise_of_stdev_0_are_the_same():
+    assert torch.equal(fitness(echo(action_noise_stdev=0.0), WEIGHTS), fitness(echo(), WEIGHTS))
+
+
+def test_observations_are_normalised_by_those_of_earlier_rounds_alone():
+    first, second = fitness(echo(observation_normalization=True), WEIGHTS, rounds=2)
+    torch.testing.assert_close(first, 12 * WEIGHTS[:, 0])
+    assert (second == 0).all()  # each observation is 1, and so is their mean
+
+
+class Watched(OddSpaces):
+    """Keeps each episode's observations."""
+
+    episodes = []  # noqa: RUF012
+
+    def reset(self, **kwargs):
+        obs, info = super().reset(**kwargs)
+        self._seen = [obs.ravel()]
+        self.episodes.append(self._seen)
+        return obs, info
+
+    def step(self, action):
+        result = super().step(action)
+        self._seen.append(result[0].ravel())
+        return result
+
+
+@pytest.mark.parametrize("options", [{}, {"num_subbatches": 3}], ids=str)
+def test_observation_statistics_are_those_of_all_observations_that_were_acted_upon(options):
+    env_config = {"discrete": True}
+    problem = MaskedGymProblem(
+        Watched, env_config=env_config, episode_length=20, observation_normalization=True, seed=2, **options
+    )
+    Watched.episodes.clear()
+    fitness(problem, problem.generate_batch(4).values, rounds=2)
+    seen = np.concatenate([episode[:-1] for episode in Watched.episodes]).astype(np.float32).astype(np.float64)
+    stats = problem.get_observation_stats()
+    assert stats.count == len(seen) == problem.interaction_count
+    np.testing.assert_allclose(stats.mean, seen.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(stats.stdev, seen.std(axis=0), rtol=1e-6)
+
+
+def test_a_problem_that_does_not_normalise_has_no_statistics():
+    with pytest.raises(ValueError, match=r"^observation_normalization: expected True"):
+        lander().get_observation_stats()
+    assert not lander().observation_normalization
+
+
+def test_initial_scores_are_normal_with_their_stdev():
+    values = lander(hidden_sizes=(60,), score_stdev=0.3).generate_batch(100).values
+    assert values.mean().item() == pytest.approx(0.0, abs=0.005)
+    assert values.std().item() == pytest.approx(0.3, rel=0.01)
+
+
+def test_dense_weights_begin_as_pytorchs_linear_layers_do():
+    problem = DenseGymProblem("LunarLander-v3", hidden_sizes=(50,), seed=0)
+    values = problem.generate_batch(200).values
+    first, second = values[:, : 8 * 50], values[:, 8 * 50 :]
+    for part, fan_in in ((first, 8), (second, 50)):
+        assert part.abs().max().item() == pytest.approx(fan_in**-0.5, rel=0.01)
+        assert part.abs().max() <= fan_in**-0.5
+        assert part.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.02)
+
+
+def test_dense_weights_begin_within_the_bounds_that_are_given():
+    values = DenseGymProblem("CartPole-v1", initial_bounds=(-0.5, 2.0), seed=0).generate_batch(20).values
+    assert -0.5 <= values.min() < -0.49
+    assert 1.99 < values.max() <= 2.0
+    assert values.mean().item() == pytest.approx(0.75, abs=0.02)
+    assert (DenseGymProblem("CartPole-v1", initial_bounds=[1, 1]).generate_batch(2).values == 1).all()
+
+
+def test_a_network_without_hidden_layers_is_linear():
+    assert MaskedGymProblem("CartPole-v1", hidden_sizes=()).solution_length == 4 * 2
+
+
+def test_the_network_may_be_a_string_a_module_or_a_callable():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+    assert torch.equal(MaskedGymProblem("CartPole-v1", module).frozen_weights, weights)
+    string = MaskedGymProblem("CartPole-v1", "Linear(obs_length, n) >> Linear(n, act_length)", network_args={"n": 3})
+    assert string.solution_length == 4 * 3 + 3 + 3 * 2 + 2
+    made = MaskedGymProblem("CartPole-v1", lambda width: nn.Linear(width, 2, bias=False), network_args={"width": 4})
+    assert made.solution_length == 8
+
+
+# Masks
+
+
+def test_masks_and_weights_follow_from_the_scores():
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(5,), mask=Threshold(0.1))
+    scores = problem.generate_batch(6).values
+    assert torch.equal(problem.mask(scores), scores > 0.1)
+    assert torch.equal(problem.decode(scores), problem.frozen_weights * (scores > 0.1))
+    assert torch.equal(problem.mask(scores[2]), scores[2] > 0.1)
+    assert problem.decode(scores[2]).shape == (30,)
+    assert problem.mask_rule.value == 0.1
+
+
+def test_sparsity_is_short_for_top_k():
+    short, long = (lander(**option) for option in ({"sparsity": 0.8}, {"mask": TopK(0.8)}))
+    scores = short.generate_batch(4).values
+    assert torch.equal(short.decode(scores), long.decode(scores))
+    assert (short.mask(scores).sum(dim=1) == round(0.2 * short.solution_length)).all()
+
+
+def test_a_mask_rule_of_ones_own_works_where_threshold_does():
+    class Every:
+        rescale = False
+
+        def __call__(self, scores, layers):
+            return torch.ones_like(scores, dtype=torch.bool)
+
+    problem = lander(mask=Every())
+    assert torch.equal(problem.decode(a_solution(problem)), problem.frozen_weights)
+    assert len(fitness(problem, problem.generate_batch(3).values).unique()) == 1
+
+
+def test_nobody_can_change_the_frozen_weights():
+    problem = lander()
+    problem.frozen_weights.zero_()
+    assert problem.frozen_weights.abs().min() > 0
+
+
+# What is counted
+
+
+def test_the_status_counts_steps_and_episodes(echo_log):
+    problem = echo(Seeded, num_episodes=4)
+    for round_ in (1, 2):
+        fitness(problem, WEIGHTS)
+        steps = sum(len(episode) - 1 for episode in echo_log)
+        assert problem.status["total_interaction_count"] == problem.interaction_count == steps
+        assert problem.status["total_episode_count"] == problem.episode_count == 3 * 4 * round_
+        assert problem.evaluation_round == round_
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_steps_are_counted_on_both_simulators(backend):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), backend=backend, num_episodes=2, seed=0)
+    evals = fitness(problem, problem.generate_batch(6).values)
+    assert problem.status["total_interaction_count"] == 2 * evals.sum() > 6 * 2 * 8  # CartPole pays 1 a step
+
+
+def test_the_status_tells_the_mean_sparsity_of_what_was_evaluated():
+    problem = lander()
+    scores = problem.generate_batch(5).values
+    fitness(problem, scores)
+    assert problem.status["mean_sparsity"] == pytest.approx(1 - (scores > 0).double().mean().item(), abs=1e-12)
+    problem = lander(sparsity=0.75, hidden_sizes=(10,))
+    fitness(problem, problem.generate_batch(5).values)
+    assert problem.status["mean_sparsity"] == 0.75
+
+
+def test_one_solution_is_evaluated_as_a_population_of_one():
+    problem, other = lander(), lander()
+    solution = problem.generate_batch(3)[1]
+    problem.evaluate(solution)
+    assert solution.evals[0] == fitness(other, solution.values[None])[0, 0]
+    assert problem.status["total_episode_count"] == 2
+
+
+def test_the_best_so_far_is_in_the_status():
+    problem = echo()
+    evals = fitness(problem, WEIGHTS)
+    assert problem.status["best_eval"] == evals.max() == 24.0
+    assert problem.status["best"].values.item() == 2.0
+
+
+def test_an_environment_of_the_task_is_at_hand():
+    env = lander(env_config={"gravity": -4.0}).get_env()
+    assert isinstance(env, gym.Env)
+    assert env.unwrapped.gravity == -4.0
+
+
+def test_a_problem_is_an_evotorch_problem_that_is_maximised():
+    problem = lander()
+    assert isinstance(problem, Problem)
+    assert problem.senses == ["max"]
+    assert problem.dtype == torch.float32
+    assert problem.lower_bounds is None
+    assert problem.solution_length == problem.network.num_weights == 8 * 6 + 6 * 4

@@ -1,0 +1,175 @@
+"""Which environment is played, for how many steps at most, and by which simulator."""
+
+import re
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import Echo, Moody, OddSpaces
+
+from subnet_problems.spaces import BoxActions, DiscreteActions
+from subnet_problems.task import GymTask
+
+
+def test_a_task_knows_its_spaces():
+    task = GymTask(OddSpaces, env_config={"discrete": True}, episode_length=20)
+    assert (task.obs_shape, task.obs_length) == ((2, 3), 6)
+    assert task.actions == DiscreteActions(n=3, start=5)
+    task = GymTask(OddSpaces, env_config={"discrete": False}, episode_length=20)
+    low, high = (-0.25, -np.inf, 0.5, -3.0), (0.75, 0.125, np.inf, -1.0)
+    assert task.actions == BoxActions(low=low, high=high, shape=(2, 2), dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("options", "max_steps"),
+    [
+        ({}, 500),
+        ({"episode_length": 20}, 20),
+        ({"episode_length": 2000}, 500),
+        ({"env_config": {"max_episode_steps": 30}}, 30),
+        ({"env_config": {"max_episode_steps": 30}, "episode_length": 10}, 10),
+        ({"env": lambda: gym.make("CartPole-v1")}, 500),
+        ({"env": lambda: gym.make("CartPole-v1").unwrapped, "episode_length": 5}, 5),
+    ],
+)
+def test_the_shorter_of_the_two_limits_holds(options, max_steps):
+    assert GymTask(**{"env": "CartPole-v1"} | options).max_steps == max_steps
+
+
+def test_an_environment_without_a_limit_needs_an_episode_length():
+    with pytest.raises(ValueError, match=r"^episode_length: expected a whole number >= 1, since .* got None"):
+        GymTask(OddSpaces, env_config={"discrete": True})
+
+
+@pytest.mark.parametrize(
+    ("env", "env_config", "backend"),
+    [
+        ("CartPole-v1", {}, "envpool"),
+        ("Acrobot-v1", {}, "envpool"),
+        ("MountainCar-v0", {}, "envpool"),
+        ("Pendulum-v1", {}, "envpool"),
+        ("MountainCarContinuous-v0", {}, "envpool"),
+        ("LunarLander-v3", {}, "envpool"),
+        ("LunarLander-v3", {"continuous": True}, "envpool"),
+        ("LunarLanderContinuous-v3", {}, "envpool"),
+        ("BipedalWalker-v3", {}, "envpool"),
+        ("BipedalWalkerHardcore-v3", {}, "envpool"),
+        ("LunarLander-v3", {"gravity": -5.0}, "gymnasium"),
+        ("LunarLander-v3", {"enable_wind": True}, "gymnasium"),
+        ("CartPole-v1", {"max_episode_steps": 30}, "gymnasium"),
+        (lambda: gym.make("CartPole-v1"), {}, "gymnasium"),
+        (Echo, {}, "gymnasium"),
+    ],
+)
+def test_auto_takes_envpool_where_it_has_the_same_environment(env, env_config, backend):
+    assert GymTask(env, env_config=env_config).backend == backend
+
+
+def test_a_backend_that_is_asked_for_is_taken():
+    assert GymTask("CartPole-v1", backend="gymnasium").backend == "gymnasium"
+    assert GymTask("CartPole-v1", backend="envpool").backend == "envpool"
+
+
+@pytest.fixture
+def registered():
+    """An id that EnvPool has not, and one that it has for another environment."""
+    gym.register("Echo-v7", Echo, max_episode_steps=10)
+    gym.register("Catch-v0", Echo, max_episode_steps=10)
+    yield
+    del gym.registry["Echo-v7"], gym.registry["Catch-v0"]
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("env", "env_config", "reason"),
+    [
+        (Echo, {}, "made by a callable"),
+        ("LunarLander-v3", {"gravity": -5.0}, "no option ['gravity']"),
+        ("LunarLander-v3", {"continuous": 1}, "no option ['continuous']"),
+        ("CartPole-v1", {"max_episode_steps": 30}, "no option ['max_episode_steps']"),
+        ("BipedalWalker-v3", {"hardcore": True}, "end after 2000 steps, Gymnasium's after 1600"),
+        ("Echo-v7", {}, "no such environment"),
+        ("Catch-v0", {}, "another shape than Gymnasium's (1,)"),
+    ],
+)
+def test_envpool_says_why_it_cannot_serve(env, env_config, reason):
+    with pytest.raises(ValueError, match=rf"^backend: 'envpool' cannot serve .*{re.escape(reason)}"):
+        GymTask(env, env_config=env_config, backend="envpool")
+
+
+def test_the_options_reach_the_environments_maker():
+    env = GymTask("LunarLander-v3", env_config={"continuous": True, "gravity": -3.0}).make_env(render_mode="rgb_array")
+    assert (env.unwrapped.continuous, env.unwrapped.gravity, env.render_mode) == (True, -3.0, "rgb_array")
+    env.close()
+
+
+def test_a_mapping_that_changes_later_changes_no_task():
+    env_config = {"steps": 3, "nested": [1]}
+    task = GymTask(lambda *, steps, nested: Echo(steps=steps + nested[0]), env_config=env_config)
+    env_config["steps"] = 8
+    env_config["nested"][0] = 9
+    env = task.make_env()
+    env.reset()
+    assert [env.step(np.zeros(1))[2] for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_task_has_a_name_where_its_environment_has_an_id():
+    assert GymTask("CartPole-v1").name == "CartPole-v1"
+    assert GymTask(Echo).name is None
+
+
+class Spaces(gym.Env):
+    """An environment of which only the spaces matter."""
+
+    def __init__(self, *, obs=None, act=None):
+        box = gym.spaces.Box(-1.0, 1.0, (2,))
+        self.observation_space, self.action_space = obs or box, act or box
+
+
+BOX = gym.spaces.Box(-1.0, 1.0, (2,))
+
+
+@pytest.mark.parametrize(
+    ("env", "env_config", "error", "message"),
+    [
+        ("NoSuchTask-v0", None, ValueError, "env: 'NoSuchTask-v0' .* cannot be made"),
+        ("CartPole-v99", None, ValueError, "env: 'CartPole-v99' .* cannot be made"),
+        ("", None, ValueError, "env: '' .* cannot be made"),
+        (3, None, TypeError, "env: expected a Gymnasium id or a callable"),
+        (None, None, TypeError, "env: expected a Gymnasium id or a callable"),
+        (lambda: 3, None, TypeError, "env: expected the callable to return a gymnasium.Env, got 3"),
+        (Moody, None, ValueError, "env: .* cannot be made: .*'folder'"),
+        ("CartPole-v1", {"no_such_option": 1}, ValueError, "env: .*no_such_option.* cannot be made"),
+        ("CartPole-v1", "continuous", TypeError, "env_config: expected a mapping"),
+        ("CartPole-v1", ["continuous"], TypeError, "env_config: expected a mapping"),
+        (Spaces, {"obs": gym.spaces.Discrete(4)}, ValueError, "env: expected an observation space Box"),
+        (Spaces, {"obs": gym.spaces.Dict(a=BOX)}, ValueError, "env: expected an observation space Box"),
+        (Spaces, {"obs": gym.spaces.Tuple([BOX])}, ValueError, "env: expected an observation space Box"),
+        (Spaces, {"obs": gym.spaces.Box(-1.0, 1.0, (0,))}, ValueError, "env: expected an observation space Box"),
+        (Spaces, {"act": gym.spaces.MultiDiscrete([2, 3])}, ValueError, "env: expected an action space Discrete or"),
+        (Spaces, {"act": gym.spaces.MultiBinary(3)}, ValueError, "env: expected an action space Discrete or Box"),
+        (Spaces, {"act": gym.spaces.Dict(a=BOX)}, ValueError, "env: expected an action space Discrete or Box"),
+        (Spaces, {"act": gym.spaces.Box(-1.0, 1.0, (3, 0))}, ValueError, "env: expected an action space Discrete or"),
+    ],
+)
+def test_an_environment_that_cannot_be_served_is_refused(env, env_config, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        GymTask(env, env_config=env_config, episode_length=10)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("backend", "brax", ValueError),
+        ("backend", None, TypeError),
+        ("episode_length", 0, ValueError),
+        ("episode_length", -1, ValueError),
+        ("episode_length", 2.5, TypeError),
+        ("episode_length", True, TypeError),
+        ("num_threads", 0, ValueError),
+        ("num_threads", 1.0, TypeError),
+    ],
+)
+def test_a_bad_option_is_refused_by_name(option, value, error):
+    with pytest.raises(error, match=rf"^{option}: expected .* got {value!r}"):
+        GymTask("CartPole-v1", **{option: value})
