@@ -111,13 +111,13 @@ def plot(rows: list[dict[str, float]], env: str, threshold: float | None, num_we
         axes.axhline(threshold, color="C2", linewidth=1, linestyle="--", label=f"solved ({threshold:g})")
     axes.set_xscale("log")
     axes.invert_xaxis()
-    ticks = [t for t in (100, 50, 20, 10, 5, 2, 1, 0.5) if min(kept) * 0.8 <= t <= max(kept) * 1.25]
+    ticks = [t for t in (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1) if min(kept) * 0.8 <= t <= max(kept) * 1.25]
     axes.set_xticks(ticks, [f"{t:g} %\n{round(num_weights * t / 100):,}" for t in ticks])
     axes.minorticks_off()
     axes.set(xlabel="weights kept (sparser to the right)", ylabel="reward of an episode")
     axes.set_title(f"{env}: reward against sparsity, {num_weights:,} random weights")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(loc="lower left")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -135,7 +135,9 @@ class GymProblem(SolutionMethods, Problem):
             raise TypeError(f"hidden_sizes: expected a tuple of whole numbers >= 1, got {hidden_sizes!r}")
         self._num_episodes = check_count("num_episodes", num_episodes)
         self._rule = RewardRule(
-            decrease_rewards_by=check_real("decrease_rewards_by", decrease_rewards_by or 0.0),
+            decrease_rewards_by=check_real(
+                "decrease_rewards_by", 0.0 if decrease_rewards_by is None else decrease_rewards_by
+            ),
             alive_bonus_schedule=_check_schedule(alive_bonus_schedule),
             action_noise_stdev=(
                 None if action_noise_stdev is None else check_real("action_noise_stdev", action_noise_stdev, minimum=0)

@@ -102,7 +102,7 @@ class SolutionMethods:
         num_episodes: int | None = None,
         seed: int | None = None,
     ) -> dict[str, float]:
-        """Play with one policy on Gymnasium, one step at a time.
+        """Play with one policy on Gymnasium, one step at a time; the rewards are the environment's own.
 
         Args:
             policy: A module as ``to_policy`` gives it, or a solution ``(D,)``.

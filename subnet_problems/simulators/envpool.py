@@ -24,7 +24,7 @@ def envpool_task_name(
 
     Raises:
         ValueError: EnvPool is not installed, does not know the environment, cannot be configured so, or what it has
-            under this name differs from Gymnasium's in its spaces or its time limit. The message says which.
+            under this name differs from Gymnasium's in its spaces or has a shorter time limit. The message says which.
     """
     if not isinstance(env, str):
         raise ValueError("it is made by a callable, and EnvPool has environments of its own only")
@@ -47,7 +47,7 @@ def envpool_task_name(
     if obs_spec is None or action_spec is None or tuple(obs_spec.shape) != obs_shape:
         raise ValueError(f"its observations have another shape than Gymnasium's {obs_shape}")
     limit = spec.config.max_episode_steps
-    if limit != max_episode_steps:
+    if max_episode_steps is None or limit < max_episode_steps:
         raise ValueError(f"its episodes end after {limit} steps, Gymnasium's after {max_episode_steps}")
     if isinstance(actions, DiscreteActions):
         same = np.issubdtype(action_spec.dtype, np.integer) and (action_spec.minimum, action_spec.maximum) == (
