@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds (%(default)s)")
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), metavar="NAME")
     parser.add_argument("--test-episodes", type=int, default=20, help="episodes of each test (%(default)s)")
-    parser.add_argument("--num-tests", type=int, default=20, help="tests in each run (%(default)s)")
+    parser.add_argument("--num-tests", type=int, default=12, help="tests in each run (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/compare_searches"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
     args = parser.parse_args()

@@ -19,7 +19,8 @@ from ._checks import check_bool, check_choice, check_count, check_matrix, check_
 from ._philox import raw_words
 from .networks import FrozenNetwork, Network
 from .observations import ObservationStats
-from .rollout import Episodes, EvaluationError, RewardRule, play
+from .reward_rule import RewardRule
+from .rollout import Episodes, EvaluationError, play
 from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
 
@@ -134,15 +135,7 @@ class GymProblem(SolutionMethods, Problem):
         if isinstance(hidden_sizes, str) or not isinstance(hidden_sizes, list | tuple | None):
             raise TypeError(f"hidden_sizes: expected a tuple of whole numbers >= 1, got {hidden_sizes!r}")
         self._num_episodes = check_count("num_episodes", num_episodes)
-        self._rule = RewardRule(
-            decrease_rewards_by=check_real(
-                "decrease_rewards_by", 0.0 if decrease_rewards_by is None else decrease_rewards_by
-            ),
-            alive_bonus_schedule=_check_schedule(alive_bonus_schedule),
-            action_noise_stdev=(
-                None if action_noise_stdev is None else check_real("action_noise_stdev", action_noise_stdev, minimum=0)
-            ),
-        )
+        self._rule = RewardRule.checked(decrease_rewards_by, alive_bonus_schedule, action_noise_stdev)
         self._risk_aversion = check_real("risk_aversion", risk_aversion, minimum=0.0)
         self._common_random_numbers = check_bool("common_random_numbers", common_random_numbers)
         self._problem_seed = int.from_bytes(os.urandom(6), "little") if seed is None else check_seed("seed", seed)
@@ -407,15 +400,3 @@ class GymProblem(SolutionMethods, Problem):
     def get_env(self) -> gym.Env[Any, Any]:
         """A new environment of this task."""
         return self._task.make_env()
-
-
-def _check_schedule(schedule: Any) -> tuple[int, int, float] | None:
-    if schedule is None:
-        return None
-    expected = "alive_bonus_schedule: expected (t, bonus) or (t0, t1, bonus) with whole steps 0 <= t0 <= t1"
-    if not isinstance(schedule, tuple | list) or len(schedule) not in (2, 3):
-        raise ValueError(f"{expected}, got {schedule!r}")
-    steps = [check_count("alive_bonus_schedule", step, minimum=0) for step in schedule[:-1]]
-    if steps[0] > steps[-1]:
-        raise ValueError(f"{expected}, got {schedule!r}")
-    return steps[0], steps[-1], check_real("alive_bonus_schedule", schedule[-1])

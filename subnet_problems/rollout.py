@@ -16,6 +16,7 @@ from ._kernel import settle
 from ._philox import episode_seeds
 from .networks import FrozenNetwork
 from .policies import PopulationPolicy
+from .reward_rule import RewardRule
 from .simulators import Simulator, SimulatorError
 from .task import GymTask
 
@@ -79,33 +80,6 @@ class Normalizer:
 
     mean: FloatArray
     scale: FloatArray
-
-
-@dataclass(frozen=True)
-class RewardRule:
-    """What is done to rewards and actions during a search, with ``GymNE``'s names and meanings.
-
-    Attributes:
-        decrease_rewards_by: Subtracted from each reward.
-        alive_bonus_schedule: ``(t0, t1, bonus)``: from step t1 on the bonus is added to each reward, and between t0
-            and t1 a share of it that grows linearly from 0.
-        action_noise_stdev: Standard deviation of Gaussian noise added to each output of the policy.
-    """
-
-    decrease_rewards_by: float = 0.0
-    alive_bonus_schedule: tuple[int, int, float] | None = None
-    action_noise_stdev: float | None = None
-
-    def bonus(self, step: int) -> float:
-        """What is added to a reward at this step (from 1)."""
-        bonus = -self.decrease_rewards_by
-        if self.alive_bonus_schedule is not None:
-            start, full, amount = self.alive_bonus_schedule
-            if step >= full:
-                bonus += amount
-            elif step >= start:
-                bonus += (step - start) / (full - start) * amount
-        return bonus
 
 
 def play(

@@ -1,0 +1,205 @@
+"""How close does an evaluation come to the simulator's own speed, and to EvoTorch's GymNE and VecGymNE?
+
+The work is one generation: 64 masks over a network with hidden layers of 87 and 87 units (scores from N(0, 1)), three
+episodes each, common seeds. The *limit* is EnvPool stepping the very same recorded actions with the same live episodes
+and no policy at all, the pool's creation and first reset counted. All are measured in turn in one run, several times;
+each round's ratio compares what was measured side by side.
+
+    python examples/benchmark_throughput.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
+
+import numpy as np
+import torch
+from evotorch.neuroevolution import GymNE, VecGymNE
+from rich.console import Console
+from rich.table import Table
+
+from subnet_problems import MaskedGymProblem
+from subnet_problems.simulators.envpool import EnvPoolSimulator
+
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "LunarLander-v3, continuous": ("LunarLander-v3", {"continuous": True}),
+    "LunarLander-v3": ("LunarLander-v3", {}),
+    "BipedalWalker-v3": ("BipedalWalker-v3", {}),
+    "CartPole-v1": ("CartPole-v1", {}),
+    "Acrobot-v1": ("Acrobot-v1", {}),
+}
+NETWORK = (
+    "Linear(obs_length, 87, bias=False) >> Tanh() >> Linear(87, 87, bias=False) >> Tanh() "
+    ">> Linear(87, act_length, bias=False)"
+)
+
+
+class Recorder(EnvPoolSimulator):
+    """A simulator that keeps what it was sent."""
+
+    made: list[Recorder] = []  # noqa: RUF012
+
+    def __init__(self, name: str, seeds: np.ndarray, *args: Any, **kwargs: Any) -> None:
+        super().__init__(name, seeds, *args, **kwargs)
+        self.name, self.seeds, self.sent = name, seeds, []
+        self.made.append(self)
+
+    def send(self, rows: np.ndarray, actions: np.ndarray) -> None:
+        """Keep it, and send it."""
+        self.sent.append((rows.copy(), np.array(actions, dtype=self._dtype)))
+        super().send(rows, actions)
+
+
+def record(problem: MaskedGymProblem, values: torch.Tensor) -> tuple[str, list[int], list[tuple[np.ndarray, ...]]]:
+    """The name, the seeds and every step's live rows and actions of one evaluation, as if of a single pool."""
+    import subnet_problems.task as task_module
+
+    Recorder.made = []
+    task_module.EnvPoolSimulator = Recorder  # type: ignore[misc]
+    try:
+        evaluate(problem, values)
+    finally:
+        task_module.EnvPoolSimulator = EnvPoolSimulator  # type: ignore[misc]
+    parts, first, steps = Recorder.made, 0, []
+    firsts = []
+    for part in parts:
+        firsts.append(first)
+        first += len(part.seeds)
+    for step in range(max(len(part.sent) for part in parts)):
+        live = [(part, start) for part, start in zip(parts, firsts, strict=True) if step < len(part.sent)]
+        rows = np.concatenate([part.sent[step][0] + start for part, start in live]).astype(np.int32)
+        steps.append((rows, np.concatenate([part.sent[step][1] for part, _ in live])))
+    return parts[0].name, [int(seed) for part in parts for seed in part.seeds], steps
+
+
+def replay(name: str, seeds: list[int], steps: list[tuple[np.ndarray, ...]], num_threads: int) -> int:
+    """EnvPool alone, on recorded actions; how many environment steps."""
+    import envpool
+
+    pool = envpool.make(name, env_type="gymnasium", num_envs=len(seeds), num_threads=num_threads, seed=seeds)
+    pool._reset(np.arange(len(seeds), dtype=np.int32))
+    pool._recv()
+    for rows, actions in steps:
+        pool._send([rows, rows, actions])
+        pool._recv()
+    return sum(len(rows) for rows, _ in steps)
+
+
+def evaluate(problem: Any, values: torch.Tensor) -> int:
+    """One generation; how many environment steps."""
+    before = problem.status.get("total_interaction_count", 0)
+    batch = problem.generate_batch(len(values), empty=True)
+    batch.set_values(values)
+    problem.evaluate(batch)
+    return int(problem.status["total_interaction_count"] - before)
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Environment steps a second."""
+    start = time.perf_counter()
+    steps = work()
+    return steps / (time.perf_counter() - start)
+
+
+def measure(title: str, args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """One row of figures for each round."""
+    env, config = TASKS[title]
+    options: dict[str, Any] = {"env_config": config, "hidden_sizes": (87, 87), "num_episodes": 3, "score_stdev": 1.0}
+    ours = MaskedGymProblem(env, seed=0, **options)
+    plain = MaskedGymProblem(env, seed=0, backend="gymnasium", **options)
+    scores = ours.generate_batch(args.popsize).values
+    weights = ours.decode(scores)  # what the peers evolve: the very same policies
+    peers = {"GymNE": GymNE(env, NETWORK, env_config=config, num_episodes=3)}
+    if not args.quick:
+        peers["GymNE, 2 actors"] = GymNE(env, NETWORK, env_config=config, num_episodes=3, num_actors=2)
+        peers["VecGymNE"] = VecGymNE(env, NETWORK, env_config=config, num_episodes=3)
+
+    evaluate(ours, scores), evaluate(plain, scores)  # compile, load, start actors
+    for peer in peers.values():
+        evaluate(peer, weights)
+    rows = []
+    for round_ in range(args.repeats):
+        recorder = MaskedGymProblem(env, seed=round_ + 1, **options)
+        name, seeds, steps = record(recorder, scores)
+        fresh = MaskedGymProblem(env, seed=round_ + 1, **options)
+        row: dict[str, Any] = {"task": title, "round": round_}
+        row["ours"] = rate(lambda fresh=fresh: evaluate(fresh, scores))
+        row["limit"] = rate(lambda n=name, s=seeds, t=steps: replay(n, s, t, args.threads))
+        row["ours, Gymnasium"] = rate(lambda: evaluate(plain, scores))
+        row |= {name: rate(lambda p=peer: evaluate(p, weights)) for name, peer in peers.items()}
+        rows.append(row)
+        console.print("  ".join(f"{k} {v:,.0f}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
+    for peer in peers.values():
+        if peer.actors is not None:
+            peer.kill_actors()
+    return rows
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Median, least and most."""
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Medians and spread."""
+    result = Table(title="Environment steps a second (thousands), and ratios: median (least to most)")
+    for column in (
+        "task",
+        "ours",
+        "limit",
+        "of the limit",
+        "best peer",
+        "times the best peer",
+        "Gymnasium, times GymNE",
+    ):
+        result.add_column(column, justify="left" if column == "task" else "right")
+    for title in dict.fromkeys(row["task"] for row in rows):
+        mine = [row for row in rows if row["task"] == title]
+        peers = [key for key in mine[0] if "GymNE" in key]
+        best = max(peers, key=lambda peer: statistics.median(row[peer] for row in mine))
+        result.add_row(
+            title,
+            spread([row["ours"] / 1e3 for row in mine], 1),
+            spread([row["limit"] / 1e3 for row in mine], 1),
+            spread([row["ours"] / row["limit"] for row in mine]),
+            f"{best} {statistics.median(row[best] for row in mine) / 1e3:.1f}",
+            spread([row["ours"] / row[best] for row in mine]),
+            spread([row["ours, Gymnasium"] / row["GymNE"] for row in mine]),
+        )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument("--repeats", type=int, default=5, help="paired rounds (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="EnvPool's threads at the limit (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("results/throughput.csv"), help="CSV (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    args = parser.parse_args()
+    args.popsize = 64
+    if args.quick:
+        args.tasks, args.repeats, args.popsize = ["LunarLander-v3, continuous", "CartPole-v1"], 1, 16
+    console = Console()
+    rows: list[dict[str, Any]] = []
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    for title in args.tasks:
+        rows += measure(title, args, console)
+        with open(args.output, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    console.print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
