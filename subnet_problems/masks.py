@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,7 +110,11 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
     if num_kept == 0:
         out.fill_(False)
         return
-    lowest_kept = torch.kthvalue(scores, scores.numel() - num_kept + 1).values
+    num_removed = scores.numel() - num_kept
+    if scores.is_cpu:  # ten times as fast as kthvalue at 10,000 weights
+        lowest_kept = float(np.partition(scores.numpy(), num_removed)[num_removed])
+    else:
+        lowest_kept = float(torch.kthvalue(scores, num_removed + 1).values)
     torch.ge(scores, lowest_kept, out=out)
     surplus = int(out.sum()) - num_kept
     if surplus:  # more scores equal the lowest kept one than there is room for: the last of them go

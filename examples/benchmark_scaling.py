@@ -1,0 +1,160 @@
+"""How does the cost of a generation grow with episodes, network size and threads; and what does the search itself cost?
+
+LunarLander (continuous), masks at random. Writes a CSV and a plot for each question, and prints the tables.
+
+    python examples/benchmark_scaling.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import MaskedGymProblem, TopK
+
+#: Hidden sizes whose networks have about 1k, 10k, 100k and 1M weights, for 8 observations and 2 actions.
+HIDDEN = {1_000: (27, 27), 10_000: (95, 95), 100_000: (311, 311), 1_000_000: (995, 995)}
+
+
+def problem(**options: Any) -> MaskedGymProblem:
+    """The task, with scores that make random masks."""
+    options = {"hidden_sizes": (87, 87), "num_episodes": 3, "score_stdev": 1.0, "seed": 0, **options}
+    return MaskedGymProblem("LunarLander-v3", env_config={"continuous": True}, **options)
+
+
+def timed(work: Callable[[], Any], repeats: int) -> float:
+    """Median seconds."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def rate(popsize: int, repeats: int, **options: Any) -> float:
+    """Median environment steps a second of an evaluation."""
+    task = problem(**options)
+    batch = task.generate_batch(popsize)
+    task.evaluate(batch)  # compiles and loads
+    rates = []
+    for _ in range(repeats):
+        before, start = task.interaction_count, time.perf_counter()
+        task.evaluate(batch)
+        rates.append((task.interaction_count - before) / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def search_cost(num_weights: int, repeats: int) -> dict[str, float]:
+    """Seconds a generation of 64 spends on everything but playing, beside the evaluation with three episodes."""
+    task = problem(hidden_sizes=HIDDEN[num_weights], mask=TopK(0.9), num_episodes=3)
+    searcher = ElitistGaussianResampling(task, popsize=64)
+    searcher.step()
+    values, layers = searcher.population.values, task.network.layers
+    return {
+        "weights": task.network.num_weights,
+        "sampling and ranking (s)": timed(searcher._resample, repeats),
+        "top-k masks (s)": timed(lambda: TopK(0.9)(values, layers), repeats),
+        "threshold masks (s)": timed(lambda: values > 0.0, repeats),
+        "evaluation (s)": timed(lambda: task.evaluate(searcher.population), repeats),
+    }
+
+
+def peak_memory(num_weights: int) -> dict[str, float]:
+    """Peak memory of two generations of 64, as a multiple of the population's own bytes."""
+    code = f"import benchmark_scaling; benchmark_scaling.memory_of_a_run({num_weights})"
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True).stdout
+    own, peak = (float(word) for word in output.split()[-2:])
+    return {
+        "weights": num_weights,
+        "population (MB)": own / 1e6,
+        "peak above the start (MB)": peak / 1e6,
+        "ratio": peak / own,
+    }
+
+
+def memory_of_a_run(num_weights: int) -> None:
+    """In a process of its own: print the population's bytes, and the peak above what a tiny search needs."""
+    tiny = ElitistGaussianResampling(problem(hidden_sizes=(4,), episode_length=2), popsize=64)
+    tiny.run(2)
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    searcher = ElitistGaussianResampling(problem(hidden_sizes=HIDDEN[num_weights], episode_length=2), popsize=64)
+    searcher.run(2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(64 * searcher.problem.solution_length * 4, (peak - start) * 1024)
+
+
+def report(rows: list[dict[str, Any]], title: str, output: Path, console: Console, *, plot: bool = True) -> None:
+    """One table as CSV, print and plot (its first column against its second)."""
+    name = output / title.replace(" ", "_")
+    with open(name.with_suffix(".csv"), "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    table = Table(title=title)
+    for column in rows[0]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*(f"{v:,.4g}" if isinstance(v, float) and v < 100 else f"{v:,.0f}" for v in row.values()))
+    console.print(table)
+    if plot:
+        figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+        x, *series = rows[0]
+        for column in series:
+            axes.plot([row[x] for row in rows], [row[column] for row in rows], "o-", label=column)
+        axes.set(xscale="log", xlabel=x, title=title)
+        if len(series) > 1:
+            axes.set_yscale("log")
+            axes.legend(frameon=False)
+        else:
+            axes.set(ylabel=series[0], ylim=(0, None))
+        axes.grid(alpha=0.3)
+        figure.savefig(name.with_suffix(".png"), dpi=120)
+        plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("results/scaling"), help="folder (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    console, repeats = Console(), 1 if args.quick else args.repeats
+    most, sizes = (64, [1_000]) if args.quick else (4096, list(HIDDEN))
+
+    episodes = [n for n in (16, 64, 256, 1024, 4096) if n <= most]
+    rows = [{"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2)} for n in episodes]
+    report(rows, "growth with episodes", args.output, console)
+    rows = [{"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes]
+    report(rows, "growth with network size", args.output, console)
+    threads = sorted({1, 2, len(os.sched_getaffinity(0))})
+    rows = [{"threads": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads]
+    report(rows, "growth with threads", args.output, console)
+    rows = [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick]
+    report(rows, "cost of the search itself", args.output, console)
+    report([peak_memory(sizes[-1])], "peak memory", args.output, console, plot=False)
+
+
+if __name__ == "__main__":
+    main()
