@@ -153,7 +153,7 @@ def table(rows: list[dict[str, object]], names: list[str], num_seeds: int) -> Ta
     """What each search came to."""
     result = Table(title=f"Test reward on fresh episodes, {num_seeds} seeds")
     for column in ("search", "final, median", "least", "most", "seeds that reached 200", "steps to 200, median"):
-        result.add_column(column, justify="left" if column == "search" else "right")
+        result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
     for name in names:
         final, solved = [], []
         for seed in sorted({row["seed"] for row in rows if row["search"] == name}):
