@@ -141,9 +141,8 @@ def plot(rows: list[dict[str, object]], names: list[str], budget: int, path: Pat
         axes.fill_between(at / 1e6, lines.min(axis=0), lines.max(axis=0), color=f"C{i}", alpha=0.08, linewidth=0)
     axes.axhline(200, color="0.5", linewidth=1, linestyle=":")
     axes.text(0, 204, "solved", color="0.4", va="bottom")
-    axes.set(
-        xlabel="environment steps (millions)", ylabel="test reward", title="LunarLander continuous, hidden (87, 87)"
-    )
+    axes.set(xlabel="environment steps (millions)", ylabel="test reward", ylim=(-300, 300))
+    axes.set_title("LunarLander continuous, hidden (87, 87): median and range over seeds")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
