@@ -101,8 +101,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def _step(self) -> None:
         """Evaluate the initial population at the first step, and at each later one a population of children.
 
-        Should the evaluation fail, the population and the generator are what they were before, and the step can be
-        taken again.
+        Should the evaluation fail, the population is what it was before, and the problem's own generator, if it has
+        one, too: the step can be taken again.
         """
         generator = self.problem.generator
         state = None if generator is None else generator.get_state()

@@ -125,13 +125,13 @@ def evaluate_again(problem: Any, individuals: Sequence[Individual], evaluator: A
 
     Args:
         problem: A pymoo problem.
-        individuals: Each with its ``num_evaluations`` in its data.
+        individuals: Evaluated ones; how often stands in their data as ``num_evaluations`` (once, where it is missing).
         evaluator: A pymoo evaluator whose count goes up.
     """
     if not individuals:
         return
     pop = Population.create(*individuals)
-    counts = np.array([individual.data["num_evaluations"] for individual in individuals])[:, None]
+    counts = np.array([individual.data.setdefault("num_evaluations", 1) for individual in individuals])[:, None]
     fresh = problem.evaluate(pop.get("X"), return_values_of=["F"])
     pop.set("F", (pop.get("F") * counts + fresh) / (counts + 1))
     for individual in individuals:
@@ -170,11 +170,12 @@ class NicheSurvival(Survival):
 
 
 class NeighbourSelection(Selection):
-    """Parents that are alike in the last variable: the first is drawn uniformly, the others from its neighbours.
+    """Parents that are alike in the last variable.
+
+    A centre is drawn uniformly; all parents come from its neighbours by binary tournaments on the first objective.
 
     Args:
-        num_neighbours: From how many of the individuals nearest to the first, itself included, all are drawn by
-            binary tournaments on the first objective.
+        num_neighbours: How many individuals nearest to the centre, itself included, compete.
     """
 
     def __init__(self, num_neighbours: int = 8) -> None:

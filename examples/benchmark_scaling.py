@@ -30,6 +30,7 @@ from rich.table import Table
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, TopK
+from subnet_problems.task import num_processors
 
 #: Hidden sizes whose networks have about 1k, 10k, 100k and 1M weights, for 8 observations and 2 actions.
 HIDDEN = {1_000: (27, 27), 10_000: (95, 95), 100_000: (311, 311), 1_000_000: (995, 995)}
@@ -148,7 +149,7 @@ def main() -> None:
     report(rows, "growth with episodes", args.output, console)
     rows = [{"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes]
     report(rows, "growth with network size", args.output, console)
-    threads = sorted({1, 2, len(os.sched_getaffinity(0))})
+    threads = sorted({1, 2, num_processors()})
     rows = [{"threads": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads]
     report(rows, "growth with threads", args.output, console)
     rows = [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick]

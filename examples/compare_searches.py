@@ -1,8 +1,9 @@
 """Which search finds good masks soonest? EvoTorch's own and the paper's, on one problem, at an equal budget.
 
-Every search gets the same problem (LunarLander, continuous, hidden layers of 87 and 87 units), the same number of
-environment steps, and the same seeds. Now and then the policy it would hand out at that moment is tested on fresh
-episodes. To compare another search, add a line to SEARCHES.
+Every search gets the same task and network (LunarLander, continuous, hidden layers of 87 and 87 units), the same number
+of environment steps, and the same seeds; two search the weights themselves instead of masks. Now and then the policy a
+search would hand out at that moment is tested on fresh episodes. To compare another search, add
+a line to SEARCHES.
 
     python examples/compare_searches.py --budget 600000 --seeds 3
 """
@@ -177,6 +178,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/compare_searches"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
     args = parser.parse_args()
+    if args.test_episodes < 2:
+        parser.error("expected --test-episodes of at least 2")
     if args.quick:
         args.budget, args.seeds, args.test_episodes, args.num_tests = 3_000, 1, 2, 1
 

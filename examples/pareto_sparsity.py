@@ -3,7 +3,7 @@
 NSGA-II evolves masks over one frozen random network, each at an enforced sparsity of its own. At the end every policy
 of the front is tested on fresh episodes, drawn, and saved as a file of about a kilobyte.
 
-    python examples/pareto_sparsity.py                       # LunarLander, continuous; about five minutes
+    python examples/pareto_sparsity.py                       # LunarLander, continuous; about four minutes
     python examples/pareto_sparsity.py --env CartPole-v1 --budget 300000
 
 Ctrl-C ends the search early and keeps what it has.
@@ -149,6 +149,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("results/pareto_sparsity"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
     args = parser.parse_args()
+    if args.test_episodes < 2 or args.budget < 1:
+        parser.error("expected --budget of at least 1 and --test-episodes of at least 2")
     if args.quick:
         args.budget, args.popsize, args.test_episodes = min(args.budget, 20_000), 8, 5
     if args.env_config is None:
@@ -170,15 +172,23 @@ def main() -> None:
     problem = ParetoSparsityProblem(masked)
     console.print(f"{args.env}, {masked.network.num_weights:,} frozen weights, simulator: {masked.backend}")
     algorithm = search(problem, args, console)
+    if not algorithm.is_initialized:
+        console.print("Stopped before the first generation: there is nothing to keep.")
+        return
 
-    with console.status("Evaluating the last population again, and testing its front on fresh episodes"):
-        close(problem, algorithm)
-        (args.output / "policies").mkdir(parents=True, exist_ok=True)
-        rows = []
-        for individual in algorithm.pop[front_of(algorithm)]:
-            subnet = problem.to_subnetwork(individual.X)
-            rows.append(test(subnet, -individual.F[0], individual.data["num_evaluations"], args))
-            subnet.save(args.output / "policies" / f"{subnet.num_active}_weights.safetensors")
+    (args.output / "policies").mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, float]] = []
+    try:
+        with console.status("Evaluating the last population again, and testing its front on fresh episodes"):
+            close(problem, algorithm)
+            for individual in algorithm.pop[front_of(algorithm)]:
+                subnet = problem.to_subnetwork(individual.X)
+                rows.append(test(subnet, -individual.F[0], individual.data["num_evaluations"], args))
+                subnet.save(args.output / "policies" / f"{subnet.num_active}_weights.safetensors")
+    except KeyboardInterrupt:
+        console.print("Stopped: the policies that were tested are kept.")
+    if not rows:
+        return
     with open(args.output / "front.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -2,21 +2,29 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .base_problem import GymProblem
 from .gym_problem import DenseGymProblem, MaskedGymProblem
 from .masks import MaskRule, Threshold, TopK
 from .networks import FrozenNetwork
-from .rollout import EvaluationError
+from .rollout import EvaluationError, Normalizer
+from .spaces import BoxActions, DiscreteActions
 from .subnetwork import Subnetwork, SubnetworkFileError
+from .task import GymTask
 
 if TYPE_CHECKING:
     from .pareto_problem import ParetoSparsityProblem
 
 __all__ = [
+    "BoxActions",
     "DenseGymProblem",
+    "DiscreteActions",
     "EvaluationError",
     "FrozenNetwork",
+    "GymProblem",
+    "GymTask",
     "MaskRule",
     "MaskedGymProblem",
+    "Normalizer",
     "ParetoSparsityProblem",
     "Subnetwork",
     "SubnetworkFileError",

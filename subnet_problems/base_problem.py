@@ -10,8 +10,9 @@ from typing import Any, TypedDict
 
 import gymnasium as gym
 import numpy as np
+import ray
 import torch
-from evotorch import Problem, SolutionBatch
+from evotorch import Problem, Solution, SolutionBatch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ from .task import EnvLike, GymTask
 class GymOptions(TypedDict, total=False):
     """Keyword arguments that every problem takes; see :class:`GymProblem` for what they mean."""
 
-    hidden_sizes: tuple[int, ...]
+    hidden_sizes: tuple[int, ...] | None
     network_args: Mapping[str, Any] | None
     bias: bool
     weight_init: str | None
@@ -76,7 +77,7 @@ class GymProblem(SolutionMethods, Problem):
         env_config: Keyword arguments for the environment's maker.
         observation_normalization: Normalise observations by the mean and standard deviation of all that were acted
             upon in earlier rounds. They are fixed within a round.
-        num_episodes: Episodes each solution plays in a round.
+        num_episodes: Episodes each solution plays in a round (``GymNE``'s default is 1).
         episode_length: The most steps of an episode; None leaves it to the environment.
         decrease_rewards_by: Subtracted from each reward.
         alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b added to each reward from step t (t1) on, and a growing
@@ -203,11 +204,25 @@ class GymProblem(SolutionMethods, Problem):
 
     # Evaluation
 
+    def evaluate(self, x: SolutionBatch | Solution) -> None:
+        """Evaluate a solution or a batch: one round of episodes.
+
+        Raises:
+            EvaluationError: An environment raised, or returned something that is not finite. Nothing was counted.
+            ray.exceptions.RayActorError: An actor died. Nothing was counted; the next evaluation makes new actors.
+            ValueError: A solution has a NaN.
+        """
+        try:
+            super().evaluate(x)
+        except ray.exceptions.RayActorError:
+            self.kill_actors()  # EvoTorch would ask the dead one again
+            raise
+
     def _evaluate_all(self, batch: SolutionBatch) -> None:
         payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
-        batch.set_evals(self.evaluate_payload(payload).to(batch.device))
+        batch.set_evals(self._evaluate_payload(payload).to(batch.device))
 
-    def evaluate_payload(self, payload: Tensor) -> Tensor:
+    def _evaluate_payload(self, payload: Tensor) -> Tensor:
         """Play one round and count it. The problem changes only once every episode has ended well.
 
         Args:

@@ -90,7 +90,10 @@ class MaskedGymProblem(GymProblem):
         """
         values = scores.values if isinstance(scores, Solution | SolutionBatch) else scores
         values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
-        matrix = check_matrix("scores", values if values.ndim == 2 else values[None], self.solution_length)
+        if values.ndim not in (1, 2) or values.shape[-1] != self.solution_length:
+            length = self.solution_length
+            raise ValueError(f"scores: expected shape (N, D) = (N, {length}) or (D,), got {tuple(values.shape)}")
+        matrix = check_matrix("scores", values.reshape(-1, self.solution_length), self.solution_length)
         return self._express(matrix).reshape(values.shape)
 
     def decode(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:

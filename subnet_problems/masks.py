@@ -74,7 +74,9 @@ class TopK:
             itself, with round(size (1 - sparsity)) kept in each.
         rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density), so that the signal that
             reaches a unit does not shrink as sparsity grows (``scale_fan`` of Ramanujan et al. 2020, dynamic
-            rescaling of Zhou et al. 2020).
+            rescaling of Zhou et al. 2020). On by default by measurement: LunarLander continuous, hidden (87, 87),
+            sparsity 0.95, weighted ElitistGaussianResampling (popsize 64, 16 elites, one episode), a million steps,
+            seeds 100 to 102, best 20-episode test: 249, 135, 224 with, -84, 136, -41 without. At 0.5 and 0.9 both do.
 
     Raises:
         TypeError: An argument has the wrong type.

@@ -85,7 +85,7 @@ class ParetoSparsityProblem(Problem):
 
     def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, **__: Any) -> None:
         mask = self.mask(x)
-        fitness = self.masked.evaluate_payload(mask)
+        fitness = self.masked._evaluate_payload(mask)
         density = mask.float().mean(dim=1).cpu().numpy()
         out["F"] = np.column_stack([-fitness.cpu().numpy().astype(np.float64), density])
 

@@ -7,6 +7,7 @@ company.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -61,11 +62,11 @@ _ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU:
 
 def _as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     """The module as (linear layer, activation code) pairs, or None if it is anything else."""
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
+        return None
     modules = _flatten(module)
     chain: list[tuple[nn.Linear, int]] = []
     for part in modules:
-        if part._forward_hooks or part._forward_pre_hooks:
-            return None
         if type(part) is nn.Linear:
             chain.append((part, 0))
         elif type(part) in _ACTIVATIONS and chain and chain[-1][1] == 0:
@@ -137,7 +138,7 @@ class _VmapPolicy:
     """
 
     def __init__(self, module: nn.Module, layers: Sequence[Layer], weights: Tensor, *, num_episodes: int) -> None:
-        self._module = module.to(weights.device)
+        self._module = deepcopy(module).to(weights.device)  # the network's own stays where it is
         aliases: dict[int, list[str]] = {}  # a parameter that several modules share has several names
         for prefix, part in self._module.named_modules():
             for name, parameter in part.named_parameters(prefix, recurse=False, remove_duplicate=False):

@@ -156,7 +156,7 @@ def play_tests(
 ) -> NDArray[np.float64]:
     """Returns ``(num_episodes,)`` of fresh episodes with one network's weights ``(1, D)``, always on Gymnasium.
 
-    No search meets these episodes, even with the same seed: evaluation rounds draw from other streams.
+    Their seeds come from another stream than those of evaluation rounds, even of a search with the same seed.
     """
     seeds = episode_seeds(seed, num_episodes, stream=_TEST_STREAM)
     episodes = play(

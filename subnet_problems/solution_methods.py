@@ -1,4 +1,4 @@
-"""What a problem does with one solution: to a policy, test, play, show, save. As ``GymNE`` does, under its names."""
+"""What a problem does with one solution: to a policy, test, play, show, save; under the names ``GymNE`` has."""
 
 from __future__ import annotations
 
@@ -45,9 +45,6 @@ class SolutionMethods:
         """The weights ``(n, D)`` of a payload."""
         raise TypeError(f"{type(self).__name__} does not say what its solutions express")
 
-    def _to_tensor(self, x: Any) -> Tensor:
-        return torch.as_tensor(x, dtype=self.dtype, device=self.device).as_subclass(Tensor)
-
     def _to_values(self, x: Solution | ArrayLike | Tensor) -> Tensor:
         values = x.values if isinstance(x, Solution) else x
         values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
@@ -74,8 +71,8 @@ class SolutionMethods:
     def test(self, x: Solution | ArrayLike | Tensor, *, num_episodes: int = 100, seed: int = 0) -> NDArray[np.float64]:
         """Returns of fresh episodes on Gymnasium itself, whatever simulator the search uses.
 
-        The rewards are the environment's own: no bonus, no noise. The episodes are none that a search meets, even
-        one with the same seed, and the problem's counters do not move.
+        The rewards are the environment's own: no bonus, no noise. The episodes' seeds come from another stream
+        than those of a search, and the problem's counters do not move.
 
         Args:
             x: One solution ``(D,)``.
@@ -83,7 +80,11 @@ class SolutionMethods:
             seed: Seed of the episodes.
 
         Returns:
-            ``(num_episodes,)`` sums of rewards.
+            ``(num_episodes,)`` sums of rewards, each over at most the problem's ``episode_length`` steps.
+
+        Raises:
+            EvaluationError: An environment raised, or returned something that is not finite.
+            ValueError: ``x`` is no solution.
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
         weights = self._weights_of(self._express(self._to_values(x)))
@@ -137,7 +138,7 @@ class SolutionMethods:
     def visualize(
         self, policy: nn.Module | Solution | ArrayLike | Tensor, *, num_episodes: int = 1, seed: int | None = None
     ) -> dict[str, float]:
-        """``run`` with a window."""
+        """``run`` with a window; an environment made by a callable must take ``render_mode``."""
         return self.run(policy, visualize=True, num_episodes=num_episodes, seed=seed)
 
     def save_solution(self, solution: Solution | ArrayLike | Tensor, fname: str | Path) -> None:

@@ -72,7 +72,7 @@ class Subnetwork:
         normalizer: What observations are normalised by.
         env: Id of the task it was found for.
         env_config: Its configuration.
-        tests: Results of fresh episodes; :meth:`test` adds to it.
+        tests: Results of fresh episodes; each :meth:`test` replaces them.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -147,6 +147,8 @@ class Subnetwork:
             obs: An observation of the environment, of any shape that flattens to ``(obs_length,)``.
         """
         flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(-1))
+        if len(flat) != self.network.obs_length:
+            raise ValueError(f"obs: expected {self.network.obs_length} numbers, got {len(flat)}")
         with torch.no_grad():
             output = self.to_policy()(flat)
         output = output[0] if isinstance(output, tuple) else output
@@ -161,7 +163,7 @@ class Subnetwork:
             num_episodes: How many episodes.
             seed: Seed of the episodes.
             env: The task, where the subnetwork does not know its own.
-            episode_length: The most steps of an episode, where the task sets none.
+            episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
 
         Returns:
             ``(num_episodes,)`` sums of rewards.

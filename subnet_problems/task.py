@@ -23,6 +23,11 @@ EnvLike = str | Callable[..., gym.Env[Any, Any]]
 BACKENDS = ("auto", "envpool", "gymnasium")
 
 
+def num_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class GymTask:
     """An environment, its configuration and the simulator that steps it.
 
@@ -71,6 +76,13 @@ class GymTask:
             raise ValueError(f"env: {env!r} with env_config={self.env_config!r} cannot be made: {error}") from error
         if not isinstance(probe, gym.Env):
             raise TypeError(f"env: expected the callable to return a gymnasium.Env, got {probe!r}")
+        if not isinstance(env, str):
+            second = self.make_env()
+            second.close()
+            if second is probe:
+                raise ValueError(
+                    f"env: expected a callable that makes a new environment each time, got one twice: {env!r}"
+                )
         try:
             self.obs_shape = observation_shape(probe.observation_space)
             self.actions = actions_of(probe.action_space)
@@ -108,8 +120,8 @@ class GymTask:
     def make_env(self, **kwargs: Any) -> gym.Env[Any, Any]:
         """A new Gymnasium environment of this task; ``kwargs`` such as ``render_mode`` go to its maker."""
         if isinstance(self.env, str):
-            return gym.make(self.env, disable_env_checker=True, **self.env_config, **kwargs)
-        return self.env(**self.env_config, **kwargs)
+            return gym.make(self.env, **{"disable_env_checker": True, **self.env_config, **kwargs})
+        return self.env(**{**self.env_config, **kwargs})
 
     def turns(self, backend: str | None = None) -> int:
         """How many parts of a population take turns, each in its own simulator: 2 where stepping does not block."""
@@ -123,6 +135,6 @@ class GymTask:
             backend: Another simulator than the chosen one.
         """
         if (backend or self.backend) == "envpool":
-            threads = self.num_threads or len(os.sched_getaffinity(0))
+            threads = self.num_threads or num_processors()
             return EnvPoolSimulator(self._envpool_name, seeds, self.actions, self.obs_length, num_threads=threads)
         return GymnasiumSimulator(self.make_env, seeds, self.actions, self.obs_shape)

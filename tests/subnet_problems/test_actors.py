@@ -6,6 +6,7 @@ Actors take seconds to start, so that each test has few problems and asks them m
 import pickle
 
 import pytest
+import ray
 import torch
 from conftest import FAULTS, Moody, batch_of, fitness
 from evotorch.algorithms import PGPE
@@ -126,3 +127,15 @@ def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
         assert problem.evaluation_round == step
         assert searcher.status["total_interaction_count"] == problem.interaction_count
     assert torch.isfinite(searcher.status["center"]).all()
+
+
+def test_after_an_actor_died_the_next_evaluation_makes_new_ones_and_nothing_was_counted(with_actors):
+    alone, together = lander(), with_actors(lander(num_actors=2))
+    scores = alone.generate_batch(4).values
+    assert torch.equal(fitness(together, scores), fitness(alone, scores))
+    ray.kill(together.actors[0])
+    with pytest.raises(ray.exceptions.RayActorError):
+        fitness(together, scores)
+    assert together.evaluation_round == 1
+    assert torch.equal(fitness(together, scores), fitness(alone, scores))
+    assert together.interaction_count == alone.interaction_count

@@ -43,7 +43,7 @@ def test_objectives_are_negative_reward_and_density():
     x = individuals(problem, np.log2([0.25, 0.5]))
     objectives = problem.evaluate(x)
     twin = masked()
-    fitness = twin.evaluate_payload(problem.mask(x))
+    fitness = twin._evaluate_payload(problem.mask(x))
     np.testing.assert_array_equal(objectives[:, 0], -fitness.numpy())
     np.testing.assert_allclose(objectives[:, 1], problem.mask(x).float().mean(dim=1).numpy())
     assert problem.interaction_count == twin.interaction_count > 0

@@ -222,3 +222,19 @@ def test_each_population_begins_with_no_state():
     obs = observations(1, 12)[0]
     first, second = (frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), obs) for _ in range(2))
     assert bits(first) == bits(second)
+
+
+def test_a_hook_on_any_part_of_a_module_runs_in_a_population_too():
+    module = nn.Sequential(nn.Linear(OBS, 4), nn.Tanh(), nn.Linear(4, ACT))
+    module.register_forward_hook(lambda part, inputs, output: 100.0 * output)
+    network = FrozenNetwork(module, obs_length=OBS, act_length=ACT)
+    obs = np.random.default_rng(0).normal(size=(1, OBS)).astype(np.float32)
+    outputs = network.population([network.weights[None]], popsize=1, num_episodes=1).act(np.zeros(1, np.int32), obs)
+    with torch.no_grad():
+        np.testing.assert_allclose(outputs[0], module(torch.from_numpy(obs[0])).numpy(), rtol=1e-5)
+
+
+def test_a_population_on_another_device_leaves_the_network_where_it_is():
+    network = FrozenNetwork((4,), obs_length=OBS, act_length=ACT)
+    network.population([network.weights[None]], popsize=1, num_episodes=1, device="meta")
+    assert {parameter.device.type for parameter in network.to_module(network.weights).parameters()} == {"cpu"}

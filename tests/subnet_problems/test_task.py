@@ -173,3 +173,9 @@ def test_an_environment_that_cannot_be_served_is_refused(env, env_config, error,
 def test_a_bad_option_is_refused_by_name(option, value, error):
     with pytest.raises(error, match=rf"^{option}: expected .* got {value!r}"):
         GymTask("CartPole-v1", **{option: value})
+
+
+def test_a_callable_that_hands_out_one_environment_again_and_again_is_refused():
+    env = gym.make("CartPole-v1")
+    with pytest.raises(ValueError, match=r"^env: expected a callable that makes a new environment each time"):
+        GymTask(lambda: env)
