@@ -132,3 +132,13 @@ def is_safe(rows, actions, num_envs, low, high):  # type: ignore[no-untyped-def]
             if not low <= actions[i, j] <= high:  # NaN neither
                 return False
     return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def all_finite(values):  # type: ignore[no-untyped-def]
+    """Whether ``values`` ``(n, m)`` hold neither NaN nor infinity."""
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            if not np.isfinite(values[i, j]):
+                return False
+    return True

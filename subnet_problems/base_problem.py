@@ -94,7 +94,7 @@ class GymProblem(SolutionMethods, Problem):
         seed: Seed of the initial solutions, of the search's own random numbers and of the episodes. None draws one
             (``problem_seed`` tells it).
         backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``.
-        num_threads: EnvPool's threads. None takes all processors.
+        num_threads: EnvPool's threads for each half of the population; see ``GymTask``.
         device: Where solutions are held and the forward pass runs.
 
     Raises:

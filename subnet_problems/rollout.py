@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._kernel import settle
+from ._kernel import all_finite, settle
 from ._philox import episode_seeds
 from .networks import FrozenNetwork
 from .policies import PopulationPolicy
@@ -253,9 +253,9 @@ class _Part:
         self.simulator.send(rows, self._actions(outputs))
 
     def _check_finite(self, what: str, values: NDArray[Any]) -> None:
-        finite = np.isfinite(values)
-        if not finite.all():
-            row = int(np.nonzero(~finite.reshape(len(values), -1).all(axis=1))[0][0])
+        matrix = values.reshape(len(values), -1)
+        if not all_finite(matrix):
+            row = int(np.argmin(np.isfinite(matrix).all(axis=1)))
             raise self._error(int(self._rows[row]), f"expected a finite {what}, got {values[row]}")
 
     def _error(self, row: int, reason: str) -> EvaluationError:

@@ -38,7 +38,8 @@ class DiscreteActions:
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
         """Outputs ``(n, length)`` to actions ``(n,)`` int64. The first of equal outputs wins."""
-        return np.asarray(np.argmax(outputs, axis=1) + self.start)
+        actions: NDArray[Any] = outputs.argmax(axis=1)
+        return actions + self.start if self.start else actions
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object :func:`actions_from_json` reads."""

@@ -37,7 +37,8 @@ class GymTask:
         episode_length: The most steps an episode may take; None leaves it to the environment.
         backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool where it is installed and knows this
             environment with this configuration, else Gymnasium.
-        num_threads: EnvPool's threads. None takes as many as this process has processors.
+        num_threads: EnvPool's threads for each of the two halves of a population that take turns. None takes half as
+            many as this process may use processors.
 
     Attributes:
         obs_shape: Shape of an observation.
@@ -135,6 +136,6 @@ class GymTask:
             backend: Another simulator than the chosen one.
         """
         if (backend or self.backend) == "envpool":
-            threads = self.num_threads or num_processors()
+            threads = self.num_threads or max(1, num_processors() // self.turns(backend))
             return EnvPoolSimulator(self._envpool_name, seeds, self.actions, self.obs_length, num_threads=threads)
         return GymnasiumSimulator(self.make_env, seeds, self.actions, self.obs_shape)
