@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -98,11 +97,16 @@ def memory_of_a_run(num_weights: int) -> None:
     """In a process of its own: print the population's bytes, and the peak above what a tiny search needs."""
     tiny = ElitistGaussianResampling(problem(hidden_sizes=(4,), episode_length=2), popsize=64)
     tiny.run(2)
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = peak_bytes()
     searcher = ElitistGaussianResampling(problem(hidden_sizes=HIDDEN[num_weights], episode_length=2), popsize=64)
     searcher.run(2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(64 * searcher.problem.solution_length * 4, (peak - start) * 1024)
+    print(64 * searcher.problem.solution_length * 4, peak_bytes() - start)
+
+
+def peak_bytes() -> int:
+    """The most memory this process ever held (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def report(rows: list[dict[str, Any]], title: str, output: Path, console: Console, *, plot: bool = True) -> None:
