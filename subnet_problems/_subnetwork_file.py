@@ -83,6 +83,7 @@ def _is_json(value: Any) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -259,6 +260,7 @@ class _Fields:
         self._values, self._prefix = values, prefix
 
     def take(self, name: str, kind: type) -> Any:
+        """The field, of this very type (a whole number may stand for a float)."""
         value = self._values.get(name)
         if kind is float and type(value) is int:
             value = float(value) if abs(value) < 2**53 else None
@@ -267,15 +269,18 @@ class _Fields:
         return value
 
     def optional(self, name: str, kind: type) -> Any:
+        """The field, or None where it is missing or null."""
         return None if self._values.get(name) is None else self.take(name, kind)
 
     def count(self, name: str) -> int:
+        """The field, a whole number of at least 1."""
         value: int = self.take(name, int)
         if value < 1:
             raise SubnetworkFileError(f"{self._prefix}{name}: expected a whole number >= 1, got {value}")
         return value
 
     def shapes(self, name: str) -> list[tuple[int, ...]]:
+        """The field, a list of shapes."""
         shapes = self.take(name, list)
         for shape in shapes:
             if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
