@@ -81,12 +81,12 @@ class BoxActions:
         dtype = np.dtype(self.dtype)
         precision = np.float32 if dtype == np.float32 else np.float64
         low, high = np.asarray(self.low, dtype=precision), np.asarray(self.high, dtype=precision)
-        if dtype.kind != "f":
-            # The greatest int64 is no float64: the next one below it is the bound where the space has none.
-            info = np.iinfo(dtype)
-            least, greatest = float(info.min), float(info.max)
-            greatest = greatest if int(greatest) <= info.max else float(np.nextafter(greatest, 0.0))
-            low, high = np.clip(low, least, greatest), np.clip(high, least, greatest)
+        # Where the space has no bound, what the dtype can hold is one.
+        info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        least, greatest = float(info.min), float(info.max)
+        if dtype.kind != "f" and int(greatest) > info.max:  # the greatest int64 is no float64
+            greatest = float(np.nextafter(greatest, 0.0))
+        low, high = np.clip(low, least, greatest), np.clip(high, least, greatest)
         return low, high, dtype
 
     def to_json(self) -> dict[str, Any]:
