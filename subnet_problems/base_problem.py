@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ._checks import check_bool, check_choice, check_count, check_matrix, check_real, check_seed
-from ._philox import raw_words
+from ._philox import episode_seeds
 from .networks import FrozenNetwork, Network
 from .observations import ObservationStats
 from .reward_rule import RewardRule
@@ -298,12 +298,11 @@ class GymProblem(SolutionMethods, Problem):
         if self._common_random_numbers:
             substreams = [0]
         else:
-            rows = self._pack(payload)
-            digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+            digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in self._pack(payload))
             substreams = [int.from_bytes(digest, "little") for digest in digests]
-        words = [raw_words(self._problem_seed, 2 * self._num_episodes, stream=round_, substream=s) for s in substreams]
-        seeds = (np.stack(words) >> np.uint64(33)).astype(np.int64)
-        seeds = np.broadcast_to(seeds, (len(payload), 2 * self._num_episodes))
+        count = 2 * self._num_episodes
+        rows = [episode_seeds(self._problem_seed, count, stream=round_, substream=s) for s in substreams]
+        seeds = np.broadcast_to(np.stack(rows), (len(payload), count))
         return np.ascontiguousarray(seeds[:, 0::2]), np.ascontiguousarray(seeds[:, 1::2])
 
     def _fitness(self, returns: NDArray[np.float64]) -> Tensor:
