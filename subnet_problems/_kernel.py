@@ -29,6 +29,28 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
+    """Weights as PyTorch has them to weights as :func:`forward` reads them.
+
+    Args:
+        weights: ``(n, D)`` float32; each linear layer as ``(out, in)``, followed by its bias if it has one.
+        plan: See :func:`forward`.
+        out: ``(n, D)`` float32, written; each linear layer as ``(in, out)``.
+    """
+    for i in range(weights.shape[0]):
+        offset = 0
+        for layer in range(plan.shape[0]):
+            n_in, n_out, has_bias = plan[layer, 0], plan[layer, 1], plan[layer, 2]
+            for k in range(n_in):
+                for j in range(n_out):
+                    out[i, offset + k * n_out + j] = weights[i, offset + j * n_in + k]
+            offset += n_in * n_out
+            if has_bias:
+                out[i, offset : offset + n_out] = weights[i, offset : offset + n_out]
+                offset += n_out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def forward(weights, plan, num_episodes, rows, obs, scratch, outputs):  # type: ignore[no-untyped-def]
     """Outputs of the networks ``rows // num_episodes`` for ``obs``.
 

@@ -21,7 +21,7 @@ from ._philox import episode_seeds
 from .networks import FrozenNetwork, Network
 from .observations import ObservationStats
 from .reward_rule import RewardRule
-from .rollout import Episodes, EvaluationError, play
+from .rollout import Episodes, EvaluationError, one_torch_thread, play
 from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
 
@@ -213,7 +213,8 @@ class GymProblem(SolutionMethods, Problem):
             ValueError: A solution has a NaN.
         """
         try:
-            super().evaluate(x)
+            with one_torch_thread():
+                super().evaluate(x)
         except ray.exceptions.RayActorError:
             self.kill_actors()  # EvoTorch would ask the dead one again
             raise

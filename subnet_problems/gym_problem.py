@@ -136,7 +136,7 @@ class MaskedGymProblem(GymProblem):
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != values.shape:
             came = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
             raise TypeError(f"mask: expected the rule to return a bool tensor {tuple(values.shape)}, got {came}")
-        return mask
+        return mask.as_subclass(Tensor)
 
     def _weights_of(self, payload: Tensor) -> Tensor:
         return apply_mask(self._frozen, payload, self._network.layers, rescale=self._mask_rule.rescale)
@@ -149,7 +149,7 @@ class MaskedGymProblem(GymProblem):
         return torch.from_numpy(bits.view(np.bool_)).to(self.device)
 
     def _describe(self, payload: Tensor) -> dict[str, Any]:
-        return {"mean_sparsity": 1.0 - int(payload.sum()) / payload.numel()}
+        return {"mean_sparsity": 1.0 - int(payload.count_nonzero()) / payload.numel()}
 
 
 class DenseGymProblem(GymProblem):

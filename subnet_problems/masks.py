@@ -91,6 +91,7 @@ class TopK:
     def __call__(self, scores: Tensor, layers: Sequence[Layer], sparsity: Sequence[float] | None = None) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
+        scores = scores.as_subclass(Tensor)  # EvoTorch's read-only tensors are slow to slice
         parts = [layer.slice for layer in layers] if self.scope == "layer" else [slice(0, scores.shape[1])]
         for row in range(len(scores)):
             level = self.sparsity if sparsity is None else sparsity[row]
@@ -114,13 +115,16 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
         return
     num_removed = scores.numel() - num_kept
     if scores.is_cpu:  # ten times as fast as kthvalue at 10,000 weights
-        lowest_kept = float(np.partition(scores.numpy(), num_removed)[num_removed])
+        values, kept = scores.numpy(), out.numpy()
+        lowest_kept = np.partition(values, num_removed)[num_removed]
+        np.greater_equal(values, lowest_kept, out=kept)
+        surplus = int(np.count_nonzero(kept)) - num_kept
     else:
-        lowest_kept = float(torch.kthvalue(scores, num_removed + 1).values)
-    torch.ge(scores, lowest_kept, out=out)
-    surplus = int(out.sum()) - num_kept
+        lowest_kept = torch.kthvalue(scores, num_removed + 1).values
+        torch.ge(scores, lowest_kept, out=out)
+        surplus = int(out.count_nonzero()) - num_kept
     if surplus:  # more scores equal the lowest kept one than there is room for: the last of them go
-        equal = torch.nonzero(scores == lowest_kept).flatten()
+        equal = torch.nonzero(scores == float(lowest_kept)).flatten()
         out[equal[len(equal) - surplus :]] = False
 
 
@@ -143,7 +147,7 @@ def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescal
     Returns:
         ``(N, D)`` float32.
     """
-    masked = torch.where(mask, weights, 0.0)
+    masked = (mask * weights).add_(0.0)  # no -0.0, and half the time of torch.where
     if rescale:
         for layer in layers:
             if len(layer.shape) >= 2:

@@ -171,7 +171,10 @@ class FrozenNetwork:
         if not self.layers:
             raise ValueError("network: expected a module with parameters, got one with none")
         if self.weight_init is None:
-            return torch.cat([p.detach().reshape(-1) for p in self._module.parameters()])
+            weights = torch.cat([p.detach().reshape(-1) for p in self._module.parameters()])
+            if not weights.isfinite().all():
+                raise ValueError("network: expected a module whose weights are finite, got one with NaN or infinity")
+            return weights
         fan_in = np.repeat([float(layer.fan_in) for layer in self.layers], [layer.size for layer in self.layers])
         words = raw_words(self.seed, self.num_weights * (2 if self.weight_init == "kaiming_normal" else 1))
         match self.weight_init:
@@ -186,10 +189,10 @@ class FrozenNetwork:
             case _:
                 values = signs(words) * np.sqrt(2.0 / fan_in)
         with np.errstate(over="ignore"):
-            weights: NDArray[np.float32] = (self.weight_gain * values).astype(np.float32)
-        if not np.isfinite(weights).all():
+            drawn: NDArray[np.float32] = (self.weight_gain * values).astype(np.float32)
+        if not np.isfinite(drawn).all():
             raise ValueError(f"weight_gain: expected weights that float32 can hold, got {self.weight_gain!r}")
-        return torch.from_numpy(weights)
+        return torch.from_numpy(drawn)
 
     def _check_forward(self) -> None:
         try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ._kernel import forward
+from ._kernel import forward, transpose
 
 if TYPE_CHECKING:
     from .networks import Layer
@@ -109,14 +109,7 @@ class _ChainPolicy:
         self._weights = np.empty((popsize, layers[-1].slice.stop), dtype=np.float32)
         start = 0
         for chunk in chunks:
-            destination = torch.from_numpy(self._weights[start : start + len(chunk)])
-            for layer in layers:
-                part = chunk[:, layer.slice]
-                if len(layer.shape) == 2:
-                    target = destination[:, layer.slice].view(-1, layer.shape[1], layer.shape[0])
-                    target.copy_(part.view(-1, *layer.shape).transpose(1, 2))
-                else:
-                    destination[:, layer.slice] = part
+            transpose(chunk.numpy(), self._plan, self._weights[start : start + len(chunk)])
             start += len(chunk)
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
@@ -165,12 +158,7 @@ class _VmapPolicy:
         padded = np.zeros((len(self._weights) * self._num_episodes, obs.shape[1]), dtype=np.float32)
         padded[positions] = obs
         batch = torch.from_numpy(padded).view(-1, self._num_episodes, obs.shape[1]).to(self._weights.device)
-        num_threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # a share for each thread would bring the tails back, and the simulator needs the rest
-        try:
-            results = [self._act_block(slice(i, i + _BLOCK), batch) for i in range(0, len(batch), _BLOCK)]
-        finally:
-            torch.set_num_threads(num_threads)
+        results = [self._act_block(slice(i, i + _BLOCK), batch) for i in range(0, len(batch), _BLOCK)]
         outputs = torch.cat([output for output, _ in results])
         if results[0][1] is not None:
             self._state = tree_map(lambda *leaves: torch.cat(leaves), *(state for _, state in results))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -22,8 +23,8 @@ from .task import GymTask
 
 FloatArray = NDArray[np.float32]
 
-#: How many solutions' weights are decoded at a time.
-_CHUNK = 16
+#: How many weights are decoded at a time (or those of one solution).
+_CHUNK = 2**18
 #: How many steps of action noise are drawn at a time.
 _NOISE_BLOCK = 64
 #: The stream of test episodes: no evaluation round ever has this number.
@@ -118,12 +119,17 @@ def play(
     # the actions of the other are computed.
     num_parts = min(popsize, task.turns(backend))
     bounds = [popsize * i // num_parts for i in range(num_parts + 1)]
+    chunk = max(1, _CHUNK // network.num_weights)
+    simulators: list[Simulator] = []
     parts: list[_Part] = []
-    try:
-        for start, stop in pairwise(bounds):
-            chunks = (weights_of(slice(i, min(i + _CHUNK, stop))) for i in range(start, stop, _CHUNK))
+    with one_torch_thread(), ExitStack() as stack:
+        for start, stop in pairwise(bounds):  # environments reset in the background while weights are decoded
+            simulators.append(task.simulator(seeds[start:stop].reshape(-1), backend=backend))
+            stack.callback(simulators[-1].close)
+        for (start, stop), simulator in zip(pairwise(bounds), simulators, strict=True):
+            chunks = (weights_of(slice(i, min(i + chunk, stop))) for i in range(start, stop, chunk))
             part = _Part(
-                task.simulator(seeds[start:stop].reshape(-1), backend=backend),
+                simulator,
                 network.population(chunks, popsize=stop - start, num_episodes=num_episodes, device=device),
                 task,
                 first_solution=start,
@@ -139,9 +145,6 @@ def play(
         live = [part for part in parts if part.begin()]
         while live:
             live = [part for part in live if part.advance()]
-    finally:
-        for part in parts:
-            part.simulator.close()
     return Episodes.concatenate([part.episodes() for part in parts])
 
 
@@ -164,6 +167,21 @@ def play_tests(
     )
     returns: NDArray[np.float64] = episodes.returns[0]
     return returns
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """PyTorch on one thread, in the calling thread.
+
+    Its idle threads spin for about 8 ms after every parallel operation, on processors that the simulator needs; and
+    with one thread alone no operation is split, so that its bits do not depend on how many processors there are.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 class _Part:

@@ -63,7 +63,7 @@ def envpool_task_name(
 
 
 class EnvPoolSimulator:
-    """One pool of environments.
+    """One pool of environments, which begin to reset in the background as soon as it is made.
 
     The seeds of a pool are fixed when it is made, so each round of episodes has a pool of its own (2 to 10 ms).
     EnvPool checks nothing that it is given, and wrong input can end the process: so all that reaches it is checked
@@ -89,6 +89,7 @@ class EnvPoolSimulator:
             num_threads=min(num_threads, len(seeds)),
             seed=[int(seed) for seed in seeds],
         )
+        self._pool._reset(np.arange(len(seeds), dtype=np.int32))
         keys = list(self._pool._state_keys)
         self._obs, self._reward, self._done = keys.index("obs"), keys.index("reward"), keys.index("done")
         self._num_envs = len(seeds)
@@ -103,7 +104,6 @@ class EnvPoolSimulator:
 
     def reset(self) -> NDArray[np.float32]:
         """See :class:`Simulator`."""
-        self._pool._reset(np.arange(self._num_envs, dtype=np.int32))
         return self._flat(self._pool._recv())
 
     def send(self, rows: NDArray[np.int32], actions: NDArray[Any]) -> None:
