@@ -1,6 +1,7 @@
 """How does the cost of a generation grow with episodes, network size and threads; and what does the search itself cost?
 
-LunarLander (continuous), masks at random. Writes a CSV and a plot for each question, and prints the tables.
+LunarLander (continuous), masks at random. Prints a table for each question and writes it as CSV, and all as one
+plot.
 
     python examples/benchmark_scaling.py
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the processors to the simulator
 
 import matplotlib
 
@@ -109,10 +111,9 @@ def peak_bytes() -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def report(rows: list[dict[str, Any]], title: str, output: Path, console: Console, *, plot: bool = True) -> None:
-    """One table as CSV, print and plot (its first column against its second)."""
-    name = output / title.replace(" ", "_")
-    with open(name.with_suffix(".csv"), "w", newline="") as file:
+def report(rows: list[dict[str, Any]], title: str, output: Path, console: Console) -> list[dict[str, Any]]:
+    """Write one table as CSV and print it; returns its rows."""
+    with open(output / f"{title.replace(' ', '_')}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -122,20 +123,30 @@ def report(rows: list[dict[str, Any]], title: str, output: Path, console: Consol
     for row in rows:
         table.add_row(*(f"{v:,.4g}" if isinstance(v, float) and v < 100 else f"{v:,.0f}" for v in row.values()))
     console.print(table)
-    if plot:
-        figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    return rows
+
+
+def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """One panel a table: its first column against the others."""
+    figure, panels = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
+    for axes, (title, rows) in zip(panels.flat, tables.items(), strict=True):
         x, *series = rows[0]
         for column in series:
             axes.plot([row[x] for row in rows], [row[column] for row in rows], "o-", label=column)
-        axes.set(xscale="log", xlabel=x, title=title)
-        if len(series) > 1:
-            axes.set_yscale("log")
-            axes.legend(frameon=False)
+        axes.set(xlabel=x, title=title)
+        if x == "threads of each half":
+            axes.set_xticks([row[x] for row in rows])
         else:
-            axes.set(ylabel=series[0], ylim=(0, None))
+            axes.set_xscale("log")
+        if len(series) > 1:
+            most = max(value for row in rows for value in list(row.values())[1:])
+            axes.set(yscale="log", ylabel="seconds a generation", ylim=(None, 100 * most))  # room for the legend
+            axes.legend(frameon=False, fontsize="small", loc="upper left")
+        else:
+            axes.set(ylabel=series[0], ylim=(0, 1.15 * max(row[series[0]] for row in rows)))
         axes.grid(alpha=0.3)
-        figure.savefig(name.with_suffix(".png"), dpi=120)
-        plt.close(figure)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -148,17 +159,27 @@ def main() -> None:
     console, repeats = Console(), 1 if args.quick else args.repeats
     most, sizes = (64, [1_000]) if args.quick else (4096, list(HIDDEN))
 
+    def reported(title: str, rows: list[dict[str, Any]]) -> None:
+        tables[title] = report(rows, title, args.output, console)
+
+    tables: dict[str, list[dict[str, Any]]] = {}
     episodes = [n for n in (16, 64, 256, 1024, 4096) if n <= most]
-    rows = [{"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2)} for n in episodes]
-    report(rows, "growth with episodes", args.output, console)
-    rows = [{"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes]
-    report(rows, "growth with network size", args.output, console)
+    reported(
+        "growth with episodes",
+        [{"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2)} for n in episodes],
+    )
+    reported(
+        "growth with network size",
+        [{"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes],
+    )
     threads = sorted({1, 2, num_processors()})
-    rows = [{"threads": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads]
-    report(rows, "growth with threads", args.output, console)
-    rows = [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick]
-    report(rows, "cost of the search itself", args.output, console)
-    report([peak_memory(sizes[-1])], "peak memory", args.output, console, plot=False)
+    reported(
+        "growth with threads",
+        [{"threads of each half": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads],
+    )
+    reported("cost of the search itself", [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick])
+    draw(tables, args.output / "scaling.png")
+    report([peak_memory(sizes[-1])], "peak memory", args.output, console)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the processors to the simulator
 
 import matplotlib
 
