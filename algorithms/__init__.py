@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._checkpoint_file import CheckpointError
+from .checkpoint import Checkpointer, resume
 from .elitist_gaussian import ElitistGaussianResampling
 
 if TYPE_CHECKING:
@@ -15,23 +17,28 @@ if TYPE_CHECKING:
         evaluate_again,
         pareto_operators,
     )
+    from .pareto_checkpoint import ParetoCheckpointer
 
 __all__ = [
+    "CheckpointError",
+    "Checkpointer",
     "ElitistGaussianResampling",
     "GaussianResampling",
     "GaussianSampling",
     "MeanRecombination",
     "NeighbourSelection",
     "NicheSurvival",
+    "ParetoCheckpointer",
     "ReevaluatingSurvival",
     "evaluate_again",
     "pareto_operators",
+    "resume",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # pymoo is loaded when it is first needed
-        from . import pareto
+        from . import pareto, pareto_checkpoint
 
-        return getattr(pareto, name)
+        return getattr(pareto_checkpoint if name == "ParetoCheckpointer" else pareto, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

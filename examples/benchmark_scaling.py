@@ -111,18 +111,24 @@ def peak_bytes() -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def report(rows: list[dict[str, Any]], title: str, output: Path, console: Console) -> list[dict[str, Any]]:
-    """Write one table as CSV and print it; returns its rows."""
-    with open(output / f"{title.replace(' ', '_')}.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def report(title: str, measure: Callable[[], list[dict[str, Any]]], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One table: measured and written as CSV, or read where it is there already; printed."""
+    path = args.output / f"{title.replace(' ', '_')}.csv"
+    if args.resume and path.exists():
+        with open(path, newline="") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    else:
+        rows = measure()
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
     table = Table(title=title)
     for column in rows[0]:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*(f"{v:,.4g}" if isinstance(v, float) and v < 100 else f"{v:,.0f}" for v in row.values()))
-    console.print(table)
+    Console().print(table)
     return rows
 
 
@@ -154,32 +160,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/scaling"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--resume", action="store_true", help="keep the tables that are there, measure the others")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    console, repeats = Console(), 1 if args.quick else args.repeats
+    repeats = 1 if args.quick else args.repeats
     most, sizes = (64, [1_000]) if args.quick else (4096, list(HIDDEN))
-
-    def reported(title: str, rows: list[dict[str, Any]]) -> None:
-        tables[title] = report(rows, title, args.output, console)
-
-    tables: dict[str, list[dict[str, Any]]] = {}
     episodes = [n for n in (16, 64, 256, 1024, 4096) if n <= most]
-    reported(
-        "growth with episodes",
-        [{"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2)} for n in episodes],
-    )
-    reported(
-        "growth with network size",
-        [{"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes],
-    )
     threads = sorted({1, 2, num_processors()})
-    reported(
-        "growth with threads",
-        [{"threads of each half": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads],
-    )
-    reported("cost of the search itself", [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick])
-    draw(tables, args.output / "scaling.png")
-    report([peak_memory(sizes[-1])], "peak memory", args.output, console)
+    questions: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "growth with episodes": lambda: [
+            {"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2)} for n in episodes
+        ],
+        "growth with network size": lambda: [
+            {"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes
+        ],
+        "growth with threads": lambda: [
+            {"threads of each half": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads
+        ],
+        "cost of the search itself": lambda: [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick],
+    }
+    draw({title: report(title, measure, args) for title, measure in questions.items()}, args.output / "scaling.png")
+    report("peak memory", lambda: [peak_memory(sizes[-1])], args)
 
 
 if __name__ == "__main__":

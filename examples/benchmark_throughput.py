@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="EnvPool's threads at the limit (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/throughput.csv"), help="CSV (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--resume", action="store_true", help="keep the tasks that the CSV has, measure the others")
     args = parser.parse_args()
     args.popsize = 64
     if args.quick:
@@ -193,7 +194,12 @@ def main() -> None:
     console = Console()
     rows: list[dict[str, Any]] = []
     args.output.parent.mkdir(parents=True, exist_ok=True)
+    if args.resume and args.output.exists():
+        with open(args.output, newline="") as file:
+            rows = [{k: v if k == "task" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     for title in args.tasks:
+        if any(row["task"] == title for row in rows):
+            continue
         rows += measure(title, args, console)
         with open(args.output, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

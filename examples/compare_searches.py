@@ -6,6 +6,8 @@ search would hand out at that moment is tested on fresh episodes. To compare ano
 a line to SEARCHES.
 
     python examples/compare_searches.py --budget 600000 --seeds 3
+
+After Ctrl-C or a kill, the same command with --resume goes on, to the same bits.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from algorithms import ElitistGaussianResampling
+from algorithms import Checkpointer, ElitistGaussianResampling, resume
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 
 Problem = MaskedGymProblem | DenseGymProblem
@@ -99,28 +101,68 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
     return torch.as_tensor(solution)
 
 
-def run(name: str, seed: int, args: argparse.Namespace, advance: Callable[[int, str], None]) -> list[dict[str, object]]:
-    """One search with one seed until the budget is spent; a row for each generation."""
+class Diary:
+    """A row for each generation of a search. As a logger it is part of the search's checkpoints."""
+
+    def __init__(self, searcher: SearchAlgorithm, name: str, seed: int, args: argparse.Namespace) -> None:
+        self.searcher, self.name, self.seed, self.args = searcher, name, seed, args
+        self.rows: list[dict[str, object]] = []
+        self.next_test = 0
+        searcher.log_hook.append(self)
+
+    def __call__(self, status: dict[str, object]) -> None:
+        """What EvoTorch asks of a logger, after each generation."""
+        problem, args = self.searcher.problem, self.args
+        row = {"search": self.name, "seed": self.seed, "generation": status["iter"], "steps": problem.interaction_count}
+        row |= {key: status.get(key, "") for key in ("pop_best_eval", "mean_eval", "mean_sparsity")}
+        if problem.interaction_count >= min(self.next_test, args.budget):
+            returns = problem.test(hand_out(self.searcher), num_episodes=args.test_episodes, seed=12345)
+            row |= {"test_mean": returns.mean(), "test_standard_error": returns.std(ddof=1) / len(returns) ** 0.5}
+            self.next_test += args.budget // args.num_tests
+        self.rows.append(row)
+
+
+def start(name: str, seed: int, args: argparse.Namespace, checkpoint: Path) -> SearchAlgorithm:
+    """One search with one seed, before its first generation."""
     make_problem, num_episodes, make_search = SEARCHES[name]
     torch.manual_seed(seed)  # some of EvoTorch's searches draw from the global generator
-    problem = make_problem(seed, num_episodes)
-    searcher = make_search(problem)
-    rows: list[dict[str, object]] = []
-    next_test = 0
-    while problem.interaction_count < args.budget:
-        before = problem.interaction_count
+    searcher = make_search(make_problem(seed, num_episodes))
+    Diary(searcher, name, seed, args)
+    Checkpointer(searcher, checkpoint, every=20)
+    return searcher
+
+
+def run(name: str, seed: int, args: argparse.Namespace, advance: Callable[[int, str], None]) -> list[dict[str, object]]:
+    """One search with one seed until the budget is spent; a row for each generation."""
+    checkpoint = args.output / "run.checkpoint"
+    if checkpoint.exists():
+        searcher = resume(checkpoint, allow_pickle=True)
+        advance(searcher.problem.interaction_count, f"{name}, seed {seed}: resumed")
+    else:
+        searcher = start(name, seed, args, checkpoint)
+    diary: Diary = searcher.log_hook[0]
+    while searcher.problem.interaction_count < args.budget:
+        before = searcher.problem.interaction_count
         searcher.step()
-        status = searcher.status
-        row = {"search": name, "seed": seed, "generation": searcher.step_count, "steps": problem.interaction_count}
-        for key in ("pop_best_eval", "mean_eval", "mean_sparsity"):
-            row[key] = status.get(key, "")
-        if problem.interaction_count >= min(next_test, args.budget):
-            returns = problem.test(hand_out(searcher), num_episodes=args.test_episodes, seed=12345)
-            row |= {"test_mean": returns.mean(), "test_standard_error": returns.std(ddof=1) / len(returns) ** 0.5}
-            next_test += args.budget // args.num_tests
-        rows.append(row)
-        advance(problem.interaction_count - before, f"{name}, seed {seed}: mean return {row['mean_eval']:.0f}")
-    return rows
+        mean = diary.rows[-1]["mean_eval"]
+        advance(searcher.problem.interaction_count - before, f"{name}, seed {seed}: mean return {mean:.0f}")
+    return diary.rows
+
+
+def forget(checkpoint: Path) -> None:
+    """Remove the checkpoint of a run that is over."""
+    for file in (checkpoint, *checkpoint.parent.glob(f"{checkpoint.name}.*")):
+        file.unlink(missing_ok=True)
+
+
+def finished(path: Path) -> list[dict[str, object]]:
+    """The rows of the runs that are over."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = [field for field in FIELDS if field != "search"]
+    return [{**row, **{key: float(row[key]) for key in numbers if row[key]}} for row in rows]
 
 
 def curves(rows: list[dict[str, object]], name: str, budget: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,6 +220,7 @@ def main() -> None:
     parser.add_argument("--num-tests", type=int, default=12, help="tests in each run (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/compare_searches"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--resume", action="store_true", help="go on with what was stopped in this folder")
     args = parser.parse_args()
     if args.test_episodes < 2:
         parser.error("expected --test-episodes of at least 2")
@@ -185,29 +228,39 @@ def main() -> None:
         args.budget, args.seeds, args.test_episodes, args.num_tests = 3_000, 1, 2, 1
 
     args.output.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, object]] = []
+    generations, checkpoint = args.output / "generations.csv", args.output / "run.checkpoint"
+    if checkpoint.exists() and not args.resume:
+        parser.error(f"{args.output} holds an unfinished run: --resume goes on with it, --output takes another folder")
+    rows = finished(generations) if args.resume else []
+    done = {(row["search"], row["seed"]) for row in rows}
+    if done and checkpoint.exists():
+        diary = resume(checkpoint, allow_pickle=True).log_hook[0]
+        if (diary.name, diary.seed) in done:  # a kill came after its rows were written
+            forget(checkpoint)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:.0f}%"),
         TimeRemainingColumn(),
     )
+    runs = [(name, seed) for seed in range(args.seeds) for name in args.searches if (name, seed) not in done]
     with (
-        open(args.output / "generations.csv", "w", newline="") as file,
+        open(generations, "a" if rows else "w", newline="") as file,
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
         writer = csv.DictWriter(file, FIELDS, restval="")
-        writer.writeheader()
-        bar = progress.add_task("", total=args.budget * args.seeds * len(args.searches))
+        if not rows:
+            writer.writeheader()
+        bar = progress.add_task("", total=args.budget * len(runs))
         try:
-            for seed in range(args.seeds):
-                for name in args.searches:
-                    done = run(name, seed, args, lambda n, text: progress.update(bar, advance=n, description=text))
-                    writer.writerows(done)
-                    file.flush()
-                    rows += done
+            for name, seed in runs:
+                new = run(name, seed, args, lambda n, text: progress.update(bar, advance=n, description=text))
+                writer.writerows(new)
+                file.flush()
+                forget(checkpoint)
+                rows += new
         except KeyboardInterrupt:
-            progress.console.print("Stopped; what is finished is kept.")
+            progress.console.print("Stopped; what is finished is kept, and --resume goes on.")
     names = [name for name in args.searches if any(row["search"] == name for row in rows)]
     if names:
         plot(rows, names, args.budget, args.output / "test_reward.png")

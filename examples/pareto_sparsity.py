@@ -6,7 +6,8 @@ of the front is tested on fresh episodes, drawn, and saved as a file of about a 
     python examples/pareto_sparsity.py                       # LunarLander, continuous; about four minutes
     python examples/pareto_sparsity.py --env CartPole-v1 --budget 300000
 
-Ctrl-C ends the search early and keeps what it has.
+Ctrl-C ends the search early and keeps what it has. After that, or after a kill, the same command with --resume goes on
+where the last checkpoint was written, to the same bits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from algorithms import evaluate_again, pareto_operators
+from algorithms import ParetoCheckpointer, evaluate_again, pareto_operators, resume
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, Subnetwork, TopK
 
 #: Evaluations every policy has behind it before the front is drawn from what they showed.
@@ -47,28 +48,46 @@ def front_of(algorithm: NSGA2) -> np.ndarray:
     return front[np.argsort(objectives[front, 1])]
 
 
-def search(problem: ParetoSparsityProblem, args: argparse.Namespace, console: Console) -> NSGA2:
+def start(args: argparse.Namespace, checkpoint: Path) -> NSGA2:
+    """The algorithm on its problem, before its first generation."""
+    masked = MaskedGymProblem(
+        args.env,
+        env_config=args.env_config,
+        hidden_sizes=tuple(args.hidden_sizes),
+        mask=TopK(0.5),
+        num_episodes=args.num_episodes,
+        network_seed=args.seed,
+        seed=args.seed,
+    )
+    algorithm = NSGA2(args.popsize, n_offsprings=5 * args.popsize, **pareto_operators(0.1))
+    algorithm.setup(
+        ParetoSparsityProblem(masked),
+        termination=("n_gen", 10**9),
+        seed=args.seed,
+        callback=ParetoCheckpointer(checkpoint, every=20),
+    )
+    return algorithm
+
+
+def search(algorithm: NSGA2, args: argparse.Namespace, console: Console) -> None:
     """Evolve until the budget is spent or the user stops it."""
-    operators = pareto_operators(0.1)
-    algorithm = NSGA2(args.popsize, n_offsprings=5 * args.popsize, **operators)
-    algorithm.setup(problem, termination=("n_gen", 10**9), seed=args.seed)
+    problem = algorithm.problem
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:.0f}%"),
         TimeRemainingColumn(),
     )
-    floor, start = None, time.perf_counter()
+    steps, begin = problem.interaction_count, time.perf_counter()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=args.budget)
         try:
             while problem.interaction_count < args.budget:
                 algorithm.next()
                 objectives = algorithm.pop.get("F")
-                if floor is None:  # what a random mask earns is worth nothing
-                    floor = float(np.median(objectives[:, 0]))
+                floor = algorithm.data.setdefault("floor", float(np.median(objectives[:, 0])))  # a random mask's
                 hypervolume = HV(ref_point=np.array([floor, 1.0]))(objectives)
-                rate = problem.interaction_count / (time.perf_counter() - start)
+                rate = (problem.interaction_count - steps) / (time.perf_counter() - begin)
                 progress.update(
                     bar,
                     completed=min(problem.interaction_count, args.budget),
@@ -76,8 +95,7 @@ def search(problem: ParetoSparsityProblem, args: argparse.Namespace, console: Co
                     f"hypervolume {hypervolume:.0f}, {rate / 1000:.0f}k steps/s",
                 )
         except KeyboardInterrupt:
-            progress.console.print("Stopped: the front is drawn from what was found so far.")
-    return algorithm
+            progress.console.print("Stopped: the front is drawn from what was found so far. --resume goes on.")
 
 
 def close(problem: ParetoSparsityProblem, algorithm: NSGA2) -> None:
@@ -149,6 +167,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test-seed", type=int, default=12345, help="(%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/pareto_sparsity"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was stopped in this folder")
     args = parser.parse_args()
     if args.test_episodes < 2 or args.budget < 1:
         parser.error("expected --budget of at least 1 and --test-episodes of at least 2")
@@ -161,23 +180,19 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args, console = parse(), Console()
-    masked = MaskedGymProblem(
-        args.env,
-        env_config=args.env_config,
-        hidden_sizes=tuple(args.hidden_sizes),
-        mask=TopK(0.5),
-        num_episodes=args.num_episodes,
-        network_seed=args.seed,
-        seed=args.seed,
-    )
-    problem = ParetoSparsityProblem(masked)
-    console.print(f"{args.env}, {masked.network.num_weights:,} frozen weights, simulator: {masked.backend}")
-    algorithm = search(problem, args, console)
+    (args.output / "policies").mkdir(parents=True, exist_ok=True)
+    checkpoint = args.output / "checkpoint"
+    try:
+        algorithm = resume(checkpoint, allow_pickle=True) if args.resume else start(args, checkpoint)
+    except (FileExistsError, FileNotFoundError) as error:
+        raise SystemExit(f"{error}\n(--resume goes on with a run, --output takes another folder)") from None
+    problem, masked = algorithm.problem, algorithm.problem.masked
+    console.print(f"{masked.task.name}, {masked.network.num_weights:,} frozen weights, simulator: {masked.backend}")
+    search(algorithm, args, console)
     if not algorithm.is_initialized:
         console.print("Stopped before the first generation: there is nothing to keep.")
         return
 
-    (args.output / "policies").mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, float]] = []
     try:
         with console.status("Evaluating the last population again, and testing its front on fresh episodes"):
@@ -194,10 +209,16 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    plot(rows, args.env, masked.task.reward_threshold, masked.network.num_weights, args.output / "front.png")
+    plot(
+        rows, str(masked.task.name), masked.task.reward_threshold, masked.network.num_weights, args.output / "front.png"
+    )
     console.print(table(rows, args.test_episodes))
     console.print(f"Table, plot and policies are in {args.output}. To load one:")
     console.print(f"    Subnetwork.load('{args.output}/policies/{rows[0]['weights_kept']}_weights.safetensors')")
+
+    if problem.interaction_count >= args.budget:
+        for file in (checkpoint, *args.output.glob("checkpoint.*")):
+            file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
