@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import cloudpickle
@@ -32,9 +33,10 @@ class Checkpointer:
 
     It works for any EvoTorch ``SearchAlgorithm``. A resumed run is the uninterrupted one to the last bit: populations,
     evaluations, statuses, counters. It is written at once, then as a generation begins, so that hooks and loggers
-    have seen the one before, and at the end of ``run``. Writing is atomic: a kill at any instant leaves a whole checkpoint, and
-    the one before the last is kept as ``<path>.previous``. Should writing fail (a full disk), the search goes on with
-    a warning. Loggers that cannot be pickled are left out, with a warning: attach them anew after ``resume``.
+    have seen the one before, and at the end of ``run``. Writing is atomic: a kill at any instant leaves a whole
+    checkpoint, and the one before the last is kept as ``<path>.previous``. Should writing fail (a full disk), the
+    search goes on with a warning. Loggers that cannot be pickled are left out, with a warning: attach them anew after
+    ``resume``.
 
     The resumed searcher still has its checkpointer.
 
@@ -64,7 +66,7 @@ class Checkpointer:
     def __init__(self, searcher: SearchAlgorithm, path: str | PathLike[str], *, every: int = 10) -> None:
         if not isinstance(searcher, SearchAlgorithm):
             raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
-        if getattr(searcher, "_distributed", False) and getattr(searcher.problem, "_num_actors", 0):
+        if searcher._step.__name__ == "_step_distributed" and searcher.problem._num_actors:
             raise ValueError(
                 "searcher: expected one that samples in the main process (distributed=False), got one whose actors "
                 "sample, and hold random numbers that a checkpoint cannot"
@@ -112,13 +114,15 @@ class Checkpointer:
                 self.save()
 
     def _pickled(self) -> bytes:
-        hook = self._searcher.log_hook
-        loggers = list(hook)
-        hook[:] = [logger for logger in loggers if self._is_kept(logger)]
+        hooks = (self._searcher.log_hook, self._searcher.end_of_run_hook)  # loggers are in both
+        before = [list(hook) for hook in hooks]
+        for hook in hooks:
+            hook[:] = [logger for logger in hook if logger == self._at_end_of_run or self._is_kept(logger)]
         try:
             return dumps(self._searcher, self)
         finally:
-            hook[:] = loggers
+            for hook, loggers in zip(hooks, before, strict=True):
+                hook[:] = loggers
 
     def _is_kept(self, logger: Any) -> bool:
         for seen, kept in self._loggers:
@@ -127,11 +131,12 @@ class Checkpointer:
         try:
             cloudpickle.dumps(logger)
         except Exception as error:
+            kept = False
             warnings.warn(f"{logger!r} is left out of checkpoints, as it cannot be pickled: {error}", stacklevel=5)
-            self._loggers.append((logger, False))
         else:
-            self._loggers.append((logger, True))
-        return self._loggers[-1][1]
+            kept = True
+        self._loggers.append((logger, kept))
+        return kept
 
 
 def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
@@ -229,7 +234,7 @@ def dumps(search: Any, checkpointer: Any) -> bytes:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Takes the global generators for what they are: a copy (``PyCMAES`` holds NumPy's) would part from the original."""
+    """Takes the global generators for what they are: a copy (``PyCMAES`` holds NumPy's) would be another."""
 
     def reducer_override(self, obj: Any) -> Any:
         for index, generator in enumerate(_GLOBAL_GENERATORS):
@@ -247,17 +252,21 @@ def _global_generator(index: int) -> Any:
 
 
 def _unpicklable(value: Any, name: str, depth: int = 3) -> list[str]:
-    """Names of the innermost attributes that cannot be pickled."""
+    """Names of the innermost attributes that cannot be pickled; a method is left to its owner."""
     try:
         cloudpickle.dumps(value)
     except Exception:
-        attributes = {**getattr(value, "__dict__", {})}
         if isinstance(value, Hook):
-            attributes = {f"[{i}]": function for i, function in enumerate(value)}
+            parts = {f"[{i}]": function for i, function in enumerate(value)}
+        else:
+            parts = dict(value) if isinstance(value, dict) else dict(getattr(value, "__dict__", {}))
+        parts = {key: part for key, part in parts.items() if not isinstance(part, MethodType)}
+        if not parts and isinstance(value, Hook | dict):
+            return []
         found = []
-        if depth:
-            for key, attribute in attributes.items():
-                found += _unpicklable(attribute, f"{name}.{key}".lstrip("."), depth - 1)
+        for key, part in parts.items():
+            if depth:
+                found += _unpicklable(part, f"{name}.{key}".lstrip("."), depth - 1)
         return found or [name]
     return []
 

@@ -79,6 +79,10 @@ class ObservationStats:
             return None
         return Normalizer(mean=self.mean.astype(np.float32), scale=(1.0 / self.stdev).astype(np.float32))
 
+    def to(self, device: torch.device | str) -> ObservationStats:
+        """These statistics, which live in main memory whatever the device; EvoTorch's ``PicklingLogger`` asks."""
+        return self
+
     def __repr__(self) -> str:
         return f"<ObservationStats of {self.count} observations>"
 

@@ -142,7 +142,9 @@ def bits(values: torch.Tensor | np.ndarray) -> bytes:
 
 def in_a_child(work: Callable[[], None]) -> int:
     """Fork a process that does it; its process id. Torch must not have used threads before."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks in processes that have threads
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:

@@ -1,0 +1,301 @@
+"""Killed, resumed, and the same bits; files that are damaged; what is refused at the start."""
+
+import os
+import pickle
+import random
+import resource
+import signal
+import warnings
+from ast import literal_eval
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evotorch.logging import PandasLogger, PicklingLogger
+from killing import EVERY, SEARCHES, Run, bits, in_a_child, most_generations_lost, problem, run_in_a_child, wait
+
+from algorithms import Checkpointer, CheckpointError, ElitistGaussianResampling, ParetoCheckpointer, resume
+from algorithms._checkpoint_file import read, write
+from subnet_problems import DenseGymProblem, MaskedGymProblem
+
+NAMES = [*SEARCHES, "NSGA2"]
+
+
+def searcher_of(p=None, **options) -> ElitistGaussianResampling:
+    return ElitistGaussianResampling(p or problem(hidden_sizes=(4,)), popsize=8, num_elites=2, **options)
+
+
+def load(path: Path):
+    return resume(path, allow_pickle=True)
+
+
+# Killed and resumed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_run_ends_in_the_same_bits_as_one_that_was_left_alone(name, tmp_path):
+    rng = random.Random(name)
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "killed").mkdir()
+    run_in_a_child(name, tmp_path / "alone", None)
+    for while_writing in (False, True):
+        run_in_a_child(name, tmp_path / "killed", rng.uniform(0.05, 0.3), while_writing=while_writing)
+    run_in_a_child(name, tmp_path / "killed", None)
+    alone, killed = (literal_eval((tmp_path / folder / "result").read_text()) for folder in ("alone", "killed"))
+    assert alone == killed
+    assert most_generations_lost(tmp_path / "killed" / "log") <= EVERY
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_run_ends_in_the_same_bits_whatever_was_drawn_in_between(name, tmp_path):
+    path = tmp_path / "checkpoint"
+    expected = Run(name, None).finish()
+    first = Run(name, path)
+    while first.generation < EVERY + 1:
+        first.step()
+    random.random(), np.random.rand(), torch.rand(1)  # noqa: NPY002
+    again = Run(name, path, resumed=True)
+    assert again.generation <= EVERY
+    assert again.finish() == expected
+
+
+@pytest.mark.parametrize("at_rename", [1, 2])
+def test_a_kill_between_the_renames_of_a_write_loses_nothing(at_rename, tmp_path):
+    path, searcher = tmp_path / "checkpoint", searcher_of()
+    Checkpointer(searcher, path, every=1)
+    searcher.run(2)
+
+    def die_renaming() -> None:
+        rename, calls = Path.replace, []
+
+        def replace(self, target):
+            calls.append(target)
+            if len(calls) == at_rename:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rename(self, target)
+
+        Path.replace = replace
+        searcher.run(2)
+
+    assert wait(in_a_child(die_renaming)) == -signal.SIGKILL
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = load(path)
+    assert again.step_count >= 2
+    again.run(6 - again.step_count)
+    searcher.run(4)
+    assert bits(again.population.values) == bits(searcher.population.values)
+
+
+@pytest.mark.parametrize("make", [MaskedGymProblem, DenseGymProblem])
+def test_both_problems_resume(make, tmp_path):
+    options = {"hidden_sizes": (4,), "episode_length": 20, "seed": 1}
+    expected = searcher_of(make("CartPole-v1", **options))
+    expected.run(5)
+    searcher = searcher_of(make("CartPole-v1", **options))
+    Checkpointer(searcher, tmp_path / "checkpoint", every=2)
+    searcher.run(3)
+    again = load(tmp_path / "checkpoint")
+    again.run(2)
+    assert bits(again.population.values) == bits(expected.population.values)
+    assert bits(again.population.evals) == bits(expected.population.evals)
+
+
+def test_a_resumed_search_goes_on_writing_where_it_was_read(tmp_path):
+    searcher = searcher_of()
+    Checkpointer(searcher, tmp_path / "checkpoint", every=1)
+    searcher.run(2)
+    moved = (tmp_path / "checkpoint").rename(tmp_path / "moved")
+    again = load(moved)
+    again.run(3)
+    assert load(moved).step_count == 5
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_the_end_of_a_run_is_written_and_so_is_what_save_is_called_for(tmp_path):
+    searcher = searcher_of()
+    checkpointer = Checkpointer(searcher, tmp_path / "checkpoint", every=100)
+    assert load(tmp_path / "checkpoint").step_count == 0
+    searcher.run(3)
+    assert load(tmp_path / "checkpoint").step_count == 3
+    searcher.step()
+    checkpointer.save()
+    assert load(tmp_path / "checkpoint").step_count == 4
+
+
+def test_hooks_and_loggers_have_seen_every_generation_once(tmp_path):
+    searcher = searcher_of()
+    logger = PandasLogger(searcher)
+    Checkpointer(searcher, tmp_path / "checkpoint", every=2)
+    for _ in range(5):
+        searcher.step()
+    again = load(tmp_path / "checkpoint")
+    assert again.step_count == 4
+    again.run(4)
+    searcher.run(3)
+    resumed_logger = again.log_hook[0]
+    assert resumed_logger.to_dataframe().equals(logger.to_dataframe())
+
+
+def test_an_environment_made_by_a_lambda_resumes(tmp_path):
+    import gymnasium as gym
+
+    p = MaskedGymProblem(lambda: gym.make("CartPole-v1"), hidden_sizes=(4,), episode_length=10, seed=0)
+    searcher = searcher_of(p)
+    Checkpointer(searcher, tmp_path / "checkpoint", every=1)
+    searcher.run(2)
+    again = load(tmp_path / "checkpoint")
+    again.run(1)
+    searcher.run(1)
+    assert bits(again.population.evals) == bits(searcher.population.evals)
+
+
+# Files
+
+
+def test_a_disk_that_is_full_leaves_the_older_checkpoint_and_the_search_goes_on(tmp_path):
+    path, searcher = tmp_path / "checkpoint", searcher_of()
+    Checkpointer(searcher, path, every=1)
+    searcher.run(2)
+
+    def fill() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # every longer file is refused
+        with pytest.warns(UserWarning, match="could not be written, the older one stays"):
+            searcher.run(3)
+        assert searcher.step_count == 5
+
+    assert wait(in_a_child(fill)) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint", "checkpoint.previous"]
+    assert load(path).step_count == 2
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path) -> Path:
+    searcher = searcher_of()
+    Checkpointer(searcher, tmp_path / "checkpoint", every=1)
+    searcher.run(3)
+    return tmp_path / "checkpoint"
+
+
+def damages(content: bytes) -> list[bytes]:
+    rng = random.Random(0)
+    cut = [content[: rng.randrange(len(content))] for _ in range(20)]
+    flipped = []
+    for _ in range(50):
+        position = rng.randrange(len(content))
+        flipped.append(
+            content[:position] + bytes([content[position] ^ (1 << rng.randrange(8))]) + content[position + 1 :]
+        )
+    return [b"", *cut, *flipped, content + b"\0"]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(two_checkpoints):
+    content = two_checkpoints.read_bytes()
+    for damaged in damages(content):
+        two_checkpoints.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"going on from the checkpoint before, .*checkpoint\.previous"):
+            header, _ = read(two_checkpoints)
+        assert header["generation"] == 2
+
+
+def test_where_all_are_damaged_the_error_says_so(two_checkpoints):
+    for file in (two_checkpoints, two_checkpoints.with_name("checkpoint.previous")):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"damaged: its checksum .*previous is damaged"):
+        load(two_checkpoints)
+
+
+def test_other_versions_are_named(two_checkpoints):
+    header, payload = read(two_checkpoints)
+    header["versions"]["torch"] = "1.0"
+    write(two_checkpoints, header, payload)
+    with pytest.warns(UserWarning, match=r"other versions .*'torch': \('1\.0', "):
+        assert load(two_checkpoints).step_count == 3
+    write(two_checkpoints, header, pickle.dumps(0)[:-1])
+    with pytest.raises(CheckpointError, match=r"is sound, written by other versions .*'torch': \('1\.0', "):
+        load(two_checkpoints)
+
+
+def test_a_pickle_is_never_loaded_unless_it_is_allowed(two_checkpoints):
+    with pytest.raises(ValueError, match="allow_pickle: expected True, since a checkpoint is a pickle"):
+        resume(two_checkpoints)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        resume(two_checkpoints, allow_pickle=1)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"path: expected a checkpoint, got .*nowhere, which does not exist"):
+        load(tmp_path / "nowhere")
+
+
+# Refused at the start
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: Checkpointer(searcher_of(), path), lambda path: ParetoCheckpointer(path)], ids=str
+)
+def test_a_run_does_not_write_over_another(make, two_checkpoints):
+    with pytest.raises(FileExistsError, match=r"expected a file that does not exist, got .*: resume or remove it"):
+        make(two_checkpoints)
+    two_checkpoints.unlink()
+    with pytest.raises(FileExistsError, match="previous"):
+        make(two_checkpoints)
+    with pytest.raises(FileNotFoundError, match="path: expected a file in a folder that exists"):
+        make(two_checkpoints.parent / "no folder" / "checkpoint")
+
+
+def test_what_cannot_be_pickled_is_named_before_the_first_generation(tmp_path):
+    searcher = searcher_of()
+    with open(tmp_path / "log", "w") as file:
+        searcher.after_step_hook.append(lambda: file.write("a generation\n"))
+        with pytest.raises(TypeError, match=r"searcher: expected one that can be pickled, .*_after_step_hook\.\[0\]"):
+            Checkpointer(searcher, tmp_path / "checkpoint")
+    assert [file.name for file in tmp_path.iterdir()] == ["log"]
+    assert len(searcher.before_step_hook) == len(searcher.end_of_run_hook) == 0
+
+
+def test_an_environment_that_cannot_be_pickled_is_named(tmp_path):
+    import gymnasium as gym
+
+    with open(tmp_path / "log", "w") as file:
+
+        def make():
+            file.write("an environment\n")
+            return gym.make("CartPole-v1")
+
+        searcher = searcher_of(MaskedGymProblem(make, hidden_sizes=(4,), episode_length=10, seed=0))
+        with pytest.raises(TypeError, match=r"_problem\._task\.env .*Give environments by"):
+            Checkpointer(searcher, tmp_path / "checkpoint")
+
+
+def test_a_logger_that_cannot_be_pickled_is_left_out_with_a_warning(tmp_path):
+    searcher = searcher_of()
+    PicklingLogger(searcher, interval=100, directory=tmp_path / "pickles", verbose=False)
+    PandasLogger(searcher)
+    with pytest.warns(UserWarning, match="PicklingLogger .* is left out of checkpoints"):
+        Checkpointer(searcher, tmp_path / "checkpoint", every=1)
+    searcher.run(2)  # without another warning
+    assert [type(logger) for logger in searcher.log_hook] == [PicklingLogger, PandasLogger]
+    assert [type(logger) for logger in load(tmp_path / "checkpoint").log_hook] == [PandasLogger]
+
+
+def test_wrong_arguments_are_named(tmp_path):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(TypeError, match="searcher: expected an EvoTorch SearchAlgorithm, got 3"):
+        Checkpointer(3, path)
+    with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
+        Checkpointer(searcher_of(), path, every=0)
+    with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
+        ParetoCheckpointer(path, every=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_that_samples_in_actors_is_refused(tmp_path):
+    from evotorch.algorithms import PGPE
+
+    options = {"center_learning_rate": 0.1, "stdev_learning_rate": 0.1, "stdev_init": 0.1}
+    searcher = PGPE(problem(num_actors=2), popsize=8, distributed=True, **options)
+    with pytest.raises(ValueError, match="searcher: expected one that samples in the main process"):
+        Checkpointer(searcher, tmp_path / "checkpoint")
