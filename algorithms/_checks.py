@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from numbers import Integral, Real
 from typing import Any
 
@@ -30,9 +30,9 @@ def check_positive(name: str, value: Any) -> float:
         TypeError: It is not a real number.
         ValueError: It is NaN, infinite or not positive.
     """
+    number: Any = value
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a finite number > 0, got {value!r}")
-    number = float(value)
-    if not 0.0 < number < math.inf:
+    if not 0.0 < number <= sys.float_info.max:  # an int may be too large for float()
         raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
-    return number
+    return float(number)

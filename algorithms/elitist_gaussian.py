@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from evotorch import Problem, SolutionBatch
@@ -72,12 +73,13 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._stdev = check_positive("stdev", stdev)
         if not isinstance(clone_elites, bool):
             raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
-        if recombination not in ("uniform", "weighted"):
+        if not isinstance(recombination, str) or recombination not in ("uniform", "weighted"):
             raise ValueError(f"recombination: expected 'uniform' or 'weighted', got {recombination!r}")
         num_objectives = len(problem.senses)
         if obj_index is None and num_objectives == 1:
             obj_index = 0
-        if isinstance(obj_index, bool) or obj_index not in range(-num_objectives, num_objectives):
+        whole = isinstance(obj_index, Integral) and not isinstance(obj_index, bool)
+        if not whole or obj_index not in range(-num_objectives, num_objectives):
             raise ValueError(f"obj_index: expected a whole number from 0 to {num_objectives - 1}, got {obj_index!r}")
         self._obj_index = problem.normalize_obj_index(obj_index)
         self._clone_elites = clone_elites

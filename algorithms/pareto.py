@@ -11,6 +11,7 @@ from pymoo.core.crossover import Crossover
 from pymoo.core.individual import Individual
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
+from pymoo.core.problem import Problem
 from pymoo.core.sampling import Sampling
 from pymoo.core.selection import Selection
 from pymoo.core.survival import Survival
@@ -91,6 +92,8 @@ class ReevaluatingSurvival(Survival):
     """
 
     def __init__(self, survival: Survival | None = None, *, min_evaluations: int = 4) -> None:
+        if not isinstance(survival, Survival | None):
+            raise TypeError(f"survival: expected a pymoo Survival, got {survival!r}")
         super().__init__(filter_infeasible=False)
         self.survival = RankAndCrowding() if survival is None else survival
         self.min_evaluations = check_whole_number("min_evaluations", min_evaluations)
@@ -127,8 +130,15 @@ def evaluate_again(problem: Any, individuals: Sequence[Individual], evaluator: A
         problem: A pymoo problem.
         individuals: Evaluated ones; how often stands in their data as ``num_evaluations`` (once, where it is missing).
         evaluator: A pymoo evaluator whose count goes up.
+
+    Raises:
+        TypeError: An argument has the wrong type.
     """
-    if not individuals:
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a pymoo Problem, got {problem!r}")
+    if not isinstance(individuals, Sequence | np.ndarray) or not all(isinstance(i, Individual) for i in individuals):
+        raise TypeError(f"individuals: expected pymoo Individuals, got {individuals!r}")
+    if len(individuals) == 0:
         return
     pop = Population.create(*individuals)
     counts = np.array([individual.data.setdefault("num_evaluations", 1) for individual in individuals])[:, None]
@@ -213,7 +223,12 @@ def pareto_operators(
         num_parents: How many parents a child is the mean of.
         num_niches: Into how many parts of equal room the last variable's range is divided.
         num_neighbours: Among how many neighbours in the last variable parents are chosen.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
     """
+    check_positive("initial_stdev", initial_stdev)
     return {
         "sampling": GaussianSampling(initial_stdev),
         "selection": NeighbourSelection(num_neighbours),

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+#: The greatest finite float32: all that is computed with is float32 in the end.
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
-def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
-    """Return ``value`` as an int of at least ``minimum``.
+
+def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return ``value`` as an int of at least ``minimum`` (and at most ``maximum``).
 
     Raises:
         TypeError: It is not a whole number (a bool is not one either).
-        ValueError: It is below ``minimum``.
+        ValueError: It is out of range.
     """
+    expected = f"expected a whole number >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}: expected a whole number >= {minimum}, got {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name}: expected a whole number >= {minimum}, got {value!r}")
-    return int(value)
+        raise TypeError(f"{name}: {expected}, got {value!r}")
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"{name}: {expected}, got {value!r}")
+    return number
 
 
 def check_real(
@@ -32,22 +38,30 @@ def check_real(
 
     Raises:
         TypeError: It is not a real number.
-        ValueError: It is NaN, infinite or out of range.
+        ValueError: It is NaN, infinite, more than float32 can hold, or out of range.
     """
     bounds = [f"> {above:g}" if above is not None else "", f">= {minimum:g}" if minimum is not None else ""]
     bounds.append(f"< {below:g}" if below is not None else "")
     expected = " ".join(["expected a finite number", *filter(None, bounds)])
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: {expected}, got {value!r}")
-    number = float(value)
+    number = _to_float(value)
+    if not abs(number) <= _MAX_FLOAT32:  # nor is NaN
+        raise ValueError(f"{name}: {expected} (in float32), got {value!r}")
     if (
-        not math.isfinite(number)
-        or (above is not None and number <= above)
+        (above is not None and np.float32(number) <= above)
         or (minimum is not None and number < minimum)
         or (below is not None and number >= below)
     ):
         raise ValueError(f"{name}: {expected}, got {value!r}")
     return number
+
+
+def _to_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
 
 
 def check_bool(name: str, value: Any) -> bool:
@@ -113,4 +127,75 @@ def check_matrix(name: str, value: torch.Tensor, num_columns: int) -> torch.Tens
         rows, columns = torch.nonzero(torch.isnan(value), as_tuple=True)
         if len(rows):
             raise ValueError(f"{name}: expected no NaN, got one at row {int(rows[0])}, column {int(columns[0])}")
+    return value
+
+
+def check_mapping(name: str, value: Any) -> dict[str, Any]:
+    """Return ``value`` as a dict; None as an empty one.
+
+    Raises:
+        TypeError: It is not a mapping, or a key is not a string.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name}: expected a mapping of names to values, got {value!r}")
+    return dict(value)
+
+
+def check_shape(name: str, value: Any) -> tuple[int, ...]:
+    """Return ``value`` as a shape.
+
+    Raises:
+        TypeError: It is not a sequence of whole numbers.
+        ValueError: One of them is below 1.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{name}: expected a tuple of whole numbers >= 1, got {value!r}")
+    return tuple(check_count(name, size) for size in value)
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path.
+
+    Raises:
+        TypeError: It is neither a string nor a path.
+        ValueError: It is empty, or holds a null character.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name}: expected a path, got {value!r}")
+    if str(value) == "" or "\0" in str(value):
+        raise ValueError(f"{name}: expected a path, got {value!r}")
+    return Path(value)
+
+
+def check_numbers(
+    name: str, value: Any, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Return ``value``, a tensor or what NumPy makes an array of, as a plain tensor of real numbers.
+
+    Raises:
+        TypeError: It is not made of real numbers, or its rows differ in length.
+    """
+    try:
+        array = value if isinstance(value, torch.Tensor) else np.asarray(value)
+        real = not array.is_complex() if isinstance(array, torch.Tensor) else array.dtype.kind in "fiub"
+    except (TypeError, ValueError):
+        real = False
+    if not real:
+        raise TypeError(f"{name}: expected an array of real numbers, got {value!r}")
+    return torch.as_tensor(array, dtype=dtype, device=device).as_subclass(torch.Tensor)
+
+
+def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
+    """Return ``value`` if it is the bits of one solution, ``(D,)`` bool.
+
+    Raises:
+        TypeError: It is not a tensor of bools.
+        ValueError: Its shape is another.
+    """
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.bool:
+        raise TypeError(f"{name}: expected a bool tensor of shape (D,) = ({num_weights},), got {value!r}")
+    if value.shape != (num_weights,):
+        raise ValueError(f"{name}: expected shape (D,) = ({num_weights},), got {tuple(value.shape)}")
     return value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from evotorch.neuroevolution.net import layers as evotorch_layers
 from evotorch.neuroevolution.net import str_to_net
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -20,6 +23,8 @@ from safetensors.numpy import save
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .networks import WEIGHT_INITS, FrozenNetwork
 from .rollout import Normalizer
@@ -27,6 +32,10 @@ from .spaces import actions_from_json
 
 if TYPE_CHECKING:
     from .subnetwork import Subnetwork
+
+
+#: What stands before the CRC-32 in the header, where the description is a string within JSON.
+_BEFORE_CRC32 = rb"\"crc32\":\""
 
 
 class SubnetworkFileError(ValueError):
@@ -37,7 +46,7 @@ def encode(subnet: Subnetwork) -> bytes:
     """The bytes of a subnetwork's file.
 
     Raises:
-        ValueError: Something in it is not what JSON can hold.
+        ValueError: Something in it is not what JSON can hold, or its network string cannot be read from a file.
     """
     network = subnet.network
     tensors: dict[str, NDArray[Any]] = {"mask": np.packbits(subnet.mask.cpu().numpy())}
@@ -53,6 +62,7 @@ def encode(subnet: Subnetwork) -> bytes:
     weights = {"init": network.weight_init, "gain": network.weight_gain, "seed": network.seed}
     description = {
         "version": 1,
+        "crc32": "0" * 8,
         "layers": [list(layer.shape) for layer in network.layers],
         "network": architecture,
         "obs_length": network.obs_length,
@@ -70,8 +80,22 @@ def encode(subnet: Subnetwork) -> bytes:
     for name, value in values.items():
         if not _is_json(value):
             raise ValueError(f"{name}: expected what JSON can hold, got {value!r}")
+    if isinstance(network.architecture, str):
+        shapes = [layer.shape for layer in network.layers]
+        _check_string(network.architecture, arguments, shapes, network.obs_length, network.act_length)
     text = json.dumps(description, separators=(",", ":"), allow_nan=False)
-    return save(tensors, metadata={"subnetwork": text})
+    return _sealed(save(tensors, metadata={"subnetwork": text}))
+
+
+def _sealed(data: bytes) -> bytes:
+    """A file with its right CRC-32, which is that of the file with eight zeros in its place.
+
+    Raises:
+        ValueError: It has no place for one.
+    """
+    start = data.index(_BEFORE_CRC32) + len(_BEFORE_CRC32)
+    before, after = data[:start], data[start + 8 :]
+    return before + b"%08x" % zlib.crc32(after, zlib.crc32(b"0" * 8, zlib.crc32(before))) + after
 
 
 def _is_json(value: Any) -> bool:
@@ -103,9 +127,9 @@ def _umask() -> int:
     return mask
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    with open(path, "rb"):
-        pass  # a missing or unreadable file is an OSError
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
+    with open(path, "rb") as stream:  # a missing or unreadable file is an OSError
+        data = stream.read(os.fstat(stream.fileno()).st_size)  # a device has no size, and no end
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -115,12 +139,30 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if "subnetwork" not in metadata:
         raise SubnetworkFileError(f"{path}: a safetensors file, but its metadata has no entry 'subnetwork'")
     try:
-        description = json.loads(metadata["subnetwork"])
+        description = json.loads(metadata["subnetwork"], object_pairs_hook=_without_duplicates)
+        if not _is_json(description):
+            raise ValueError("it holds a number that is not finite")
     except (ValueError, RecursionError) as error:
         raise SubnetworkFileError(f"{path}: the metadata 'subnetwork' is not JSON: {error}") from error
     if not isinstance(description, dict):
         raise SubnetworkFileError(f"{path}: the metadata 'subnetwork' is not a JSON object")
-    return description, tensors
+    return description, tensors, data
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(f"a key comes twice in {[key for key, _ in pairs]}")
+    return values
+
+
+def _check_sum(data: bytes) -> None:
+    try:
+        sound = _sealed(data) == data
+    except ValueError:
+        sound = False
+    if not sound:
+        raise SubnetworkFileError("crc32: expected the checksum of this file, got another: the file is damaged")
 
 
 def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> dict[str, Any]:
@@ -128,10 +170,11 @@ def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> d
 
     Checks go from the cheap to the dear; nothing is allocated that the file's size does not justify.
     """
-    description, tensors = _read(path)
+    description, tensors, data = _read(path)
     need = _Fields(description)
     if need.take("version", int) != 1:
         raise SubnetworkFileError(f"version: expected 1, got {description['version']!r}")
+    _check_sum(data)
     shapes = need.shapes("layers")
     num_weights = sum(math.prod(shape) for shape in shapes)
     bits = tensors.get("mask")
@@ -207,7 +250,10 @@ def _rebuild_network(
     else:
         fields = _Fields(architecture, "network.")
         source, options["network_args"] = fields.take("string", str), fields.take("constants", dict)
-        _check_string(source, options["network_args"], shapes, obs_length, act_length)
+        try:
+            _check_string(source, options["network_args"], shapes, obs_length, act_length)
+        except ValueError as error:
+            raise SubnetworkFileError(str(error)) from error
     try:
         network = FrozenNetwork(source, **options)
     except (TypeError, ValueError) as error:
@@ -227,22 +273,52 @@ class _OnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Stops what makes more tensors, or larger ones, than a network of so many weights has use for."""
+
+    def __init__(self, num_weights: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._left = 2**20 + 64 * num_weights
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._left -= 256 + sum(leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        if self._left < 0:
+            raise ValueError("it needs more memory or time than its number of weights justifies")
+        return result
+
+
 def _check_string(
     string: str, constants: dict[str, Any], shapes: list[tuple[int, ...]], obs_length: int, act_length: int
 ) -> None:
-    """Build and run a string's network without memory first, so that one too large is found out for free."""
+    """Build and run a string's network without memory first, so that one too large is found out for free.
+
+    Raises:
+        ValueError: It calls what is no module, needs too much, or has other shapes.
+    """
     try:
-        with _OnMeta():
+        _check_calls(string)
+        with _OnMeta(), _Budget(sum(math.prod(shape) for shape in shapes)):
             module = str_to_net(string, **constants)
             found = [tuple(parameter.shape) for parameter in module.parameters()]
             output = module(torch.empty(obs_length)) if found == shapes else None
     except Exception as error:
-        raise SubnetworkFileError(f"network.string: EvoTorch cannot read {string!r}: {error}") from error
+        raise ValueError(f"network.string: EvoTorch cannot read {string!r}: {error}") from error
     if found != shapes:
-        raise SubnetworkFileError(f"network.string: expected layers {shapes}, got {found}")
+        raise ValueError(f"network.string: expected layers {shapes}, got {found}")
     output = output[0] if isinstance(output, tuple) else output
-    if output is None or output.shape != (act_length,):
-        raise SubnetworkFileError(f"network.string: expected an output of shape ({act_length},), got {output}")
+    if not isinstance(output, torch.Tensor) or output.shape != (act_length,):
+        raise ValueError(f"network.string: expected an output of shape ({act_length},), got {output}")
+
+
+def _check_calls(string: str) -> None:
+    """EvoTorch calls whatever it finds by a name, ``__setattr__`` too: only modules may be called."""
+    for node in ast.walk(ast.parse(f"(\n{string}\n)", mode="eval")):
+        if isinstance(node, ast.Call):
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            found = getattr(evotorch_layers, name, getattr(nn, name, None))
+            if not isinstance(found, type) or not issubclass(found, nn.Module):
+                raise ValueError(f"{ast.unparse(node.func)} is no module")
 
 
 def _floats(tensors: dict[str, NDArray[Any]], name: str, length: int) -> NDArray[np.float32]:

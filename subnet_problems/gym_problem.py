@@ -11,7 +11,7 @@ from evotorch import Solution, SolutionBatch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._checks import check_matrix, check_real
+from ._checks import check_mask, check_matrix, check_numbers, check_real
 from .base_problem import GymOptions, GymProblem
 from .masks import MaskRule, Threshold, TopK, apply_mask
 from .subnetwork import Subnetwork
@@ -86,10 +86,11 @@ class MaskedGymProblem(GymProblem):
             bool, of the same shape; True where a weight is kept.
 
         Raises:
+            TypeError: The scores are not real numbers.
             ValueError: The shape is another, or a score is NaN.
         """
         values = scores.values if isinstance(scores, Solution | SolutionBatch) else scores
-        values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
+        values = check_numbers("scores", values, dtype=self.dtype, device=self.device)
         if values.ndim not in (1, 2) or values.shape[-1] != self.solution_length:
             length = self.solution_length
             raise ValueError(f"scores: expected shape (N, D) = (N, {length}) or (D,), got {tuple(values.shape)}")
@@ -120,7 +121,7 @@ class MaskedGymProblem(GymProblem):
         """The bits ``(D,)`` of one solution as a :class:`Subnetwork`."""
         return Subnetwork(
             self._network,
-            mask.cpu(),
+            check_mask("mask", mask, self.solution_length).cpu(),
             actions=self._task.actions,
             rescale=self._mask_rule.rescale,
             normalizer=self._normalizer(),
@@ -186,6 +187,7 @@ class DenseGymProblem(GymProblem):
             low, high = (check_real("initial_bounds", bound) for bound in initial_bounds)
             if low > high:
                 raise ValueError(f"{expected}, got {initial_bounds!r}")
+            check_real("initial_bounds", high - low)
             self._weight_bounds = (low, high)
         super().__init__(env, network, **options)
 

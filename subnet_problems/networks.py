@@ -17,7 +17,17 @@ from evotorch.tools.misc import pass_info_if_needed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ._checks import check_bool, check_choice, check_count, check_real, check_seed
+from ._checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_mapping,
+    check_mask,
+    check_numbers,
+    check_real,
+    check_seed,
+    check_shape,
+)
 from ._philox import raw_words, signs, standard_normal, symmetric_uniform
 from .policies import PopulationPolicy, make_population
 
@@ -118,22 +128,21 @@ class FrozenNetwork:
             check_choice("weight_init", weight_init, WEIGHT_INITS)
         self.weight_init = weight_init
 
-        by_sizes = isinstance(network, Sequence) and not isinstance(network, str)
+        by_sizes = isinstance(network, Sequence) and not isinstance(network, str | bytes)
         if self.bias and not by_sizes:
             raise ValueError(f"bias: expected False for a network that is not given by hidden sizes, got {bias!r}")
         constants = {
             "obs_length": self.obs_length,
             "act_length": self.act_length,
-            "obs_shape": obs_shape or (self.obs_length,),
-            "act_shape": act_shape or (self.act_length,),
+            "obs_shape": _shape_of("obs_shape", obs_shape, self.obs_length),
+            "act_shape": _shape_of("act_shape", act_shape, self.act_length),
         }
-        if network_args is not None and not isinstance(network_args, Mapping):
-            raise TypeError(f"network_args: expected a mapping of names to values, got {network_args!r}")
+        network_args = check_mapping("network_args", network_args)
         if network_args and (by_sizes or isinstance(network, nn.Module)):
             raise ValueError(f"network_args: expected None for hidden sizes and for an nn.Module, got {network_args}")
         self.architecture: tuple[int, ...] | str | None = None
         with torch.random.fork_rng(devices=[]):  # building a module draws weights from the global generator
-            self._module = self._build(network, constants, dict(network_args or {})).float().cpu().eval()
+            self._module = self._build(network, constants, network_args).float().cpu().eval()
         self.layers = _list_layers(self._module)
         self._weights = self._draw_weights()
         self._check_forward()
@@ -151,12 +160,18 @@ class FrozenNetwork:
             # Constants are written out, so that the string alone says what the network is.
             self.architecture = network
             self.architecture_args = {k: v for k, v in constants.items() if k in names}
-        elif isinstance(network, Sequence):
+        elif isinstance(network, Sequence) and not isinstance(network, bytes):
             sizes = tuple(check_count(f"hidden_sizes[{i}]", size) for i, size in enumerate(network))
-            module = _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
+            try:
+                module = _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
+            except RuntimeError as error:
+                raise ValueError(f"hidden_sizes: expected what memory can hold, got {sizes}: {error}") from error
             self.architecture = sizes
         elif callable(network):
-            module = pass_info_if_needed(network, constants)(**network_args)
+            try:
+                module = pass_info_if_needed(network, constants)(**network_args)
+            except Exception as error:
+                raise ValueError(f"network: expected a callable that makes a module; it raised {error!r}") from error
             if not isinstance(module, nn.Module):
                 raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
             module = deepcopy(module)
@@ -227,7 +242,14 @@ class FrozenNetwork:
         Args:
             mask: ``(D,)`` bool.
             kept: ``(mask.sum(),)`` the weights it keeps, in order.
+
+        Raises:
+            TypeError: An argument is not such a tensor.
+            ValueError: A shape is another.
         """
+        mask, kept = check_mask("mask", mask, self.num_weights), check_numbers("kept", kept)
+        if kept.shape != (int(mask.sum()),):
+            raise ValueError(f"kept: expected shape (mask.sum(),) = ({int(mask.sum())},), got {tuple(kept.shape)}")
         network = copy(self)
         network.weight_init = None
         network._weights = torch.zeros_like(self._weights).masked_scatter(mask, kept)
@@ -238,7 +260,14 @@ class FrozenNetwork:
 
         Args:
             weights: ``(D,)``.
+
+        Raises:
+            TypeError: They are not real numbers.
+            ValueError: Their shape is another.
         """
+        weights = check_numbers("weights", weights)
+        if weights.shape != (self.num_weights,):
+            raise ValueError(f"weights: expected shape (D,) = ({self.num_weights},), got {tuple(weights.shape)}")
         module = deepcopy(self._module)
         with torch.no_grad():
             for layer, parameter in zip(self.layers, module.parameters(), strict=True):
@@ -266,6 +295,13 @@ class FrozenNetwork:
             f"<FrozenNetwork {architecture!r}, {self.num_weights} weights, "
             f"weight_init={self.weight_init!r}, seed={self.seed}>"
         )
+
+
+def _shape_of(name: str, shape: tuple[int, ...] | None, length: int) -> tuple[int, ...]:
+    shape = check_shape(name, shape) if shape is not None else ()
+    if prod(shape or (length,)) != length:
+        raise ValueError(f"{name}: expected a shape of {length} numbers in all, got {shape}")
+    return shape or (length,)
 
 
 def _tanh_network(sizes: tuple[int, ...], *, bias: bool) -> nn.Sequential:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pymoo.core.problem import Problem
 from torch import Tensor
 
-from ._checks import check_matrix, check_sparsity
+from ._checks import check_matrix, check_numbers, check_sparsity
 from .gym_problem import MaskedGymProblem
 from .masks import TopK
 from .subnetwork import Subnetwork
@@ -67,13 +67,14 @@ class ParetoSparsityProblem(Problem):
         """Environment steps of all evaluations."""
         return self.masked.interaction_count
 
-    def mask(self, x: ArrayLike) -> Tensor:
+    def mask(self, x: ArrayLike | Tensor) -> Tensor:
         """Bits ``(N, D)`` of individuals ``(N, D + 1)``.
 
         Raises:
+            TypeError: The individuals are not real numbers.
             ValueError: The shape is another, a value is NaN, or a density is out of bounds.
         """
-        values = check_matrix("x", torch.as_tensor(np.asarray(x, dtype=np.float64)), self.n_var)
+        values = check_matrix("x", check_numbers("x", x, dtype=torch.float64), self.n_var)
         levels = values[:, -1]
         if bool((levels < self.xl[-1] - 1e-9).any()) or bool((levels > self.xu[-1] + 1e-9).any()):
             raise ValueError(f"x: expected log2 densities in [{self.xl[-1]:g}, {self.xu[-1]:g}], got {levels.tolist()}")
@@ -91,4 +92,4 @@ class ParetoSparsityProblem(Problem):
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
         """One individual ``(D + 1,)`` as a :class:`Subnetwork`."""
-        return self.masked.mask_to_subnetwork(self.mask(np.asarray(x)[None])[0])
+        return self.masked.mask_to_subnetwork(self.mask(check_numbers("x", x, dtype=torch.float64)[None])[0])

@@ -77,10 +77,21 @@ class Normalizer:
     Attributes:
         mean: ``(obs_length,)`` float32.
         scale: ``(obs_length,)`` float32, 1 / standard deviation.
+
+    Raises:
+        TypeError: One is not a float32 array.
+        ValueError: One is not of this shape, or not finite.
     """
 
     mean: FloatArray
     scale: FloatArray
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("scale", self.scale)):
+            if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+                raise TypeError(f"{name}: expected a float32 array of shape (obs_length,), got {values!r}")
+            if values.ndim != 1 or values.shape != self.mean.shape or not np.isfinite(values).all():
+                raise ValueError(f"{name}: expected finite numbers of shape (obs_length,), got {values!r}")
 
 
 def play(

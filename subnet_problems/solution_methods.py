@@ -15,7 +15,7 @@ from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._checks import check_count, check_matrix, check_seed
+from ._checks import check_bool, check_count, check_matrix, check_numbers, check_path, check_seed
 from .observations import ObservationStats, PolicyModule
 from .rollout import Normalizer, play_tests
 
@@ -45,14 +45,18 @@ class SolutionMethods:
         """The weights ``(n, D)`` of a payload."""
         raise TypeError(f"{type(self).__name__} does not say what its solutions express")
 
-    def _to_values(self, x: Solution | ArrayLike | Tensor) -> Tensor:
+    def _to_values(self, x: Solution | ArrayLike | Tensor, name: str = "x") -> Tensor:
         values = x.values if isinstance(x, Solution) else x
-        values = torch.as_tensor(values, dtype=self.dtype, device=self.device).as_subclass(Tensor)
+        values = check_numbers(name, values, dtype=self.dtype, device=self.device)
         if values.ndim != 1:
             raise ValueError(
-                f"x: expected one solution of shape (D,) = ({self.solution_length},), got {tuple(values.shape)}"
+                f"{name}: expected one solution of shape (D,) = ({self.solution_length},), got {tuple(values.shape)}"
             )
-        return check_matrix("x", values[None], self.solution_length)
+        return check_matrix(name, values[None], self.solution_length)
+
+    def _policy_of(self, values: Tensor, *, clip_actions: bool = True) -> PolicyModule:
+        module = self._network.to_module(self._weights_of(self._express(values))[0].cpu())
+        return PolicyModule(module, self._normalizer(), self._task.actions if clip_actions else None)
 
     def to_policy(self, x: Solution | ArrayLike | Tensor, *, clip_actions: bool = True) -> nn.Module:
         """A solution as a plain ``nn.Module``, as ``GymNE.to_policy`` gives it.
@@ -64,9 +68,12 @@ class SolutionMethods:
         Args:
             x: One solution ``(D,)``.
             clip_actions: Whether Box actions are clipped.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: ``x`` is no solution.
         """
-        module = self._network.to_module(self._weights_of(self._express(self._to_values(x)))[0].cpu())
-        return PolicyModule(module, self._normalizer(), self._task.actions if clip_actions else None)
+        return self._policy_of(self._to_values(x), clip_actions=check_bool("clip_actions", clip_actions))
 
     def test(self, x: Solution | ArrayLike | Tensor, *, num_episodes: int = 100, seed: int = 0) -> NDArray[np.float64]:
         """Returns of fresh episodes on Gymnasium itself, whatever simulator the search uses.
@@ -113,16 +120,23 @@ class SolutionMethods:
 
         Returns:
             ``cumulative_reward``, the mean over the episodes, and ``interaction_count``, their steps in all.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: ``policy`` is no solution, nor a module for this task; or a number is out of range.
         """
-        module = policy if isinstance(policy, nn.Module) else self.to_policy(policy)
+        module = policy if isinstance(policy, nn.Module) else self._policy_of(self._to_values(policy, "policy"))
         module = ensure_stateful(module)
+        self._check_policy(module)
         count = self._num_episodes if num_episodes is None else check_count("num_episodes", num_episodes)
-        env = self._task.make_env(**({"render_mode": "human"} if visualize else {}))
+        if seed is not None:
+            check_seed("seed", seed)
+        env = self._task.make_env(**({"render_mode": "human"} if check_bool("visualize", visualize) else {}))
         total, steps = 0.0, 0
         try:
             for episode in range(count):
                 module.reset()
-                obs = reset_env(env) if seed is None else env.reset(seed=check_seed("seed", seed) + episode)[0]
+                obs = reset_env(env) if seed is None else env.reset(seed=seed + episode)[0]
                 for _ in range(self._task.max_steps):
                     flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(1, -1)[0])
                     with torch.no_grad():
@@ -134,6 +148,18 @@ class SolutionMethods:
         finally:
             env.close()
         return {"cumulative_reward": total / count, "interaction_count": steps}
+
+    def _check_policy(self, module: nn.Module) -> None:
+        expected = f"({self._task.obs_length},) to outputs of shape ({self._task.actions.length},)"
+        try:
+            with torch.no_grad():
+                shape = tuple(module(torch.zeros(self._task.obs_length)).shape)
+        except Exception as error:
+            raise ValueError(
+                f"policy: expected a module from observations of shape {expected}, got {error!r}"
+            ) from error
+        if shape != (self._task.actions.length,):
+            raise ValueError(f"policy: expected a module from observations of shape {expected}, got {shape}")
 
     def visualize(
         self, policy: nn.Module | Solution | ArrayLike | Tensor, *, num_episodes: int = 1, seed: int | None = None
@@ -147,9 +173,13 @@ class SolutionMethods:
         Args:
             solution: One solution ``(D,)``.
             fname: The file to write.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: ``solution`` is no solution.
         """
-        values = self._to_values(solution)[0].cpu()
-        result: dict[str, Any] = {"solution": values, "policy": self.to_policy(values)}
+        values, path = self._to_values(solution, "solution"), check_path("fname", fname)
+        result: dict[str, Any] = {"solution": values[0].cpu(), "policy": self._policy_of(values)}
         if self._stats is not None and self._stats.count:
             result["obs_mean"] = torch.from_numpy(self._stats.mean)
             result["obs_stdev"] = torch.from_numpy(self._stats.stdev)
@@ -159,5 +189,5 @@ class SolutionMethods:
         result["time"] = datetime.now()
         if self._task.name is not None:
             result["env"] = self._task.name
-        with open(fname, "wb") as file:
+        with open(path, "wb") as file:
             pickle.dump(result, file)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import isnan, prod
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import check_count, check_shape
+
 FloatArray = NDArray[np.float32]
+
+_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,18 @@ class DiscreteActions:
     Attributes:
         n: How many actions there are, and outputs.
         start: The first action.
+
+    Raises:
+        TypeError: An argument is not a whole number.
+        ValueError: There are no actions, or int64 cannot hold them.
     """
 
     n: int
     start: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("n", self.n, maximum=2**62)
+        check_count("start", self.start, minimum=-(2**62), maximum=2**62)
 
     @property
     def length(self) -> int:
@@ -37,7 +50,13 @@ class DiscreteActions:
         return (self.n,)
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
-        """Outputs ``(n, length)`` to actions ``(n,)`` int64. The first of equal outputs wins."""
+        """Outputs ``(n, length)`` to actions ``(n,)`` int64. The first of equal outputs wins.
+
+        Raises:
+            TypeError: ``outputs`` is no array.
+            ValueError: Its shape is another.
+        """
+        _check_outputs(outputs, self.n)
         actions: NDArray[Any] = outputs.argmax(axis=1)
         return actions + self.start if self.start else actions
 
@@ -55,6 +74,10 @@ class BoxActions:
         high: Upper bounds, flat.
         shape: Shape of an action.
         dtype: Its dtype; outputs are rounded to the nearest whole number where it is an integer.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: A bound is NaN or missing, a lower one above its upper one, or the dtype is none of numbers.
     """
 
     low: tuple[float, ...]
@@ -62,13 +85,31 @@ class BoxActions:
     shape: tuple[int, ...]
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        size = prod(check_shape("shape", self.shape))
+        for name, bounds in (("low", self.low), ("high", self.high)):
+            if not isinstance(bounds, tuple) or not all(isinstance(bound, Real) for bound in bounds):
+                raise TypeError(f"{name}: expected a tuple of numbers, got {bounds!r}")
+            if len(bounds) != size or any(isnan(bound) for bound in bounds):
+                raise ValueError(f"{name}: expected {size} numbers, none of them NaN, got {bounds!r}")
+        if any(low > high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"low: expected no bound above high = {self.high}, got {self.low}")
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"dtype: expected one of {_DTYPES}, got {self.dtype!r}")
+
     @property
     def length(self) -> int:
         """How many outputs the policy has."""
         return prod(self.shape)
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
-        """Outputs ``(n, length)`` to actions ``(n, *shape)``."""
+        """Outputs ``(n, length)`` to actions ``(n, *shape)``.
+
+        Raises:
+            TypeError: ``outputs`` is no array.
+            ValueError: Its shape is another.
+        """
+        _check_outputs(outputs, self.length)
         low, high, dtype = self._bounds
         if dtype.kind != "f":
             outputs = np.rint(outputs)
@@ -103,6 +144,13 @@ class BoxActions:
 Actions = DiscreteActions | BoxActions
 
 
+def _check_outputs(outputs: FloatArray, length: int) -> None:
+    if not isinstance(outputs, np.ndarray):
+        raise TypeError(f"outputs: expected an array of shape (n, {length}), got {outputs!r}")
+    if outputs.ndim != 2 or outputs.shape[1] != length:
+        raise ValueError(f"outputs: expected shape (n, {length}), got {outputs.shape}")
+
+
 def actions_from_json(data: dict[str, Any]) -> Actions:
     """What ``to_json`` of either kind wrote.
 
@@ -111,20 +159,11 @@ def actions_from_json(data: dict[str, Any]) -> Actions:
     """
     try:
         if data["kind"] == "discrete":
-            n, start = data["n"], data["start"]
-            if type(n) is int and type(start) is int and 1 <= n < 2**62 and abs(start) < 2**62:
-                return DiscreteActions(n=n, start=start)
-        elif data["kind"] == "box":
+            return DiscreteActions(n=data["n"], start=data["start"])
+        if data["kind"] == "box":
             low = tuple(-np.inf if v is None else float(v) for v in data["low"])
             high = tuple(np.inf if v is None else float(v) for v in data["high"])
-            shape, dtype = tuple(data["shape"]), np.dtype(str(data["dtype"]))
-            if (
-                all(type(n) is int and n >= 1 for n in shape)
-                and len(low) == len(high) == prod(shape)
-                and all(a <= b for a, b in zip(low, high, strict=True))
-                and dtype.kind in "fiu"
-            ):
-                return BoxActions(low=low, high=high, shape=shape, dtype=str(dtype))
+            return BoxActions(low=low, high=high, shape=tuple(data["shape"]), dtype=data["dtype"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"action: expected a description of Discrete or Box actions, got {data!r}") from error
     raise ValueError(f"action: expected a description of Discrete or Box actions, got {data!r}")

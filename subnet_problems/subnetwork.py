@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._checks import check_bool, check_count, check_seed
+from ._checks import check_bool, check_count, check_mapping, check_mask, check_numbers, check_path, check_seed
 from ._subnetwork_file import SubnetworkFileError, decode, encode, write_whole
 from .masks import apply_mask
 from .networks import FrozenNetwork
@@ -25,7 +25,7 @@ __all__ = ["Subnetwork", "SubnetworkFileError"]
 
 
 class Subnetwork:
-    """A frozen network and the mask that was found for it: a sparse policy.
+    r"""A frozen network and the mask that was found for it: a sparse policy.
 
     **The file** (:meth:`save`) is in the safetensors format: 8 bytes, little-endian, give the length of a JSON
     header; the header maps each tensor's name to ``{"dtype", "shape", "data_offsets": [begin, end]}``, the offsets
@@ -33,6 +33,8 @@ class Subnetwork:
     ``subnetwork``, whose value is a string of JSON:
 
     - ``version``: 1.
+    - ``crc32``: eight hexadecimal digits, zlib's CRC-32 of the whole file with ``00000000`` in their place, which is
+      behind the first ``\"crc32\":\"`` in the file (so a string of JSON stands within JSON).
     - ``layers``: the shapes of the network's parameter tensors, in order, each row by row; D is the sum of their
       sizes. A linear layer's weight is ``[out, in]``; it computes ``weight @ x`` (plus its bias, the one-dimensional
       tensor that follows, if it has one).
@@ -76,7 +78,7 @@ class Subnetwork:
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: The mask has another shape than ``(D,)``.
+        ValueError: A shape does not fit the network.
     """
 
     def __init__(
@@ -93,24 +95,24 @@ class Subnetwork:
     ) -> None:
         if not isinstance(network, FrozenNetwork):
             raise TypeError(f"network: expected a FrozenNetwork, got {network!r}")
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError(f"mask: expected a bool tensor of shape (D,) = ({network.num_weights},), got {mask!r}")
-        if mask.shape != (network.num_weights,):
-            raise ValueError(f"mask: expected shape (D,) = ({network.num_weights},), got {tuple(mask.shape)}")
         if not isinstance(actions, Actions):
             raise TypeError(f"actions: expected DiscreteActions or BoxActions, got {actions!r}")
-        if normalizer is not None and not normalizer.mean.shape == normalizer.scale.shape == (network.obs_length,):
+        if not isinstance(normalizer, Normalizer | None):
+            raise TypeError(f"normalizer: expected a Normalizer or None, got {normalizer!r}")
+        if normalizer is not None and normalizer.mean.shape != (network.obs_length,):
             raise ValueError(f"normalizer: expected mean and scale of shape ({network.obs_length},), got {normalizer}")
         if actions.length != network.act_length:
             raise ValueError(f"actions: expected {network.act_length} outputs, the network's, got {actions.length}")
+        if not isinstance(env, str | None):
+            raise TypeError(f"env: expected a Gymnasium id or None, got {env!r}")
         self.network = network
-        self.mask = mask.clone()
+        self.mask = check_mask("mask", mask, network.num_weights).clone()
         self.actions = actions
         self.rescale = check_bool("rescale", rescale)
         self.normalizer = normalizer
         self.env = env
-        self.env_config: dict[str, Any] = dict(env_config or {})
-        self.tests: dict[str, Any] = dict(tests or {})
+        self.env_config = check_mapping("env_config", env_config)
+        self.tests = check_mapping("tests", tests)
 
     @property
     def num_weights(self) -> int:
@@ -136,7 +138,7 @@ class Subnetwork:
     def to_policy(self, *, clip_actions: bool = True) -> nn.Module:
         """A plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
         module = self.network.to_module(self.weights)
-        return PolicyModule(module, self.normalizer, self.actions if clip_actions else None)
+        return PolicyModule(module, self.normalizer, self.actions if check_bool("clip_actions", clip_actions) else None)
 
     def act(self, obs: ArrayLike) -> Any:
         """The action for one observation, as the environment takes it.
@@ -145,10 +147,14 @@ class Subnetwork:
 
         Args:
             obs: An observation of the environment, of any shape that flattens to ``(obs_length,)``.
+
+        Raises:
+            TypeError: It is not made of real numbers.
+            ValueError: It has another length, or is not finite.
         """
-        flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(-1))
-        if len(flat) != self.network.obs_length:
-            raise ValueError(f"obs: expected {self.network.obs_length} numbers, got {len(flat)}")
+        flat = check_numbers("obs", obs).reshape(-1)
+        if len(flat) != self.network.obs_length or not flat.isfinite().all():
+            raise ValueError(f"obs: expected {self.network.obs_length} finite numbers, got {flat.tolist()}")
         with torch.no_grad():
             output = self.to_policy()(flat)
         output = output[0] if isinstance(output, tuple) else output
@@ -204,9 +210,11 @@ class Subnetwork:
             path: Where; the suffix ``.safetensors`` is customary.
 
         Raises:
-            ValueError: ``env_config``, ``tests`` or the network's arguments hold what JSON cannot.
+            TypeError: ``path`` is not one.
+            ValueError: ``env_config``, ``tests`` or the network's arguments hold what JSON cannot, or the network
+                string calls what is no module, or needs more memory than its number of weights justifies.
         """
-        write_whole(Path(path), encode(self))
+        write_whole(check_path("path", path), encode(self))
 
     @classmethod
     def load(cls, path: str | Path, *, network: nn.Module | Callable[..., nn.Module] | None = None) -> Subnetwork:
@@ -217,11 +225,12 @@ class Subnetwork:
             network: The module, or a callable that makes it, where the file does not describe its architecture.
 
         Raises:
+            TypeError: ``path`` is not one.
             OSError: The file cannot be read.
             SubnetworkFileError: It is not a whole and sound subnetwork file.
             ValueError: ``network`` is missing, or does not fit the file.
         """
-        parts = decode(Path(path), network)
+        parts = decode(check_path("path", path), network)
         return cls(parts.pop("network"), parts.pop("mask"), **parts)
 
     def __repr__(self) -> str:

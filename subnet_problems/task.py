@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import check_choice, check_count
+from ._checks import check_choice, check_count, check_mapping
 from .simulators import Simulator
 from .simulators.envpool import EnvPoolSimulator, envpool_task_name
 from .simulators.gymnasium import GymnasiumSimulator
@@ -64,11 +64,10 @@ class GymTask:
     ) -> None:
         if not isinstance(env, str) and not callable(env):
             raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
-        if env_config is not None and not isinstance(env_config, Mapping):
-            raise TypeError(f"env_config: expected a mapping of names to values, got {env_config!r}")
+        env_config = check_mapping("env_config", env_config)
         check_choice("backend", backend, BACKENDS)
         self.env = env
-        self.env_config: dict[str, Any] = deepcopy(dict(env_config or {}))
+        self.env_config: dict[str, Any] = deepcopy(env_config)
         self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
 
         try:

@@ -164,7 +164,7 @@ def test_evaluations_of_parents_are_counted():
         (lambda: GaussianResampling(0.1, -1.0), ValueError, "last_stdev"),
         (lambda: NicheSurvival(0), ValueError, "num_niches"),
         (lambda: NeighbourSelection(True), TypeError, "num_neighbours"),
-        (lambda: pareto_operators(float("inf")), ValueError, "stdev"),
+        (lambda: pareto_operators(float("inf")), ValueError, "initial_stdev"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(make, error, name):

@@ -1,0 +1,123 @@
+"""Small subnetworks that the tests of Subnetwork and of its file share, and files made of changed parts."""
+
+import json
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from torch import nn
+
+from subnet_problems import FrozenNetwork, Subnetwork, TopK
+from subnet_problems.rollout import Normalizer
+from subnet_problems.spaces import BoxActions, DiscreteActions
+
+BOX = BoxActions(low=(-1.0, -math.inf), high=(1.0, 2.0), shape=(2,))
+DISCRETE = DiscreteActions(2, start=1)
+NORMALIZER = Normalizer(np.array([1, -2, 0.1, 3e-5], dtype=np.float32), np.array([10, 0.5, 1, 3], dtype=np.float32))
+STRING = "Linear(obs_length, width) >> ReLU() >> Linear(width, 5, bias=False) >> Tanh() >> Linear(5, act_length)"
+RNN = "RNN(obs_length, 3) >> Linear(3, act_length)"
+
+
+def own(*layers: nn.Module) -> nn.Module:
+    """A module with weights of its own, of either sign."""
+    module = nn.Sequential(*layers)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.linspace(1, -2, parameter.numel()).view_as(parameter))
+    return module
+
+
+def module() -> nn.Module:
+    return own(nn.Linear(4, 5), nn.LayerNorm(5), nn.Sigmoid(), nn.Linear(5, 2))
+
+
+def untrained() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Sigmoid(), nn.Linear(5, 2))
+
+
+#: Networks for four observed numbers and two outputs, and what makes the module anew where the file does not.
+NETWORKS = {
+    "hidden sizes": ((6, 5), {}, None),
+    "hidden sizes with biases": ((6, 5), {"bias": True}, None),
+    "no hidden layer": ((), {}, None),
+    "string": (STRING, {"network_args": {"width": 3}}, None),
+    "recurrent string": (RNN, {}, None),
+    "module": (module(), {}, untrained()),
+    "callable": (module, {}, untrained),
+}
+
+
+def make(network=(6, 5), *, sparsity=0.6, options=None, **arguments) -> Subnetwork:
+    """A small subnetwork; its mask keeps every layer's highest of some fixed scores."""
+    frozen = FrozenNetwork(network, obs_length=4, act_length=2, **(options or {}))
+    scores = torch.randn((1, frozen.num_weights), generator=torch.Generator().manual_seed(0))
+    arguments.setdefault("actions", BOX)
+    return Subnetwork(frozen, TopK(sparsity)(scores, frozen.layers)[0], **arguments)
+
+
+def lander(**arguments) -> Subnetwork:
+    """A subnetwork of the paper's network, as a search leaves it."""
+    frozen = FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0)
+    scores = torch.randn((1, 8439), generator=torch.Generator().manual_seed(0))
+    return Subnetwork(
+        frozen,
+        TopK(0.9)(scores, frozen.layers)[0],
+        actions=BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0), shape=(2,)),
+        rescale=True,
+        env="LunarLander-v3",
+        env_config={"continuous": True},
+        tests={"mean": 271.82818284590454, "standard_error": 3.1415926535897936, "num_episodes": 100, "seed": 12345},
+        **arguments,
+    )
+
+
+def bits(tensor: torch.Tensor) -> list[int]:
+    return tensor.view(torch.int32).tolist()
+
+
+def assert_same(first: Subnetwork, second: Subnetwork) -> None:
+    assert torch.equal(first.mask, second.mask)
+    assert bits(first.weights) == bits(second.weights)
+    assert [layer.shape for layer in first.network.layers] == [layer.shape for layer in second.network.layers]
+    assert (first.rescale, first.actions) == (second.rescale, second.actions)
+    assert (first.env, first.env_config, first.tests) == (second.env, second.env_config, second.tests)
+    assert (first.sparsity, first.num_active, first.num_weights) == (
+        second.sparsity,
+        second.num_active,
+        second.num_weights,
+    )
+    assert (first.normalizer is None) == (second.normalizer is None)
+    if first.normalizer is not None:
+        assert first.normalizer.mean.tobytes() == second.normalizer.mean.tobytes()
+        assert first.normalizer.scale.tobytes() == second.normalizer.scale.tobytes()
+    for seed in range(5):
+        obs = np.random.default_rng(seed).normal(size=first.network.obs_length)
+        np.testing.assert_array_equal(first.act(obs), second.act(obs))
+
+
+def parts_of(path: Path) -> tuple[dict, dict]:
+    """The description in a file, and its tensors."""
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+    return json.loads(header["__metadata__"]["subnetwork"]), load_tensors(data)
+
+
+def write(path: Path, description: dict, tensors: dict) -> Path:
+    """A file of these parts, with the checksum that belongs to it."""
+    text = json.dumps(description, separators=(",", ":"))
+    path.write_bytes(sealed(save_tensors(tensors, metadata={"subnetwork": text})))
+    return path
+
+
+def sealed(data: bytes) -> bytes:
+    """A file with its right checksum, as Subnetwork's docstring describes it, if it has a place for one."""
+    before, mark, after = data.partition(rb"\"crc32\":\"")
+    if not mark:
+        return data
+    crc = zlib.crc32(before + mark + b"00000000" + after[8:])
+    return before + mark + f"{crc:08x}".encode() + after[8:]

@@ -1,0 +1,25 @@
+"""Thousands of damaged and forged files, in a process with little memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+#: How many files; ``HOSTILE_FILES=20000 python -m pytest tests/subnet_problems/test_hostile_files.py`` takes a minute.
+COUNT = os.environ.get("HOSTILE_FILES", "1500")
+
+
+def test_a_hostile_file_is_refused_or_loads_the_same_and_takes_no_memory_and_runs_no_code():
+    script = Path(__file__).with_name("hostile_files.py")
+    done = subprocess.run([sys.executable, script, COUNT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    print(done.stdout)
+    outcomes = report["outcomes"]
+    assert report["wrong"] == []
+    assert sum(outcomes.values()) == int(COUNT)
+    assert outcomes["damaged: refused"] > int(COUNT) / 2
+    assert outcomes["forged: refused"] > int(COUNT) / 20
+    assert "damaged: loads the same" not in outcomes
+    assert report["peak_mebibytes"] < 100

@@ -1,0 +1,256 @@
+"""The subnetwork file: saving and loading is the identity, and the docstring is enough to read it without us."""
+
+import json
+import math
+import os
+import struct
+import zlib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_subnetworks import (
+    BOX,
+    DISCRETE,
+    NETWORKS,
+    NORMALIZER,
+    STRING,
+    assert_same,
+    bits,
+    lander,
+    make,
+    module,
+    own,
+    untrained,
+)
+from torch import nn
+
+from subnet_problems import FrozenNetwork, Subnetwork
+from subnet_problems.networks import WEIGHT_INITS
+
+
+@pytest.mark.parametrize("init", [None, *WEIGHT_INITS])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_saving_and_loading_is_the_identity(tmp_path, name, init):
+    network, options, again = NETWORKS[name]
+    subnet = make(
+        network,
+        options=options | {"weight_init": init, "weight_gain": 0.3, "seed": 2**63 - 1},
+        actions=BOX,
+        rescale=True,
+        normalizer=NORMALIZER,
+        env="Task-v0",
+        env_config={"wind": [1, 2.5, None], "nested": {"on": True}},
+        tests={"mean": -1.25, "standard_error": None, "num_episodes": 1, "seed": 2**62},
+    )
+    subnet.save(tmp_path / "a.safetensors")
+    loaded = Subnetwork.load(tmp_path / "a.safetensors", network=again)
+    assert_same(loaded, subnet)
+    loaded.save(tmp_path / "b.safetensors")
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+    if subnet.network.weight_init is not None:
+        assert bits(loaded.network.weights) == bits(subnet.network.weights)
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+def test_a_bare_subnetwork_too_comes_back_the_same(tmp_path, actions):
+    subnet = make(actions=actions)
+    subnet.save(tmp_path / "bare.safetensors")
+    assert_same(Subnetwork.load(tmp_path / "bare.safetensors"), subnet)
+
+
+@pytest.mark.parametrize("name", ["hidden sizes", "module"])
+@pytest.mark.parametrize("kept", [0, 1, -1])
+def test_a_mask_that_keeps_nothing_or_one_or_all_comes_back_the_same(tmp_path, name, kept):
+    network, _, again = NETWORKS[name]
+    frozen = FrozenNetwork(network, obs_length=4, act_length=2)
+    mask = torch.zeros(frozen.num_weights, dtype=torch.bool)
+    mask[: kept % (frozen.num_weights + 1)] = True
+    subnet = Subnetwork(frozen, mask, actions=BOX, rescale=True)
+    subnet.save(tmp_path / "edge.safetensors")
+    assert_same(Subnetwork.load(tmp_path / "edge.safetensors", network=again), subnet)
+
+
+def test_a_paths_name_may_be_text(tmp_path):
+    make().save(str(tmp_path / "a.safetensors"))
+    assert_same(Subnetwork.load(str(tmp_path / "a.safetensors")), make())
+
+
+def test_the_papers_policy_takes_less_than_1750_bytes(tmp_path):
+    lander().save(tmp_path / "lander.safetensors")
+    assert (tmp_path / "lander.safetensors").stat().st_size < 1750
+    assert_same(Subnetwork.load(tmp_path / "lander.safetensors"), lander())
+
+
+def test_the_same_subnetwork_is_the_same_bytes(tmp_path):
+    subnet = lander()
+    for name, written in (("a", subnet), ("b", subnet), ("c", lander())):
+        written.save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def decode(data: bytes):
+    """Weights and forward pass of a file, from Subnetwork's docstring, NumPy, json, struct and zlib alone."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
+    about = json.loads(header.pop("__metadata__")["subnetwork"])
+    crc32_at = data.index(rb"\"crc32\":\"") + len(rb"\"crc32\":\"")
+    assert int(about["crc32"], 16) == zlib.crc32(data[:crc32_at] + b"00000000" + data[crc32_at + 8 :])
+    dtypes, tensors = {"U8": "<u1", "F32": "<f4"}, {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        tensors[name] = np.frombuffer(body[begin:end], dtypes[entry["dtype"]]).reshape(entry["shape"])
+    shapes, sizes = about["layers"], [int(np.prod(shape)) for shape in about["layers"]]
+    kept = np.unpackbits(tensors["mask"])[: sum(sizes)] == 1
+    weights = np.zeros(sum(sizes), np.float32)
+    if about["weights"] is None:
+        weights[kept] = tensors["kept_weights"]
+    else:
+        init, gain, seed = (about["weights"][key] for key in ("init", "gain", "seed"))
+        # A one-dimensional tensor here is a linear layer's bias: it follows the layer's weight.
+        fans = [int(np.prod((shape if len(shape) > 1 else shapes[i - 1])[1:])) for i, shape in enumerate(shapes)]
+        fan_in = np.repeat(np.array(fans, np.float64), sizes)
+        words = np.random.Philox(key=np.array([seed, 0], np.uint64)).random_raw(2 * len(weights))
+        if init == "kaiming_normal":
+            p, q = ((words[i::2] >> np.uint64(11)).astype(np.float64) / 2**53 + 0.5 / 2**53 for i in (0, 1))
+            drawn = gain * (np.sqrt(-2 * np.log(p)) * np.cos(2 * np.pi * q) * np.sqrt(2 / fan_in))
+        else:
+            words = words[: len(weights)]
+            u = (2 * (words >> np.uint64(40)).astype(np.float64) + 1 - 2**24) / 2**24
+            s = np.where(words >> np.uint64(63) == 1, 1.0, -1.0)
+            drawn = (
+                gain
+                * {
+                    "uniform": u,
+                    "uniform_fan_in": u / np.sqrt(fan_in),
+                    "signed_constant": s,
+                    "signed_kaiming_constant": s * np.sqrt(2 / fan_in),
+                }[init]
+            )
+        weights[kept] = drawn.astype(np.float32)[kept]
+    starts = np.cumsum([0, *sizes])
+    parts = [slice(a, b) for a, b in pairwise(starts)]
+    for shape, part in zip(shapes, parts, strict=True):
+        if about["rescale"] and len(shape) > 1 and kept[part].any():
+            weights[part] *= np.float32(np.sqrt(weights[part].size / kept[part].sum()))
+
+    def forward(x):
+        if "obs_mean" in tensors:
+            x = (x - tensors["obs_mean"]) * tensors["obs_scale"]
+        layers = [weights[part].reshape(shape) for shape, part in zip(shapes, parts, strict=True)]
+        for i, tensor in enumerate(layers):
+            if tensor.ndim == 2:
+                x = x if i == 0 else np.tanh(x)
+                x = tensor @ x
+            else:
+                x = x + tensor
+        if about["action"]["kind"] == "box":
+            low = [-np.inf if v is None else v for v in about["action"]["low"]]
+            high = [np.inf if v is None else v for v in about["action"]["high"]]
+            x = np.clip(x, low, high)
+        return x
+
+    return weights, forward
+
+
+@pytest.mark.parametrize("init", WEIGHT_INITS)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_docstring_is_enough_to_read_the_file(tmp_path, init, bias, rescale):
+    options = {"weight_init": init, "weight_gain": 0.7, "seed": 2**63 - 5, "bias": bias}
+    subnet = make((6, 5), options=options, rescale=rescale, normalizer=NORMALIZER)
+    assert_decodes(subnet, tmp_path)
+
+
+def test_the_docstring_is_enough_to_read_the_papers_policy(tmp_path):
+    assert_decodes(lander(), tmp_path)
+
+
+@pytest.mark.parametrize("layers", [(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)), (nn.Linear(4, 2),)], ids=len)
+def test_the_docstring_is_enough_to_read_the_weights_of_a_module_of_ones_own(tmp_path, layers):
+    assert_decodes(make(own(*layers), rescale=True), tmp_path)
+
+
+def assert_decodes(subnet: Subnetwork, tmp_path: Path) -> None:
+    subnet.save(tmp_path / "x.safetensors")
+    weights, forward = decode((tmp_path / "x.safetensors").read_bytes())
+    assert weights.view(np.int32).tolist() == bits(subnet.weights)
+    policy = subnet.to_policy()
+    for seed in range(5):
+        obs = np.random.default_rng(seed).normal(size=subnet.network.obs_length).astype(np.float32)
+        expected = policy(torch.from_numpy(obs)).detach().numpy()
+        np.testing.assert_allclose(forward(obs), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_weights_of_a_strings_network_can_be_read_too(tmp_path):
+    subnet = make(STRING, options={"network_args": {"width": 3}, "weight_init": "uniform_fan_in"}, rescale=True)
+    subnet.save(tmp_path / "s.safetensors")
+    weights, _ = decode((tmp_path / "s.safetensors").read_bytes())
+    assert weights.view(np.int32).tolist() == bits(subnet.weights)
+
+
+def test_a_module_of_ones_own_must_be_given_and_brings_no_weights(tmp_path):
+    subnet = make(module())
+    subnet.save(tmp_path / "own.safetensors")
+    with pytest.raises(ValueError, match=r"^network: expected the nn\.Module that the file holds a mask of, got None"):
+        Subnetwork.load(tmp_path / "own.safetensors")
+    for other in (untrained(), untrained):
+        assert bits(Subnetwork.load(tmp_path / "own.safetensors", network=other).weights) == bits(subnet.weights)
+
+
+def test_a_module_that_does_not_fit_the_file_is_refused(tmp_path):
+    make(own(nn.Linear(4, 2))).save(tmp_path / "own.safetensors")
+    with pytest.raises(ValueError, match=r"^network: expected layers \[\(2, 4\), \(2,\)\], got "):
+        Subnetwork.load(tmp_path / "own.safetensors", network=own(nn.Linear(4, 2, bias=False)))
+
+
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
+    make().save(tmp_path / "a.safetensors")
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env_config": {"hook": object()}},
+        {"env_config": {"size": np.int64(3)}},
+        {"env_config": {"wind": math.nan}},
+        {"env_config": {"names": {1: "a"}}},
+        {"tests": {"mean": math.inf}},
+    ],
+    ids=str,
+)
+def test_what_json_cannot_hold_is_refused_and_the_old_file_stays_whole(tmp_path, change):
+    path = tmp_path / "policy.safetensors"
+    make().save(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"^{next(iter(change))}: expected what JSON can hold, got "):
+        make(**change).save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["policy.safetensors"]  # noqa: PTH208
+
+
+def test_a_constant_that_json_cannot_hold_is_refused_by_its_own_name(tmp_path):
+    string = "Linear(obs_length, width) >> Linear(width, act_length)"
+    subnet = make(string, options={"network_args": {"width": np.int64(3)}})
+    with pytest.raises(ValueError, match="network_args"):
+        subnet.save(tmp_path / "a.safetensors")
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        make().save(tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]  # noqa: PTH208
+    with pytest.raises(FileNotFoundError):
+        make().save(tmp_path / "missing" / "a.safetensors")
+
+
+def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Subnetwork.load(tmp_path / "missing.safetensors")
+    with pytest.raises(IsADirectoryError):
+        Subnetwork.load(tmp_path)
