@@ -10,6 +10,7 @@ from .rollout import EvaluationError, Normalizer
 from .spaces import BoxActions, DiscreteActions
 from .subnetwork import Subnetwork, SubnetworkFileError
 from .task import GymTask
+from .workers import WorkersLostError
 
 if TYPE_CHECKING:
     from .pareto_problem import ParetoSparsityProblem
@@ -30,6 +31,7 @@ __all__ = [
     "SubnetworkFileError",
     "Threshold",
     "TopK",
+    "WorkersLostError",
 ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import ray
 import torch
 from evotorch import Problem, Solution, SolutionBatch
+from evotorch.tools.misc import ensure_ray
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from .reward_rule import RewardRule
 from .rollout import Episodes, EvaluationError, one_torch_thread, play
 from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
+from .workers import ACTOR_OPTIONS, Workers, WorkersLostError
 
 
 class GymOptions(TypedDict, total=False):
@@ -87,8 +89,10 @@ class GymProblem(SolutionMethods, Problem):
             paper's rewards that are "weighted and scored" (section 4.1). Default 0, the mean.
         common_random_numbers: Whether all solutions of a round play the same episodes. Off, the episodes follow from
             the solution itself, so that fitness stays a pure function.
-        num_actors: Ray actors that share an evaluation, or ``"max"``.
-        actor_config: Options of the Ray actors.
+        num_actors: Ray actors that share an evaluation, or ``"max"``, on this machine or on the Ray cluster it belongs
+            to. When one is lost its share is evaluated again by another, so that results and counts are what they
+            would have been (but not where a search samples in the actors, with ``distributed=True``).
+        actor_config: Options of the Ray actors. Default: restarted when lost, spread evenly over machines.
         num_subbatches: Into how many pieces a population is split.
         subbatch_size: Or, how large a piece is.
         seed: Seed of the initial solutions, of the search's own random numbers and of the episodes. None draws one
@@ -101,6 +105,8 @@ class GymProblem(SolutionMethods, Problem):
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or the environment or the network cannot be served.
     """
+
+    _actors: list[Any] | None
 
     def __init__(
         self,
@@ -149,6 +155,8 @@ class GymProblem(SolutionMethods, Problem):
             device = torch.device(device)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"device: expected a torch device such as 'cpu' or 'cuda', got {device!r}") from error
+        if not isinstance(actor_config, Mapping | None):
+            raise TypeError(f"actor_config: expected a mapping of Ray's actor options, got {actor_config!r}")
         pieces = {"num_subbatches": num_subbatches, "subbatch_size": subbatch_size}
         for name, value in pieces.items():
             if value is not None:
@@ -178,6 +186,9 @@ class GymProblem(SolutionMethods, Problem):
         self._interaction_count = 0
         self._episode_count = 0
         self._local_counts = (0, 0)  # what an actor has counted since it last told the main process
+        self._workers: Workers | None = None
+        self._parcel: Any = None  # of a problem that is being sent to actors
+        self._in_evaluate: bool | None = False
         super().__init__(
             objective_sense="max",
             solution_length=self._network.num_weights,
@@ -186,7 +197,7 @@ class GymProblem(SolutionMethods, Problem):
             device=device,
             seed=self._problem_seed,
             num_actors=num_actors,
-            actor_config=actor_config,
+            actor_config={**ACTOR_OPTIONS, **(actor_config or {})},
             num_subbatches=num_subbatches,
             subbatch_size=subbatch_size,
         )
@@ -209,15 +220,19 @@ class GymProblem(SolutionMethods, Problem):
 
         Raises:
             EvaluationError: An environment raised, or returned something that is not finite. Nothing was counted.
-            ray.exceptions.RayActorError: An actor died. Nothing was counted; the next evaluation makes new actors.
             ValueError: A solution has a NaN.
+            WorkersLostError: All actors were lost and none came back in time, or one share took actor after actor with
+                it. Nothing was counted; the next evaluation makes new actors.
         """
+        self._in_evaluate = True
         try:
             with one_torch_thread():
                 super().evaluate(x)
-        except ray.exceptions.RayActorError:
-            self.kill_actors()  # EvoTorch would ask the dead one again
+        except WorkersLostError:
+            self.kill_actors()
             raise
+        finally:
+            self._in_evaluate = False
 
     def _evaluate_all(self, batch: SolutionBatch) -> None:
         payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
@@ -254,27 +269,24 @@ class GymProblem(SolutionMethods, Problem):
         elif self._subbatch_size is not None:
             size = self._subbatch_size
         else:
-            size = math.ceil(len(payload) / len(self._actors or [0]))
+            num_workers = 1 if self._workers is None else self._workers.count() or self._num_actors
+            size = math.ceil(len(payload) / num_workers)
         starts = range(0, len(payload), size)
         shares: list[Episodes | EvaluationError]
-        if self._actors is None:
+        if self._workers is None:
             shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
         else:
-            tasks = [(j, self._pack(payload[i : i + size])) for j, i in enumerate(starts)]
-            results = self._actor_pool.map_unordered(
-                lambda actor, task: actor.call.remote("_play_remote_share", [*task, self._round, self._stats], {}),
-                tasks,
-            )
-            shares = [share for _, share in sorted(results, key=lambda result: result[0])]
+            tasks = [[self._pack(payload[i : i + size]), self._round, self._stats] for i in starts]
+            shares = self._workers.map("_play_remote_share", tasks)
         for start, share in zip(starts, shares, strict=True):
             if isinstance(share, EvaluationError):
                 raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
         return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
 
     def _play_remote_share(
-        self, index: int, packed: NDArray[Any], round_: int, stats: ObservationStats | None
-    ) -> tuple[int, Episodes | EvaluationError]:
-        return index, self._play_share(self._unpack(packed), round_, stats)
+        self, packed: NDArray[Any], round_: int, stats: ObservationStats | None
+    ) -> Episodes | EvaluationError:
+        return self._play_share(self._unpack(packed), round_, stats)
 
     def _play_share(self, payload: Tensor, round_: int, stats: ObservationStats | None) -> Episodes | EvaluationError:
         """Some solutions' episodes of a round: a pure function. An error is a value, so that it crosses processes."""
@@ -321,8 +333,9 @@ class GymProblem(SolutionMethods, Problem):
         counts = {"total_interaction_count": self._interaction_count, "total_episode_count": self._episode_count}
         return {**counts, **self._status}
 
-    # What EvoTorch asks of a problem that lives in several processes. Actors hold no state of their own, but where
-    # a search samples in them (``distributed=True``): then they are told the round, and tell what they counted.
+    # What EvoTorch asks of a problem that lives in several processes. Actors hold no state of their own, and a share
+    # carries all they need, but where a search samples in them (``distributed=True``): then they are told the round,
+    # and tell what they counted.
 
     def seed(self, seed: int) -> None:
         """Seed the generator: EvoTorch calls this in each actor."""
@@ -330,12 +343,41 @@ class GymProblem(SolutionMethods, Problem):
 
     def _parallelize(self) -> None:
         """Make the actors. EvoTorch draws their seeds from the problem's generator, which must not move by that."""
-        state = self.generator.get_state()
-        super()._parallelize()
-        self.generator.set_state(state)
+        if self._actors is not None or self._num_actors == 0 or self.is_remote:
+            return
+        ensure_ray()
+        state, parcel = self.generator.get_state(), ray.put(self)
+        self._parcel = parcel
+        try:
+            super()._parallelize()
+        finally:
+            self._parcel = None
+            self.generator.set_state(state)
+        self._workers = Workers(self._actors or [], parcel=parcel)
+
+    def kill_actors(self) -> None:
+        """Kill the actors; the next evaluation makes new ones."""
+        super().kill_actors()
+        self._workers = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Actors are made of a reference: what Ray itself puts into its store it drops, and then restarts none."""
+        return super().__reduce_ex__(protocol) if self._parcel is None else (ray.get, (self._parcel,))
+
+    def _get_cloned_state(self, *, memo: dict[int, Any]) -> dict[str, Any]:
+        """What is copied and pickled: nothing that EvoTorch would ask of actors, some of which may be lost."""
+        actors, self._actors = self._actors, None
+        try:
+            return dict(super()._get_cloned_state(memo=memo))
+        finally:
+            self._actors = actors
+
+    @property
+    def _nonserialized_attribs(self) -> list[str]:
+        return ["_workers", "_parcel", "_in_evaluate"]
 
     def _make_sync_data_for_actors(self) -> Any:
-        return self._round, self._stats
+        return NotImplemented if self._in_evaluate else (self._round, self._stats)
 
     def _use_sync_data_from_main(self, received: Any) -> None:
         self._round, self._stats = received

@@ -1,0 +1,95 @@
+"""From which length of episodes on are two actors faster than one process, and what is sent to them?
+
+The work is one generation: 64 random masks over a network with hidden layers of 87 and 87 units, three episodes each,
+on LunarLander (continuous), episodes cut after so many steps. One process and two actors are measured in turn.
+
+    python examples/benchmark_actors.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the processors to the simulator
+
+import ray
+from evotorch import SolutionBatch
+from rich.console import Console
+from rich.table import Table
+
+from subnet_problems import MaskedGymProblem
+
+
+def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:
+    """The duration of an evaluation."""
+    start = time.perf_counter()
+    problem.evaluate(batch)
+    return time.perf_counter() - start
+
+
+def sent(problem: MaskedGymProblem, batch: SolutionBatch) -> tuple[int, int]:
+    """Bytes of half a population's masks as they go to an actor, and of what comes back."""
+    payload = problem.mask(batch)[: len(batch) // 2]
+    task = [problem._pack(payload), problem.evaluation_round, None]
+    return len(ray.cloudpickle.dumps(task)), len(ray.cloudpickle.dumps(problem._play_remote_share(*task)))
+
+
+def measure(backend: str, steps: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Medians of one row of the table."""
+    options: dict[str, Any] = {"env_config": {"continuous": True}, "hidden_sizes": (87, 87), "score_stdev": 1.0}
+    options |= {"episode_length": steps, "backend": backend, "seed": 0}
+    alone = MaskedGymProblem("LunarLander-v3", **options)
+    together = MaskedGymProblem("LunarLander-v3", num_actors=args.num_actors, **options)
+    batch = alone.generate_batch(args.popsize)
+    seconds(together, batch)
+    ray.get([actor.get.remote("_actor_index") for actor in together.actors])  # all of them are there
+    for _ in range(2):
+        seconds(alone, batch), seconds(together, batch)
+    rounds = [(seconds(alone, batch), seconds(together, batch)) for _ in range(args.rounds)]
+    to_actor, from_actor = sent(alone, batch)
+    together.kill_actors()
+    one, two = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ratios = sorted(a / b for a, b in rounds)
+    return {
+        "backend": backend,
+        "episode_length": steps,
+        "one_process_s": round(one, 4),
+        "actors_s": round(two, 4),
+        "times_as_fast": round(statistics.median(ratios), 2),
+        "least": round(ratios[0], 2),
+        "most": round(ratios[-1], 2),
+        "bytes_to_actor": to_actor,
+        "bytes_from_actor": from_actor,
+    }
+
+
+def main() -> None:
+    """Measure, print a table and write it as CSV."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--popsize", type=int, default=64)
+    parser.add_argument("--num-actors", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--episode-lengths", type=int, nargs="+", default=[10, 50, 200, 1000])
+    parser.add_argument("--output", type=Path, default=Path("results"), help="folder (%(default)s)")
+    args = parser.parse_args()
+    rows = [measure(backend, n, args) for backend in ("gymnasium", "envpool") for n in args.episode_lengths]
+    table = Table(*rows[0], title=f"One process and {args.num_actors} actors, medians of {args.rounds}")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=160).print(table)
+    args.output.mkdir(parents=True, exist_ok=True)
+    with open(args.output / "actors.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Workers and whole machines are lost in mid-generation, and a run is what it would have been.
+
+A cluster of several nodes runs on this machine: the head has no processors, so that all actors are on nodes that come
+and go. Environments leave a file when they are reset, by which a test knows who is at work, and nap at each step.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import ray
+import torch
+from conftest import fitness
+from ray.cluster_utils import Cluster
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import DenseGymProblem, WorkersLostError, workers
+from subnet_problems.workers import Workers
+
+STATUS = ("iter", "total_interaction_count", "total_episode_count", "pop_best_eval", "mean_eval")
+
+
+class Napping(gym.Env):
+    """Rewards and lengths follow from the seed and the actions; a step takes ``nap`` seconds.
+
+    Each reset leaves ``folder/NODE PID``.
+    """
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+    def __init__(self, *, folder=None, nap=0.0):
+        self.spec = gym.envs.registration.EnvSpec("Napping-v0", max_episode_steps=12)
+        self._folder, self._nap = folder, nap
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if self._folder is not None:
+            Path(self._folder, f"{ray.get_runtime_context().get_node_id()} {os.getpid()}").touch()
+        return self._obs(), {}
+
+    def step(self, action):
+        time.sleep(self._nap)
+        return (
+            self._obs(),
+            float(action[0] + self.np_random.standard_normal()),
+            self.np_random.random() < 0.1,
+            False,
+            {},
+        )
+
+    def _obs(self):
+        return self.np_random.standard_normal(3).astype(np.float32)
+
+
+class Unstable:
+    """What an EvaluationActor is to Workers, with a temper."""
+
+    def __init__(self, broken=False):
+        if broken:
+            raise ModuleNotFoundError("No module named 'simulator'")
+
+    def get(self, field):
+        return field
+
+    def call(self, method, args, kwargs):
+        return getattr(self, method)(*args, **kwargs)
+
+    def place(self):
+        return ray.get_runtime_context().get_node_id()
+
+    def double(self, number):
+        return 2 * number
+
+    def die(self, number):
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    def fail(self, number):
+        raise ValueError("not today")
+
+
+class Nodes:
+    """The machines of the cluster that have processors."""
+
+    def __init__(self):
+        # Machines that fall silent are given up sooner than Ray would.
+        config = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 2}
+        small = {"object_store_memory": 80 * 2**20}
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={**small, "num_cpus": 0, "include_dashboard": False, "_system_config": config},
+        )
+        self._small = small
+        self._nodes = []
+        ray.init(address=self._cluster.address, log_to_driver=False)
+
+    def have(self, count):
+        """Add nodes until there are so many."""
+        while len(self._nodes) < count:
+            self._nodes.append(self._cluster.add_node(num_cpus=1, **self._small))
+        self._cluster.wait_for_nodes()
+
+    def remove(self, node_id=None):
+        """One node vanishes, or all of them."""
+        for node in [node for node in self._nodes if node_id in (None, node.node_id)]:
+            self._nodes.remove(node)
+            self._cluster.remove_node(node, allow_graceful=False)
+
+    def shutdown(self):
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    import conftest
+
+    modules = (conftest, sys.modules[__name__])
+    for module in modules:
+        ray.cloudpickle.register_pickle_by_value(module)  # actors cannot import these files
+    nodes = Nodes()
+    yield nodes
+    nodes.shutdown()
+    for module in modules:
+        ray.cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.fixture
+def nodes(cluster):
+    cluster.have(2)
+    return cluster
+
+
+@pytest.fixture
+def napping():
+    """Makes problems, and kills their actors in the end."""
+    problems = []
+
+    def make(folder=None, nap=0.0, **options):
+        config = {"folder": None if folder is None else str(folder), "nap": nap}
+        defaults = {"hidden_sizes": (4,), "num_episodes": 2, "seed": 3, "observation_normalization": True}
+        problems.append(DenseGymProblem(Napping, env_config=config, **defaults | options))
+        return problems[-1]
+
+    yield make
+    for problem in problems:
+        if problem.actors is not None:
+            problem.kill_actors()
+
+
+def search(problem):
+    return ElitistGaussianResampling(problem, popsize=8, num_elites=2)
+
+
+def assert_same(searcher, expected):
+    assert torch.equal(searcher.population.values, expected.population.values)
+    assert torch.equal(searcher.population.evals, expected.population.evals)
+    for name in STATUS:
+        assert searcher.status[name] == expected.status[name]
+    one, other = searcher.problem.get_observation_stats(), expected.problem.get_observation_stats()
+    assert (one.count, one.sum.tolist()) == (other.count, other.sum.tolist())
+
+
+class Attack(threading.Thread):
+    """When one worker is in the middle of a share, ``strike(node_id, pid)`` is called."""
+
+    def __init__(self, folder, strike):
+        super().__init__(daemon=True)
+        self._folder, self._strike = folder, strike
+        for path in folder.iterdir():
+            path.unlink()
+        self.start()
+
+    def run(self):
+        while not (at_work := sorted(self._folder.iterdir())):
+            time.sleep(0.01)
+        node_id, pid = at_work[0].name.split()
+        self._strike(node_id, int(pid))
+
+
+def test_a_run_that_loses_a_worker_and_then_a_machine_is_what_it_would_have_been(nodes, napping, tmp_path, caplog):
+    strikes = {
+        1: lambda node_id, pid: os.kill(pid, signal.SIGKILL),
+        3: lambda node_id, pid: nodes.remove(node_id),
+    }
+    # A problem of more than the 100 kB that Ray would send as a copy
+    large = {"hidden_sizes": (160, 160)}
+    expected, searcher = search(napping(**large)), search(napping(tmp_path, nap=0.01, num_actors=2, **large))
+    for generation in range(5):
+        attack = Attack(tmp_path, strikes[generation]) if generation in strikes else None
+        expected.step()
+        searcher.step()
+        assert_same(searcher, expected)
+        if attack is not None:
+            attack.join()
+            assert "a worker was lost, and its share is evaluated again" in caplog.text
+            caplog.clear()
+
+
+def test_with_no_worker_left_an_error_says_so_nothing_is_counted_and_later_all_goes_on(
+    nodes, napping, tmp_path, monkeypatch
+):
+    expected, searcher = search(napping()), search(napping(tmp_path, nap=0.01, num_actors=2))
+    expected.step()
+    searcher.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "PATIENCE", 1.0)
+        attack = Attack(tmp_path, lambda node_id, pid: nodes.remove())
+        generator = searcher.problem.generator.get_state()
+        batch = searcher.population.values.clone()
+        with pytest.raises(WorkersLostError, match=r"none came within 1 seconds; nothing of it was counted"):
+            fitness(searcher.problem, batch)
+        attack.join()
+    assert searcher.problem.actors is None
+    assert torch.equal(searcher.problem.generator.get_state(), generator)
+    nodes.have(1)
+    expected.step()
+    searcher.step()
+    assert_same(searcher, expected)
+
+
+def test_actors_that_find_no_place_on_the_cluster_hold_nobody_up(nodes, napping):
+    expected, problem = napping(), napping(num_actors=5, actor_config={"num_cpus": 1})
+    values = problem.generate_batch(7).values
+    for _ in range(2):
+        assert torch.equal(fitness(problem, values), fitness(expected, values))
+    assert problem.interaction_count == expected.interaction_count
+
+
+def unstable(count, **options):
+    return [ray.remote(Unstable).options(**workers.ACTOR_OPTIONS).remote(**options) for _ in range(count)]
+
+
+def test_actors_are_on_all_machines_and_may_be_more_than_processors(nodes):
+    places = [actor.call.remote("place", [], {}) for actor in unstable(6)]
+    assert len(set(ray.get(places))) == 2
+
+
+def test_a_share_that_takes_worker_after_worker_with_it_is_an_error(nodes, monkeypatch):
+    monkeypatch.setattr(workers, "MAX_LOSSES", 2)
+    team = Workers(unstable(2))
+    assert team.map("double", [[0], [1], [2]]) == [0, 2, 4]
+    with pytest.raises(WorkersLostError, match="share 2 of 3 of the population took 2 workers with it"):
+        team.map("die", [[0], [1], [2]])
+    assert team.map("double", [[0], [1], [2]]) == [0, 2, 4]
+
+
+def test_workers_that_cannot_start_are_an_error_at_once_that_says_why(nodes):
+    with pytest.raises(WorkersLostError, match="all of them are lost for good") as error:
+        Workers(unstable(2, broken=True)).map("double", [[0]])
+    assert "No module named 'simulator'" in str(error.value.__cause__)
+
+
+def test_an_error_of_the_method_itself_comes_through_and_the_workers_stay(nodes):
+    team = Workers(unstable(2))
+    with pytest.raises(ValueError, match="not today"):
+        team.map("fail", [[0], [1], [2]])
+    assert team.map("double", [[0], [1], [2]]) == [0, 2, 4]
+
+
+def test_actor_config_that_is_no_mapping_is_named():
+    with pytest.raises(TypeError, match=r"actor_config: expected a mapping .*, got 'num_cpus'"):
+        DenseGymProblem(Napping, actor_config="num_cpus")
