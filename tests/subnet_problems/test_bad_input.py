@@ -1,16 +1,52 @@
 """Bad input is refused, before a simulator sees it, by an error that begins with the argument's name."""
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from conftest import Echo, OddSpaces, batch_of
+from pymoo.core.problem import Problem as Pymoo
 from torch import nn
 
-from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
+import algorithms
+import subnet_problems
+from algorithms import (
+    Checkpointer,
+    ElitistGaussianResampling,
+    GaussianResampling,
+    GaussianSampling,
+    MeanRecombination,
+    NeighbourSelection,
+    NicheSurvival,
+    ParetoCheckpointer,
+    ReevaluatingSurvival,
+    evaluate_again,
+    pareto_operators,
+    resume,
+)
+from subnet_problems import (
+    BoxActions,
+    DenseGymProblem,
+    DiscreteActions,
+    FrozenNetwork,
+    GymTask,
+    MaskedGymProblem,
+    Normalizer,
+    ParetoSparsityProblem,
+    Subnetwork,
+    Threshold,
+    TopK,
+)
 
 NAN, INF = float("nan"), float("inf")
+#: A solution of the problem below, its bits, and a normaliser's numbers.
+X, BITS, ZEROS = torch.zeros(24), torch.ones(24, dtype=torch.bool), np.zeros(4, np.float32)
+#: Public, but a base class, a protocol or an error.
+UNCHECKED = {"GymProblem", "MaskRule", "CheckpointError", "EvaluationError", "SubnetworkFileError", "WorkersLostError"}
+
+#: Wrong arguments of MaskedGymProblem: name, value, error.
 
 BAD_OPTIONS = [
     ("hidden_sizes", (0,), ValueError),
@@ -88,34 +124,251 @@ BAD_OPTIONS = [
     ("seed", True, TypeError),
     ("backend", "brax", ValueError),
     ("num_threads", 0, ValueError),
+    ("network", b"8", TypeError),
+    ("network", nn.Linear, ValueError),
+    ("network", lambda: 1 / 0, ValueError),
+    ("network_args", {1: 2}, TypeError),
+    ("score_stdev", 1e300, ValueError),
+    ("score_stdev", 10**400, ValueError),
+    ("score_stdev", 1e-60, ValueError),
+    ("actor_config", 3, TypeError),
     ("env_config", 3, TypeError),
+    ("env_config", {1: 2}, TypeError),
     ("env_config", {"no_such_option": 1}, ValueError),
     ("device", "abacus", ValueError),
 ]
 
+#: What is called with a wrong argument: everything else that is public, in both packages.
+CALLS = {
+    "DenseGymProblem": lambda **kwargs: DenseGymProblem("CartPole-v1", **kwargs),
+    "GymTask": lambda env="CartPole-v1", **kwargs: GymTask(env, **kwargs),
+    "Threshold": Threshold,
+    "TopK": lambda sparsity=0.5, **kwargs: TopK(sparsity, **kwargs),
+    "FrozenNetwork": lambda network=(4,), **kwargs: FrozenNetwork(
+        network, **{"obs_length": 4, "act_length": 2} | kwargs
+    ),
+    "FrozenNetwork.to_module": lambda **kwargs: network().to_module(**kwargs),
+    "FrozenNetwork.with_weights": lambda **kwargs: network().with_weights(**{"mask": BITS, "kept": X} | kwargs),
+    "DiscreteActions": lambda **kwargs: DiscreteActions(**{"n": 2} | kwargs),
+    "DiscreteActions()": DiscreteActions(2),
+    "BoxActions": lambda **kwargs: BoxActions(**{"low": (0.0,), "high": (1.0,), "shape": (1,)} | kwargs),
+    "BoxActions()": BoxActions((0.0,), (1.0,), (1,)),
+    "Normalizer": lambda **kwargs: Normalizer(**{"mean": ZEROS, "scale": ZEROS} | kwargs),
+    "Subnetwork": lambda **kwargs: subnetwork(**kwargs),
+    "Subnetwork.act": lambda **kwargs: subnetwork().act(**kwargs),
+    "Subnetwork.to_policy": lambda **kwargs: subnetwork().to_policy(**kwargs),
+    "Subnetwork.test": lambda **kwargs: subnetwork(env="CartPole-v1").test(**kwargs),
+    "Subnetwork.save": lambda **kwargs: subnetwork().save(**kwargs),
+    "Subnetwork.load": Subnetwork.load,
+    "mask": lambda **kwargs: problem().mask(**kwargs),
+    "decode": lambda **kwargs: problem().decode(**kwargs),
+    "mask_to_subnetwork": lambda **kwargs: problem().mask_to_subnetwork(**kwargs),
+    "to_subnetwork": lambda **kwargs: problem().to_subnetwork(**kwargs),
+    "to_policy": lambda x=X, **kwargs: problem().to_policy(x, **kwargs),
+    "test": lambda x=X, **kwargs: problem().test(x, **kwargs),
+    "run": lambda policy=X, **kwargs: problem().run(policy, **kwargs),
+    "visualize": lambda policy=X, **kwargs: problem().visualize(policy, **kwargs),
+    "save_solution": lambda **kwargs: problem().save_solution(**{"solution": X, "fname": "unwritten"} | kwargs),
+    "ParetoSparsityProblem": lambda **kwargs: ParetoSparsityProblem(**{"problem": problem()} | kwargs),
+    "ParetoSparsityProblem.mask": lambda **kwargs: ParetoSparsityProblem(problem()).mask(**kwargs),
+    "ParetoSparsityProblem.to_subnetwork": lambda **kwargs: ParetoSparsityProblem(problem()).to_subnetwork(**kwargs),
+    "ElitistGaussianResampling": lambda **kwargs: ElitistGaussianResampling(**{"problem": problem()} | kwargs),
+    "GaussianSampling": GaussianSampling,
+    "GaussianResampling": lambda **kwargs: GaussianResampling(**{"stdev": 0.1, "last_stdev": 0.1} | kwargs),
+    "MeanRecombination": MeanRecombination,
+    "NeighbourSelection": NeighbourSelection,
+    "NicheSurvival": NicheSurvival,
+    "ReevaluatingSurvival": ReevaluatingSurvival,
+    "evaluate_again": lambda **kwargs: evaluate_again(**{"problem": Pymoo(n_var=2), "individuals": []} | kwargs),
+    "pareto_operators": lambda **kwargs: pareto_operators(**{"initial_stdev": 0.1} | kwargs),
+    "Checkpointer": lambda **kwargs: Checkpointer(**{"searcher": searcher(), "path": "unwritten"} | kwargs),
+    "ParetoCheckpointer": lambda **kwargs: ParetoCheckpointer("unwritten", **kwargs),
+    "resume": lambda **kwargs: resume("unwritten", **kwargs),
+}
 
-@pytest.mark.parametrize(("name", "value", "error"), BAD_OPTIONS, ids=lambda value: str(value)[:40])
-def test_a_bad_argument_is_refused_by_name(name, value, error):
-    said_of = {"env_config": "env"}.get(name, name) if error is ValueError else name
-    with pytest.raises(error, match=rf"^{said_of}\b"):
-        MaskedGymProblem("CartPole-v1", **{name: value})
+BAD_ARGUMENTS = [
+    ("DenseGymProblem", "initial_bounds", 3, ValueError),
+    ("DenseGymProblem", "initial_bounds", (1.0,), ValueError),
+    ("DenseGymProblem", "initial_bounds", (1.0, 0.0), ValueError),
+    ("DenseGymProblem", "initial_bounds", (0.0, NAN), ValueError),
+    ("DenseGymProblem", "initial_bounds", (-INF, 0.0), ValueError),
+    ("DenseGymProblem", "initial_bounds", (-3e38, 3e38), ValueError),
+    ("DenseGymProblem", "initial_bounds", ("0", 1.0), TypeError),
+    ("GymTask", "env", None, TypeError),
+    ("GymTask", "env", b"CartPole-v1", TypeError),
+    ("GymTask", "env", lambda: 3, TypeError),
+    ("GymTask", "env_config", [("continuous", True)], TypeError),
+    ("GymTask", "env_config", {1: 2}, TypeError),
+    ("GymTask", "episode_length", 0, ValueError),
+    ("GymTask", "backend", 3, TypeError),
+    ("GymTask", "num_threads", 1.5, TypeError),
+    ("Threshold", "value", NAN, ValueError),
+    ("Threshold", "value", 10**400, ValueError),
+    ("Threshold", "value", "0", TypeError),
+    ("Threshold", "rescale", 1, TypeError),
+    ("TopK", "sparsity", 1.0, ValueError),
+    ("TopK", "sparsity", [0.5], TypeError),
+    ("TopK", "scope", "row", ValueError),
+    ("TopK", "scope", None, TypeError),
+    ("TopK", "rescale", None, TypeError),
+    ("FrozenNetwork", "network", b"8", TypeError),
+    ("FrozenNetwork", "obs_length", 4.0, TypeError),
+    ("FrozenNetwork", "act_length", 0, ValueError),
+    ("FrozenNetwork", "obs_shape", 3, TypeError),
+    ("FrozenNetwork", "obs_shape", (5,), ValueError),
+    ("FrozenNetwork", "act_shape", "2", TypeError),
+    ("FrozenNetwork", "act_shape", (2, 2), ValueError),
+    ("FrozenNetwork", "weight_gain", 1e39, ValueError),
+    ("FrozenNetwork.to_module", "weights", None, TypeError),
+    ("FrozenNetwork.to_module", "weights", torch.zeros(3), ValueError),
+    ("FrozenNetwork.with_weights", "mask", X, TypeError),
+    ("FrozenNetwork.with_weights", "kept", X[:3], ValueError),
+    ("DiscreteActions", "n", 0, ValueError),
+    ("DiscreteActions", "n", 2.0, TypeError),
+    ("DiscreteActions", "n", None, TypeError),
+    ("DiscreteActions", "start", 0.5, TypeError),
+    ("DiscreteActions", "start", 2**70, ValueError),
+    ("DiscreteActions()", "outputs", None, TypeError),
+    ("DiscreteActions()", "outputs", np.zeros((1, 3), np.float32), ValueError),
+    ("BoxActions", "low", (2.0,), ValueError),
+    ("BoxActions", "low", (NAN,), ValueError),
+    ("BoxActions", "low", ("0",), TypeError),
+    ("BoxActions", "low", 0.0, TypeError),
+    ("BoxActions", "high", (1.0, 2.0), ValueError),
+    ("BoxActions", "high", None, TypeError),
+    ("BoxActions", "shape", 1, TypeError),
+    ("BoxActions", "shape", (0,), ValueError),
+    ("BoxActions", "dtype", "complex64", ValueError),
+    ("BoxActions", "dtype", 3, ValueError),
+    ("BoxActions()", "outputs", np.zeros((1, 3), np.float32), ValueError),
+    ("Normalizer", "mean", "0", TypeError),
+    ("Normalizer", "mean", np.zeros(4), TypeError),
+    ("Normalizer", "scale", ZEROS[:3], ValueError),
+    ("Normalizer", "scale", ZEROS + np.float32(NAN), ValueError),
+    ("Subnetwork", "network", nn.Linear(4, 2), TypeError),
+    ("Subnetwork", "mask", X, TypeError),
+    ("Subnetwork", "mask", BITS[:3], ValueError),
+    ("Subnetwork", "actions", 2, TypeError),
+    ("Subnetwork", "actions", DiscreteActions(3), ValueError),
+    ("Subnetwork", "rescale", "no", TypeError),
+    ("Subnetwork", "normalizer", 3, TypeError),
+    ("Subnetwork", "normalizer", Normalizer(ZEROS[:3], ZEROS[:3]), ValueError),
+    ("Subnetwork", "env", 3, TypeError),
+    ("Subnetwork", "env_config", [("gravity", 1)], TypeError),
+    ("Subnetwork", "tests", 3, TypeError),
+    ("Subnetwork.act", "obs", "abcd", TypeError),
+    ("Subnetwork.act", "obs", [1, 2, [3], 4], TypeError),
+    ("Subnetwork.act", "obs", [1, 2, 3], ValueError),
+    ("Subnetwork.act", "obs", [1, 2, 3, NAN], ValueError),
+    ("Subnetwork.to_policy", "clip_actions", "no", TypeError),
+    ("Subnetwork.test", "num_episodes", 0, ValueError),
+    ("Subnetwork.test", "seed", None, TypeError),
+    ("Subnetwork.test", "env", 3, TypeError),
+    ("Subnetwork.test", "env", "Acrobot-v1", ValueError),
+    ("Subnetwork.test", "episode_length", 1.5, TypeError),
+    ("Subnetwork.save", "path", None, TypeError),
+    ("Subnetwork.save", "path", "", ValueError),
+    ("Subnetwork.save", "path", "a\0b", ValueError),
+    ("Subnetwork.load", "path", 3, TypeError),
+    ("Subnetwork.load", "path", "a\0b", ValueError),
+    ("mask", "scores", "abc", TypeError),
+    ("mask", "scores", None, TypeError),
+    ("mask", "scores", X.to(torch.complex64), TypeError),
+    ("mask", "scores", [[1.0], [2.0, 3.0]], TypeError),
+    ("decode", "scores", X[:3], ValueError),
+    ("decode", "scores", X * NAN, ValueError),
+    ("mask_to_subnetwork", "mask", None, TypeError),
+    ("mask_to_subnetwork", "mask", BITS[:3], ValueError),
+    ("to_subnetwork", "x", {}, TypeError),
+    ("to_subnetwork", "x", X[:3], ValueError),
+    ("to_policy", "x", None, TypeError),
+    ("to_policy", "x", X * NAN, ValueError),
+    ("to_policy", "clip_actions", None, TypeError),
+    ("test", "x", "abc", TypeError),
+    ("test", "num_episodes", 2.0, TypeError),
+    ("test", "seed", -1, ValueError),
+    ("run", "policy", None, TypeError),
+    ("run", "policy", X[:3], ValueError),
+    ("run", "policy", nn.Linear(3, 2), ValueError),
+    ("run", "policy", nn.Linear(4, 5), ValueError),
+    ("run", "visualize", "yes", TypeError),
+    ("run", "num_episodes", 0, ValueError),
+    ("run", "seed", 0.5, TypeError),
+    ("visualize", "num_episodes", 1.5, TypeError),
+    ("visualize", "seed", -1, ValueError),
+    ("save_solution", "solution", None, TypeError),
+    ("save_solution", "solution", X[:3], ValueError),
+    ("save_solution", "fname", 1000, TypeError),
+    ("ParetoSparsityProblem", "problem", None, TypeError),
+    ("ParetoSparsityProblem", "min_sparsity", NAN, ValueError),
+    ("ParetoSparsityProblem", "max_sparsity", 1.0, ValueError),
+    ("ParetoSparsityProblem.mask", "x", "abc", TypeError),
+    ("ParetoSparsityProblem.mask", "x", np.zeros(25), ValueError),
+    ("ParetoSparsityProblem.to_subnetwork", "x", [1.0, "a"], TypeError),
+    ("ParetoSparsityProblem.to_subnetwork", "x", np.zeros((3, 25)), ValueError),
+    ("ElitistGaussianResampling", "problem", None, TypeError),
+    ("ElitistGaussianResampling", "popsize", 0, ValueError),
+    ("ElitistGaussianResampling", "num_elites", 33, ValueError),
+    ("ElitistGaussianResampling", "stdev", 10**400, ValueError),
+    ("ElitistGaussianResampling", "clone_elites", 1, TypeError),
+    ("ElitistGaussianResampling", "recombination", np.array(["uniform", "weighted"]), ValueError),
+    ("ElitistGaussianResampling", "obj_index", 0.0, ValueError),
+    ("GaussianSampling", "stdev", 10**400, ValueError),
+    ("GaussianSampling", "stdev", None, TypeError),
+    ("GaussianResampling", "stdev", 0.0, ValueError),
+    ("GaussianResampling", "last_stdev", "0.1", TypeError),
+    ("MeanRecombination", "num_parents", 0, ValueError),
+    ("NeighbourSelection", "num_neighbours", None, TypeError),
+    ("NicheSurvival", "num_niches", 2.0, TypeError),
+    ("ReevaluatingSurvival", "survival", NicheSurvival, TypeError),
+    ("ReevaluatingSurvival", "min_evaluations", 0, ValueError),
+    ("evaluate_again", "problem", None, TypeError),
+    ("evaluate_again", "individuals", [3], TypeError),
+    ("pareto_operators", "initial_stdev", -1.0, ValueError),
+    ("pareto_operators", "stdev", INF, ValueError),
+    ("pareto_operators", "last_stdev", 0.0, ValueError),
+    ("pareto_operators", "num_parents", True, TypeError),
+    ("pareto_operators", "num_niches", 0, ValueError),
+    ("pareto_operators", "num_neighbours", -4, ValueError),
+    ("Checkpointer", "searcher", "searcher", TypeError),
+    ("Checkpointer", "every", 0, ValueError),
+    ("ParetoCheckpointer", "every", 1.5, TypeError),
+    ("resume", "allow_pickle", 1, ValueError),
+]
+
+ROWS = [("MaskedGymProblem", *row) for row in BAD_OPTIONS] + BAD_ARGUMENTS
+CALLS["MaskedGymProblem"] = lambda **kwargs: MaskedGymProblem("CartPole-v1", **kwargs)
 
 
-@pytest.mark.parametrize(
-    ("bounds", "error"),
-    [
-        (3, ValueError),
-        ((1.0,), ValueError),
-        ((1.0, 0.0), ValueError),
-        ((0.0, NAN), ValueError),
-        ((-INF, 0.0), ValueError),
-        (("0", 1.0), TypeError),
-    ],
-    ids=str,
-)
-def test_bad_initial_bounds_are_refused_by_name(bounds, error):
-    with pytest.raises(error, match=r"^initial_bounds: expected"):
-        DenseGymProblem("CartPole-v1", initial_bounds=bounds)
+@cache
+def problem():
+    return MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), sparsity=0.5)
+
+
+def searcher():
+    return ElitistGaussianResampling(problem())
+
+
+def network():
+    return problem().network
+
+
+def subnetwork(**kwargs):
+    return Subnetwork(**{"network": network(), "mask": BITS, "actions": DiscreteActions(2)} | kwargs)
+
+
+@pytest.mark.parametrize(("call", "name", "value", "error"), ROWS, ids=lambda value: str(value)[:40])
+def test_a_bad_argument_is_refused_by_name_before_anything_is_played(call, name, value, error):
+    # A configuration that the environment itself refuses is said of the environment.
+    said_of = "env" if name == "env_config" and error is ValueError else name
+    with pytest.raises(error, match=rf"^{said_of}\b.*(expected|cannot).*"):
+        CALLS[call](**{name: value})
+    assert problem().interaction_count == problem().evaluation_round == 0
+
+
+def test_everything_public_is_in_the_table():
+    public = {*subnet_problems.__all__, *algorithms.__all__} - UNCHECKED
+    assert public <= {call.partition(".")[0] for call, *_ in ROWS}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +438,8 @@ def test_infinite_scores_are_scores():
 @pytest.mark.parametrize("shape", [(23,), (25,), (1, 24), (2, 24), ()])
 def test_a_solution_of_another_shape_is_refused_with_both_shapes(method, shape):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
-    with pytest.raises(ValueError, match=rf"^x: expected .*24.* got {re.escape(str(shape))}|got \(1, 2[35]\)"):
+    name = "policy" if method == "run" else "x"
+    with pytest.raises(ValueError, match=rf"^{name}: expected .*24.* got ({re.escape(str(shape))}|\(1, 2[35]\))"):
         getattr(problem, method)(np.zeros(shape))
 
 

@@ -1,5 +1,9 @@
 """An environment that misbehaves is an error that says where; nothing is counted, and the search can go on."""
 
+import os
+
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from conftest import FAULTS, Moody, batch_of, fitness
@@ -91,3 +95,63 @@ def test_a_test_of_a_misbehaving_environment_says_where_too(moody):
     moody.break_it("step raises", seed=moody.seeds()[2], step=4)
     with pytest.raises(EvaluationError, match=r"^solution 0, episode 2, step 4: "):
         problem.test(x, num_episodes=4, seed=1)
+
+
+class Endless(gym.Env):
+    """Never ends, and raises at a step if it is told to."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, *, raise_at=None):
+        self._raise_at = raise_at
+
+    def reset(self, *, seed=None, options=None):
+        self._step = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self._step += 1
+        if self._step == self._raise_at:
+            raise RuntimeError("not today")
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+def test_an_environment_that_never_ends_is_refused_unless_its_episodes_are_bounded():
+    with pytest.raises(ValueError, match=r"^episode_length: expected .* an episode might never end, got None"):
+        DenseGymProblem(Endless, hidden_sizes=(3,))
+    problem = DenseGymProblem(Endless, hidden_sizes=(3,), episode_length=23)
+    assert fitness(problem, problem.generate_batch(4).values).tolist() == [[23.0] * 4]
+    assert problem.interaction_count == 4 * 3 * 23
+
+
+def test_an_environment_that_raises_at_step_17_is_an_error_that_says_so():
+    problem = DenseGymProblem(Endless, env_config={"raise_at": 17}, hidden_sizes=(3,), episode_length=40)
+    with pytest.raises(EvaluationError, match=r"^solution 0, episode 0, step 17: the environment's step raised"):
+        problem.evaluate(problem.generate_batch(4))
+    assert problem.interaction_count == problem.evaluation_round == 0
+
+
+def num_threads():
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux")  # noqa: PTH112
+@pytest.mark.parametrize("failing", [1, 6], ids=["in the first half", "in the second half"])
+def test_an_evaluation_that_fails_in_mid_episode_leaves_no_threads_of_envpool_behind(failing):
+    """The state of one recurrent policy overflows after some steps, while EnvPool steps the other half."""
+    network = "RNN(obs_length, 3, nonlinearity='relu') >> Linear(3, act_length)"
+    options = {"network": network, "seed": 3, "backend": "envpool", "num_threads": 3, "initial_bounds": (0.0, 0.1)}
+    problem = DenseGymProblem("CartPole-v1", **options)
+    sound = problem.generate_batch(8).values.clone()
+    expected = fitness(DenseGymProblem("CartPole-v1", **options), sound)
+    wild = sound.clone()
+    wild[failing] = 1e9
+    before = num_threads()
+    for _ in range(5):
+        with pytest.raises(EvaluationError, match=rf"^solution {failing}, .*: expected a finite output") as caught:
+            problem.evaluate(batch_of(problem, wild))
+        assert caught.value.step >= 2
+        assert num_threads() == before
+    assert problem.interaction_count == problem.episode_count == problem.evaluation_round == 0
+    assert torch.equal(fitness(problem, sound), expected)

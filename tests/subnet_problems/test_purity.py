@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import OddSpaces, fitness
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem
@@ -77,6 +79,14 @@ def test_a_population_in_another_order_has_its_fitness_in_that_order(way, backen
     problem, other = (lander(**WAYS[way], backend=backend) for _ in range(2))
     scores, order = scores_for(problem), torch.tensor([3, 6, 0, 5, 1, 4, 2])
     assert torch.equal(fitness(other, scores[order], 3), fitness(problem, scores, 3)[:, order])
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(range(NUM_SOLUTIONS)), way=st.sampled_from(sorted(WAYS)))
+def test_fitness_does_not_depend_on_the_order_whatever_it_is(order, way):
+    problem, other = lander(**WAYS[way]), lander(**WAYS[way])
+    scores = scores_for(problem)
+    assert torch.equal(fitness(other, scores[torch.tensor(order)], 2), fitness(problem, scores, 2)[:, order])
 
 
 def test_observation_statistics_do_not_depend_on_the_order_of_a_population():

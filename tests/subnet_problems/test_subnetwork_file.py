@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_subnetworks import (
     BOX,
     DISCRETE,
@@ -52,6 +54,45 @@ def test_saving_and_loading_is_the_identity(tmp_path, name, init):
     assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
     if subnet.network.weight_init is not None:
         assert bits(loaded.network.weights) == bits(subnet.network.weights)
+
+
+_JSON_OBJECTS = st.dictionaries(
+    st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 5), max_size=3),
+    options=st.fixed_dictionaries(
+        {
+            "bias": st.booleans(),
+            "weight_init": st.sampled_from(WEIGHT_INITS),
+            "weight_gain": st.floats(0.01, 100),
+            "seed": st.integers(0, 2**63 - 1),
+        }
+    ),
+    seed=st.integers(0, 2**32 - 1),
+    arguments=st.fixed_dictionaries(
+        {
+            "actions": st.sampled_from([BOX, DISCRETE]),
+            "rescale": st.booleans(),
+            "normalizer": st.sampled_from([None, NORMALIZER]),
+            "env": st.none() | st.text(),
+            "env_config": _JSON_OBJECTS,
+            "tests": _JSON_OBJECTS,
+        }
+    ),
+)
+def test_whatever_is_in_it_a_subnetwork_that_is_saved_and_loaded_is_the_same(
+    tmp_path_factory, sizes, options, seed, arguments
+):
+    network = FrozenNetwork(sizes, obs_length=4, act_length=2, **options)
+    mask = torch.rand(network.num_weights, generator=torch.Generator().manual_seed(seed)) < 0.5
+    subnet = Subnetwork(network, mask, **arguments)
+    path = tmp_path_factory.getbasetemp() / "any"
+    subnet.save(path)
+    assert_same(Subnetwork.load(path), subnet)
 
 
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
