@@ -11,7 +11,7 @@ import torch
 from conftest import FAULTS, Moody, batch_of, fitness
 from evotorch.algorithms import PGPE
 
-from algorithms import ElitistGaussianResampling
+from algorithms import Checkpointer, ElitistGaussianResampling, resume
 from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -140,3 +140,25 @@ def test_what_an_actor_that_is_killed_for_good_would_have_done_another_does(with
         assert together.evaluation_round == alone.evaluation_round
     copy = with_actors(pickle.loads(pickle.dumps(together)))  # asks nothing of an actor that is dead
     assert torch.equal(fitness(copy, scores), fitness(alone, scores))
+
+
+def test_a_search_with_actors_resumes_to_the_bits_of_one_without(with_actors, tmp_path):
+    def search(**options) -> ElitistGaussianResampling:
+        return ElitistGaussianResampling(with_actors(lander(**EVERYTHING, **options)), popsize=6, num_elites=2)
+
+    alone, interrupted = search(), search(num_actors=2)
+    alone.run(5)
+    Checkpointer(interrupted, tmp_path / "checkpoint", every=2)
+    for _ in range(4):
+        interrupted.step()
+    interrupted.problem.kill_actors()
+    resumed = resume(tmp_path / "checkpoint", allow_pickle=True)
+    with_actors(resumed.problem)
+    assert resumed.step_count == 2
+    resumed.run(3)
+    for part in ("values", "evals"):
+        ours, theirs = (getattr(searcher.population, part).as_subclass(torch.Tensor) for searcher in (resumed, alone))
+        assert torch.equal(ours, theirs)
+    for name in ("total_interaction_count", "total_episode_count", "mean_sparsity", "best_eval", "worst_eval"):
+        assert resumed.problem.status[name] == alone.problem.status[name]
+    assert observed(resumed.problem) == observed(alone.problem)
