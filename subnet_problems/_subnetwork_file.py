@@ -296,9 +296,12 @@ def _check_string(
     Raises:
         ValueError: It calls what is no module, needs too much, or has other shapes.
     """
+    num_weights = sum(math.prod(shape) for shape in shapes)
     try:
-        _check_calls(string)
-        with _OnMeta(), _Budget(sum(math.prod(shape) for shape in shapes)):
+        numbers = _check_calls(string)
+        if _largest_int([numbers, constants]) > 2**16 + num_weights:  # [1] * n fills the memory before any tensor does
+            raise ValueError("a whole number in it is larger than its number of weights justifies")
+        with _OnMeta(), _Budget(num_weights):
             module = str_to_net(string, **constants)
             found = [tuple(parameter.shape) for parameter in module.parameters()]
             output = module(torch.empty(obs_length)) if found == shapes else None
@@ -311,14 +314,29 @@ def _check_string(
         raise ValueError(f"network.string: expected an output of shape ({act_length},), got {output}")
 
 
-def _check_calls(string: str) -> None:
-    """EvoTorch calls whatever it finds by a name, ``__setattr__`` too: only modules may be called."""
+def _check_calls(string: str) -> list[Any]:
+    """EvoTorch calls whatever it finds by a name, ``__setattr__`` too: only modules may be called.
+
+    Returns:
+        The constants that are written in the string.
+    """
+    constants = []
     for node in ast.walk(ast.parse(f"(\n{string}\n)", mode="eval")):
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else ""
             found = getattr(evotorch_layers, name, getattr(nn, name, None))
             if not isinstance(found, type) or not issubclass(found, nn.Module):
                 raise ValueError(f"{ast.unparse(node.func)} is no module")
+        if isinstance(node, ast.Constant):
+            constants.append(node.value)
+    return constants
+
+
+def _largest_int(value: Any) -> int:
+    """The largest whole number within a JSON value; 0 if all are below."""
+    if isinstance(value, dict | list | tuple):
+        return max(map(_largest_int, value.values() if isinstance(value, dict) else value), default=0)
+    return value if isinstance(value, int) else 0
 
 
 def _floats(tensors: dict[str, NDArray[Any]], name: str, length: int) -> NDArray[np.float32]:

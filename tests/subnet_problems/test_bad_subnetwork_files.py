@@ -265,16 +265,16 @@ class _Largest(TorchDispatchMode):
 
 
 def assert_refused_in_little_memory(path: Path) -> None:
+    with _Largest() as largest, pytest.raises(SubnetworkFileError):  # sees PyTorch's tensors
+        Subnetwork.load(path)
+    assert largest.numbers < 2**20
     tracemalloc.start()  # sees NumPy's arrays
     try:
         with pytest.raises(SubnetworkFileError):
             Subnetwork.load(path)
-        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     finally:
         tracemalloc.stop()
-    with _Largest() as largest, pytest.raises(SubnetworkFileError):  # sees PyTorch's
-        Subnetwork.load(path)
-    assert largest.numbers < 2**20
 
 
 @pytest.mark.parametrize(
@@ -306,8 +306,13 @@ def test_a_string_with_a_claim_of_many_observations_is_refused_in_little_memory(
     "string",
     [
         "Linear(4, 2) >> ZeroPad1d((2147483647, 0)) >> Slice(2147483647, 2147483649)",
-        "Linear(4, 2) >> Upsample(2147483648) >> AdaptiveAvgPool1d(2)",
+        "Linear(4, 2)" + " >> ZeroPad1d((0, 65000))" * 50 + " >> Slice(0, 2)",
+        "Unflatten(0, (1, 1, 4)) >> "
+        + "Upsample(scale_factor=1000.0) >> " * 3
+        + "Flatten(0) >> Slice(0, 4) >> Linear(4, 2)",
         "Transformer(4, 1, 1000000000)",
+        "Transformer(4, 1, 60000)",
+        "StructuredControlNet(in_features=4, out_features=2, num_layers=60000, hidden_size=1)",
         "StructuredControlNet(in_features=4, out_features=2, num_layers=1000000000, hidden_size=1)",
     ],
 )
@@ -337,7 +342,7 @@ def test_a_string_may_call_nothing_but_modules(parts, call):
 
 
 def test_a_network_string_that_could_not_be_loaded_is_not_saved(tmp_path):
-    subnet = make("Linear(4, 2) >> ZeroPad1d((9000000, 0)) >> Slice(9000000, 9000002)")
+    subnet = make("Linear(4, 2)" + " >> ZeroPad1d((0, 65000))" * 8 + " >> Slice(0, 2)")
     with pytest.raises(ValueError, match=r"^network\.string: .*more memory or time than its number of weights"):
         subnet.save(tmp_path / "large")
     assert not (tmp_path / "large").exists()
