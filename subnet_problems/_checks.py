@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -46,10 +47,12 @@ def check_real(
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: {expected}, got {value!r}")
     number = _to_float(value)
-    if not abs(number) <= _MAX_FLOAT32:  # nor is NaN
-        raise ValueError(f"{name}: {expected} (in float32), got {value!r}")
+    finite = math.isfinite(number)
+    if finite and abs(number) > _MAX_FLOAT32:
+        raise ValueError(f"{name}: expected a number that float32 can hold, got {value!r}")
     if (
-        (above is not None and np.float32(number) <= above)
+        not finite
+        or (above is not None and np.float32(number) <= above)
         or (minimum is not None and number < minimum)
         or (below is not None and number >= below)
     ):
