@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import time
+from collections import deque
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -125,8 +129,38 @@ class EnvPoolSimulator:
 
     def close(self) -> None:
         """See :class:`Simulator`."""
+        _closed.append((time.monotonic(), self._pool))
         self._pool = None
+        _destroy_rested()
 
     def _flat(self, state: list[NDArray[Any]]) -> NDArray[np.float32]:
         obs = state[self._obs]
         return np.asarray(obs, dtype=np.float32).reshape(len(obs), self._obs_length)
+
+
+#: Pools that are closed, and since when. EnvPool's destructor waits for ever, the interpreter's lock in hand, if it
+#: comes while the pool's background thread has handed over its last spare buffer and not yet looked whether to stop (a
+#: matter of nanoseconds, but seen on a busy machine). After a rest that thread is elsewhere.
+_closed: deque[tuple[float, Any]] = deque()
+_REST_SECONDS = 0.2
+
+
+def _destroy_rested() -> None:
+    while _closed and time.monotonic() - _closed[0][0] > _REST_SECONDS:
+        _closed.popleft()
+
+
+def destroy_closed_pools() -> None:
+    """Wait until every pool that was closed may be destroyed, and destroy it.
+
+    Done by itself at the end of the process, and before it forks: a child that inherits pools, but not their threads,
+    could not destroy them.
+    """
+    while _closed:
+        time.sleep(_REST_SECONDS / 4)
+        _destroy_rested()
+
+
+atexit.register(destroy_closed_pools)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=destroy_closed_pools)

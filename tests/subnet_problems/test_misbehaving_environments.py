@@ -10,6 +10,7 @@ from conftest import FAULTS, Moody, batch_of, fitness
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, EvaluationError
+from subnet_problems.simulators.envpool import destroy_closed_pools
 
 REASONS = {
     "reset raises": r"the environment's reset raised RuntimeError\('not today'\)",
@@ -147,11 +148,13 @@ def test_an_evaluation_that_fails_in_mid_episode_leaves_no_threads_of_envpool_be
     expected = fitness(DenseGymProblem("CartPole-v1", **options), sound)
     wild = sound.clone()
     wild[failing] = 1e9
+    destroy_closed_pools()
     before = num_threads()
     for _ in range(5):
         with pytest.raises(EvaluationError, match=rf"^solution {failing}, .*: expected a finite output") as caught:
             problem.evaluate(batch_of(problem, wild))
         assert caught.value.step >= 2
+        destroy_closed_pools()
         assert num_threads() == before
     assert problem.interaction_count == problem.episode_count == problem.evaluation_round == 0
     assert torch.equal(fitness(problem, sound), expected)
