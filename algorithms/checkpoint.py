@@ -161,7 +161,7 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
             "allow_pickle: expected True, since a checkpoint is a pickle and loading one can run any code, so that "
             f"only trusted files should be loaded, got {allow_pickle!r}"
         )
-    path = Path(path).absolute()
+    path = _as_path(path)
     info, payload = read(path)
     here = versions()
     others = {name: (theirs, here.get(name)) for name, theirs in info["versions"].items() if theirs != here.get(name)}
@@ -189,13 +189,19 @@ def new_path(path: str | PathLike[str]) -> Path:
         FileExistsError: A checkpoint is there already.
         FileNotFoundError: The folder does not exist.
     """
-    path = Path(path).absolute()
+    path = _as_path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {path}")
     for existing in (path, previous_of(path)):
         if existing.exists():
             raise FileExistsError(f"path: expected a file that does not exist, got {existing}: resume or remove it")
     return path
+
+
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"path: expected a path, got {path!r}")
+    return Path(path).absolute()
 
 
 def versions() -> dict[str, str]:

@@ -152,9 +152,12 @@ class GymProblem(SolutionMethods, Problem):
         elif num_actors is not None:
             check_count("num_actors", num_actors, minimum=0)
         try:
+            torch.empty(0, device=device)
             device = torch.device(device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"device: expected a torch device such as 'cpu' or 'cuda', got {device!r}") from error
+        except (AssertionError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"device: expected a torch device that is there, such as 'cpu' or 'cuda', got {device!r}: {error}"
+            ) from error
         if not isinstance(actor_config, Mapping | None):
             raise TypeError(f"actor_config: expected a mapping of Ray's actor options, got {actor_config!r}")
         pieces = {"num_subbatches": num_subbatches, "subbatch_size": subbatch_size}

@@ -285,6 +285,9 @@ def test_wrong_arguments_are_named(tmp_path):
     path = tmp_path / "checkpoint"
     with pytest.raises(TypeError, match="searcher: expected an EvoTorch SearchAlgorithm, got 3"):
         Checkpointer(3, path)
+    for make in (lambda: Checkpointer(searcher_of(), 3), lambda: ParetoCheckpointer(3), lambda: load(3)):
+        with pytest.raises(TypeError, match="path: expected a path, got 3"):
+            make()
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
         Checkpointer(searcher_of(), path, every=0)
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
