@@ -73,22 +73,35 @@ def measure(backend: str, steps: int, args: argparse.Namespace) -> dict[str, Any
 def main() -> None:
     """Measure, print a table and write it as CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--popsize", type=int, default=64)
-    parser.add_argument("--num-actors", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--episode-lengths", type=int, nargs="+", default=[10, 50, 200, 1000])
-    parser.add_argument("--output", type=Path, default=Path("results"), help="folder (%(default)s)")
+    parser.add_argument("--popsize", type=int, default=64, help="(%(default)s)")
+    parser.add_argument("--num-actors", type=int, default=2, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="paired rounds (%(default)s)")
+    parser.add_argument("--episode-lengths", type=int, nargs="+", default=[10, 50, 200, 1000], metavar="STEPS")
+    parser.add_argument("--output", type=Path, default=Path("results/actors.csv"), help="CSV (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the CSV has, measure the others")
     args = parser.parse_args()
-    rows = [measure(backend, n, args) for backend in ("gymnasium", "envpool") for n in args.episode_lengths]
+    if args.quick:
+        args.popsize, args.rounds, args.episode_lengths = 8, 1, [10]
+    rows: list[dict[str, Any]] = []
+    if args.resume and args.output.exists():
+        with open(args.output, newline="") as file:
+            rows = list(csv.DictReader(file))
+    done = {(row["backend"], int(row["episode_length"])) for row in rows}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    for backend in ("gymnasium", "envpool"):
+        for steps in args.episode_lengths:
+            if (backend, steps) in done:
+                continue
+            rows.append(measure(backend, steps, args))
+            with open(args.output, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
     table = Table(*rows[0], title=f"One process and {args.num_actors} actors, medians of {args.rounds}")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console(width=160).print(table)
-    args.output.mkdir(parents=True, exist_ok=True)
-    with open(args.output / "actors.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":
