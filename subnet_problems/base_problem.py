@@ -231,9 +231,6 @@ class GymProblem(SolutionMethods, Problem):
         try:
             with one_torch_thread():
                 super().evaluate(x)
-        except WorkersLostError:
-            self.kill_actors()
-            raise
         finally:
             self._in_evaluate = False
 
@@ -280,7 +277,11 @@ class GymProblem(SolutionMethods, Problem):
             shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
         else:
             tasks = [[self._pack(payload[i : i + size]), self._round, self._stats] for i in starts]
-            shares = self._workers.map("_play_remote_share", tasks)
+            try:
+                shares = self._workers.map("_play_remote_share", tasks)
+            except WorkersLostError:
+                self.kill_actors()
+                raise
         for start, share in zip(starts, shares, strict=True):
             if isinstance(share, EvaluationError):
                 raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
