@@ -128,11 +128,6 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
         out[equal[len(equal) - surplus :]] = False
 
 
-def layer_densities(mask: Tensor, layers: Sequence[Layer]) -> Tensor:
-    """The share of weights kept in each layer, ``(N, layers)`` float32, for bits ``(N, D)``."""
-    return torch.stack([mask[:, layer.slice].float().mean(dim=1) for layer in layers], dim=1)
-
-
 def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool) -> Tensor:
     """Frozen weights times bits, and times 1 / sqrt(density) of each layer where ``rescale`` is on.
 

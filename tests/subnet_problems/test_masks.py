@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subnet_problems import FrozenNetwork, MaskRule, Threshold, TopK
-from subnet_problems.masks import apply_mask, layer_densities, num_kept_at
+from subnet_problems.masks import apply_mask, num_kept_at
 
 NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
 D = NETWORK.num_weights
@@ -193,17 +193,6 @@ def test_a_mask_that_keeps_all_gives_the_frozen_weights_rescaled_or_not():
     mask = TopK(0.0)(normal_scores(0, rows=1), NETWORK.layers)
     for rescale in (False, True):
         assert torch.equal(apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=rescale)[0], NETWORK.weights)
-
-
-@quick
-@given(scores=_SCORES, rule=_RULES)
-def test_layer_densities_are_the_shares_kept(scores, rule):
-    mask = rule(scores, NETWORK.layers)
-    densities = layer_densities(mask, NETWORK.layers)
-    assert densities.shape == (len(scores), len(NETWORK.layers))
-    for j, layer in enumerate(NETWORK.layers):
-        expected = mask[:, layer.slice].sum(dim=1) / layer.size
-        torch.testing.assert_close(densities[:, j], expected)
 
 
 @quick
