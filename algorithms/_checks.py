@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 
@@ -36,3 +38,14 @@ def check_positive(name: str, value: Any) -> float:
     if not 0.0 < number <= sys.float_info.max:  # an int may be too large for float()
         raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
     return float(number)
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path.
+
+    Raises:
+        TypeError: It is neither a string nor a path.
+    """
+    if not isinstance(value, str | PathLike):
+        raise TypeError(f"{name}: expected a path, got {value!r}")
+    return Path(value)

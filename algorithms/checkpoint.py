@@ -22,7 +22,7 @@ from evotorch.algorithms import SearchAlgorithm
 from evotorch.tools.hook import Hook
 
 from ._checkpoint_file import CheckpointError, previous_of, read, write
-from ._checks import check_whole_number
+from ._checks import check_path, check_whole_number
 
 #: What can change the bits of a run.
 _PACKAGES = ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "gymnasium")
@@ -161,7 +161,7 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
             "allow_pickle: expected True, since a checkpoint is a pickle and loading one can run any code, so that "
             f"only trusted files should be loaded, got {allow_pickle!r}"
         )
-    path = _as_path(path)
+    path = check_path("path", path).absolute()
     info, payload = read(path)
     here = versions()
     others = {name: (theirs, here.get(name)) for name, theirs in info["versions"].items() if theirs != here.get(name)}
@@ -189,19 +189,13 @@ def new_path(path: str | PathLike[str]) -> Path:
         FileExistsError: A checkpoint is there already.
         FileNotFoundError: The folder does not exist.
     """
-    path = _as_path(path)
+    path = check_path("path", path).absolute()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {path}")
     for existing in (path, previous_of(path)):
         if existing.exists():
             raise FileExistsError(f"path: expected a file that does not exist, got {existing}: resume or remove it")
     return path
-
-
-def _as_path(path: Any) -> Path:
-    if not isinstance(path, str | PathLike):
-        raise TypeError(f"path: expected a path, got {path!r}")
-    return Path(path).absolute()
 
 
 def versions() -> dict[str, str]:
@@ -243,6 +237,7 @@ class _Pickler(cloudpickle.Pickler):
     """Takes the global generators for what they are: a copy (``PyCMAES`` holds NumPy's) would be another."""
 
     def reducer_override(self, obj: Any) -> Any:
+        """What ``pickle`` asks for each object: how this one is to be made again."""
         for index, generator in enumerate(_GLOBAL_GENERATORS):
             if obj is generator:
                 return _global_generator, (index,)

@@ -17,7 +17,7 @@ from evotorch.tools.misc import ensure_ray
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ._checks import check_bool, check_choice, check_count, check_matrix, check_real, check_seed
+from ._checks import check_bool, check_choice, check_count, check_mapping, check_matrix, check_real, check_seed
 from ._philox import episode_seeds
 from .networks import FrozenNetwork, Network
 from .observations import ObservationStats
@@ -158,8 +158,7 @@ class GymProblem(SolutionMethods, Problem):
             raise ValueError(
                 f"device: expected a torch device that is there, such as 'cpu' or 'cuda', got {device!r}: {error}"
             ) from error
-        if not isinstance(actor_config, Mapping | None):
-            raise TypeError(f"actor_config: expected a mapping of Ray's actor options, got {actor_config!r}")
+        actor_options = {**ACTOR_OPTIONS, **check_mapping("actor_config", actor_config)}
         pieces = {"num_subbatches": num_subbatches, "subbatch_size": subbatch_size}
         for name, value in pieces.items():
             if value is not None:
@@ -200,7 +199,7 @@ class GymProblem(SolutionMethods, Problem):
             device=device,
             seed=self._problem_seed,
             num_actors=num_actors,
-            actor_config={**ACTOR_OPTIONS, **(actor_config or {})},
+            actor_config=actor_options,
             num_subbatches=num_subbatches,
             subbatch_size=subbatch_size,
         )
