@@ -121,7 +121,8 @@ class BoxActions:
     def _bounds(self) -> tuple[NDArray[Any], NDArray[Any], np.dtype[Any]]:
         dtype = np.dtype(self.dtype)
         precision = np.float32 if dtype == np.float32 else np.float64
-        low, high = np.asarray(self.low, dtype=precision), np.asarray(self.high, dtype=precision)
+        with np.errstate(over="ignore"):  # a bound that is too large becomes infinite, and is clipped below
+            low, high = np.asarray(self.low, dtype=precision), np.asarray(self.high, dtype=precision)
         # Where the space has no bound, what the dtype can hold is one.
         info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
         least, greatest = float(info.min), float(info.max)
