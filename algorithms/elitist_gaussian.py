@@ -16,26 +16,35 @@ from ._checks import check_positive, check_whole_number
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
     """Keep the best, and draw the next population around them (paper, section 4.1).
 
-    Of N solutions the K best are elites. Each child is an elite, drawn uniformly, plus Gaussian noise:
-    ``child_n = elite_j + stdev * N(0, I)`` (eq. 1). Elites are not cloned into the next population, as in the paper,
-    unless ``clone_elites`` is set; cloned ones are evaluated again, since fitness is noisy.
+    Of N solutions the K best are elites. The paper's own search is ``recombination="uniform"``: each child is an elite,
+    drawn uniformly, plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1). Its settings are
+    ``popsize=32, num_elites=3, stdev=0.05, recombination="uniform"`` with 3 episodes a solution.
+
+    The default is ``recombination="weighted"``, with single episodes: all children start from one centre ``m``, which
+    moves towards the elites and, less so, away from the K worst:
+    ``m += sum_i w_i (x_i - m) - 0.3 sum_i w_i (x_(N+1-i) - m)``, where ``x_i`` is the solution of rank ``i`` and
+    ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy, Hansen
+    2016, eq. 49). After the first generation ``m`` is the elites' weighted mean. What the search hands out is
+    ``status["center"]``, the mean of all ``m`` so far in which later ones weigh more (polynomial-decay averaging,
+    Shamir and Zhang 2013, with eta = 3: about the last quarter of the generations counts), since each ``m`` by itself
+    follows the noise of the last few episodes.
 
     Example:
         >>> from subnet_problems import MaskedGymProblem
         >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(32,), seed=0)
-        >>> searcher = ElitistGaussianResampling(problem, popsize=32, num_elites=3, stdev=0.05)
+        >>> searcher = ElitistGaussianResampling(problem)
         >>> searcher.run(3)
+        >>> subnet = problem.to_subnetwork(searcher.status["center"])
 
     Args:
         problem: Any EvoTorch problem with real-valued solutions, minimised or maximised.
         popsize: N. The paper found 32 to 64 best.
-        num_elites: K. The paper found fewer than 6 best.
+        num_elites: K. Default a quarter of the population; the paper, which draws single elites, found fewer than 6
+            best.
         stdev: Standard deviation of the noise, in the units of the solutions. The paper found 0.01 to 0.2 best.
-        clone_elites: Whether the elites are the first K of the next population.
-        recombination: ``"uniform"`` is the paper's draw. ``"weighted"`` starts every child from one point, the mean
-            of the elites weighted by log(K + 1/2) - log(rank), as the (mu/mu_w, lambda) evolution strategy does
-            (Hansen 2016, eq. 49); with many elites and single episodes it needs far fewer steps. The status then
-            has ``center``, the point that the next children start from: the best that the search has to offer.
+        clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
+            is noisy. The paper does not.
+        recombination: ``"weighted"`` or ``"uniform"``, see above.
         obj_index: Which objective decides, for problems with several.
 
     Raises:
@@ -44,6 +53,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             real-valued, or has several objectives and ``obj_index`` is None.
     """
 
+    _repulsion = 0.3  # how far the centre moves away from the worst, for a step of 1 towards the best
+    _eta = 3  # of polynomial-decay averaging
     _popsize: int
     _num_elites: int
     _stdev: float
@@ -55,11 +66,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self,
         problem: Problem,
         *,
-        popsize: int = 32,
-        num_elites: int = 3,
+        popsize: int = 64,
+        num_elites: int | None = None,
         stdev: float = 0.05,
         clone_elites: bool = False,
-        recombination: str = "uniform",
+        recombination: str = "weighted",
         obj_index: int | None = None,
     ) -> None:
         if not isinstance(problem, Problem):
@@ -69,6 +80,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         if problem.lower_bounds is not None or problem.upper_bounds is not None:
             raise ValueError("problem: expected one without strict bounds, which Gaussian noise would leave")
         self._popsize = check_whole_number("popsize", popsize)
+        if num_elites is None:
+            num_elites = max(1, self._popsize // 4)
         self._num_elites = check_whole_number("num_elites", num_elites, maximum=self._popsize)
         self._stdev = check_positive("stdev", stdev)
         if not isinstance(clone_elites, bool):
@@ -84,6 +97,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._obj_index = problem.normalize_obj_index(obj_index)
         self._clone_elites = clone_elites
         self._recombination = recombination
+        self._center: Tensor | None = None
+        self._average: Tensor | None = None
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
@@ -116,32 +131,39 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
                 generator.set_state(state)
             raise
         self._population = population
+        if self._recombination == "weighted":
+            self._move_center()
 
-    def _get_center(self) -> Tensor:
-        return self._center(self._elites())
+    def _get_center(self) -> Tensor | None:
+        return self._average
 
-    def _elites(self) -> Tensor:
+    def _move_center(self) -> None:
+        values = self._population.values.as_subclass(Tensor)
         order = self._population.argsort(self._obj_index)
-        elites: Tensor = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
-        return elites
-
-    def _center(self, elites: Tensor) -> Tensor:
-        """The elites' mean, weighted by log(K + 1/2) - log(rank)."""
-        ranks = torch.arange(1, len(elites) + 1, dtype=elites.dtype, device=elites.device)
-        weights = math.log(len(elites) + 0.5) - torch.log(ranks)
-        return torch.matmul(weights / weights.sum(), elites)
+        ranks = torch.arange(1, self._num_elites + 1, dtype=values.dtype, device=values.device)
+        weights = math.log(self._num_elites + 0.5) - torch.log(ranks)
+        weights /= weights.sum()
+        towards = torch.matmul(weights, values[order[: self._num_elites]])
+        if self._center is None or self._average is None:
+            self._center, self._average = towards, towards
+            return
+        away = torch.matmul(weights, values[order.flip(0)[: self._num_elites]])
+        self._center = towards - self._repulsion * (away - self._center)
+        share = (self._eta + 1) / (self.step_count + 1 + self._eta)
+        self._average = (1 - share) * self._average + share * self._center
 
     def _resample(self) -> SolutionBatch:
-        elites = self._elites()
+        order = self._population.argsort(self._obj_index)
+        elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
         num_cloned = self._num_elites if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
         values.normal_(0.0, self._stdev, generator=self.problem.generator)  # stdev * N(0, I), eq. 1
-        if self._recombination == "uniform":
+        if self._center is not None:
+            values += self._center
+        else:
             parents = self.problem.make_randint(self._popsize, n=self._num_elites, device=values.device)
             for child, parent in enumerate(parents.tolist()):  # row by row: no second (N, D) tensor
                 values[child] += elites[parent]  # eq. 1
-        else:
-            values += self._center(elites)
         values[:num_cloned] = elites[:num_cloned]
         return children

@@ -79,7 +79,7 @@ class GymProblem(SolutionMethods, Problem):
         env_config: Keyword arguments for the environment's maker.
         observation_normalization: Normalise observations by the mean and standard deviation of all that were acted
             upon in earlier rounds. They are fixed within a round.
-        num_episodes: Episodes each solution plays in a round (``GymNE``'s default is 1).
+        num_episodes: Episodes each solution plays in a round (3 to 10 in the paper).
         episode_length: The most steps of an episode; None leaves it to the environment.
         decrease_rewards_by: Subtracted from each reward.
         alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b added to each reward from step t (t1) on, and a growing
@@ -121,7 +121,7 @@ class GymProblem(SolutionMethods, Problem):
         network_seed: int = 0,
         env_config: Mapping[str, Any] | None = None,
         observation_normalization: bool = False,
-        num_episodes: int = 3,
+        num_episodes: int = 1,
         episode_length: int | None = None,
         decrease_rewards_by: float | None = None,
         alive_bonus_schedule: tuple[int, float] | tuple[int, int, float] | None = None,

@@ -308,7 +308,7 @@ BAD_ARGUMENTS = [
     ("ParetoSparsityProblem.to_subnetwork", "x", np.zeros((3, 25)), ValueError),
     ("ElitistGaussianResampling", "problem", None, TypeError),
     ("ElitistGaussianResampling", "popsize", 0, ValueError),
-    ("ElitistGaussianResampling", "num_elites", 33, ValueError),
+    ("ElitistGaussianResampling", "num_elites", 65, ValueError),
     ("ElitistGaussianResampling", "stdev", 10**400, ValueError),
     ("ElitistGaussianResampling", "clone_elites", 1, TypeError),
     ("ElitistGaussianResampling", "recombination", np.array(["uniform", "weighted"]), ValueError),

@@ -1,0 +1,83 @@
+"""The paper also draws on classic control, and reports nothing of it: are masks enough there, and how soon?
+
+Each task is searched with sparsity left free and with 90 % of the weights removed. CartPole, Acrobot and the mountain
+cars are solved at Gymnasium's own reward thresholds. Pendulum has none: -200 is what we call solved, a swing up and a
+hold from most starts (a pendulum that is never swung up earns about -1200).
+
+    python examples/paper/classic_control.py --seeds 5
+
+Writes classic_control.csv (every test of every run), classic_control.md and classic_control.png.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+from protocol import Row, Run, draw_curves, markdown, masked, millions, outcome, parser, perform
+
+HIDDEN = (64, 64)
+#: Task: reward that solves it, environment steps of a run.
+TASKS = {
+    "CartPole": (475.0, 300_000),
+    "Acrobot": (-100.0, 500_000),
+    "MountainCar": (-110.0, 1_500_000),
+    "MountainCarContinuous": (90.0, 500_000),
+    "Pendulum": (-200.0, 3_000_000),
+}
+SPARSITIES = {"free": None, "0.9": 0.9}
+
+
+def table(rows: list[Row]) -> str:
+    """Solved or not, and how soon."""
+    head = ["task", "sparsity", "solved at", "seeds that solve", "samples to it: best seed", "median"]
+    head += ["final reward: median", "least", "most"]
+    lines = []
+    for task, (solved, _) in TASKS.items():
+        for sparsity in SPARSITIES:
+            found = outcome(rows, f"{task} {sparsity}", solved=solved)
+            if found.num_seeds:
+                lines.append([
+                    task, sparsity, f"{solved:g}", f"{found.num_solved} of {found.num_seeds}",
+                    millions(found.samples.min()), millions(float(np.median(found.samples))),
+                    *(f"{x:.1f}" for x in (np.median(found.final), found.final.min(), found.final.max())),
+                ])  # fmt: skip
+    return markdown(head, lines)
+
+
+def plot(rows: list[Row], path: str) -> None:
+    """Test reward against environment steps, a panel for each task."""
+    figure, all_axes = plt.subplots(1, len(TASKS), figsize=(18, 3.6), layout="constrained")
+    for axes, (task, (solved, _)) in zip(all_axes, TASKS.items(), strict=True):
+        for color, sparsity in zip(("C0", "C3"), SPARSITIES, strict=True):
+            name = f"{task} {sparsity}"
+            if any(row["name"] == name for row in rows):
+                draw_curves(axes, rows, name, label=f"sparsity {sparsity}", color=color)
+        axes.axhline(solved, color="0.5", linestyle=":")
+        axes.set(title=task, xlabel="environment steps (millions)")
+    all_axes[0].set_ylabel("test reward")
+    all_axes[0].legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    args = parser(__doc__, seeds=5).parse_args()
+    runs = [
+        Run(
+            f"{task} {name}", seed, partial(masked, task=task, hidden_sizes=HIDDEN, sparsity=sparsity),
+            args.budget or budget,
+        )
+        for seed in range(args.seeds)
+        for task, (_, budget) in TASKS.items()
+        for name, sparsity in SPARSITIES.items()
+    ]  # fmt: skip
+    rows = perform(runs, args, "classic_control")
+    if rows:
+        (args.output / "classic_control.md").write_text(table(rows))
+        print(table(rows))
+        plot(rows, args.output / "classic_control.png")
+
+
+if __name__ == "__main__":
+    main()

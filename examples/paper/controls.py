@@ -1,0 +1,188 @@
+"""Controls, without which no claim about masks holds: is it the mask, or the network, the sparsity, the luck of many?
+
+For each seed a mask is searched, with sparsity left free and with 90 % of the weights removed; then, against what was
+found:
+
+* random masks of the same sparsity at the same budget of environment steps, the best of all that were drawn (those that
+  look best play again, and count by the mean of all they have shown);
+* the found mask with its bits permuted inside each layer, so that each layer keeps as many weights;
+* the found mask on the weights of another network seed.
+
+    python examples/paper/controls.py --seeds 10
+
+Writes controls.csv (every test of every run), controls_masks.csv (tests of the altered masks), controls.md and
+controls.png.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from evotorch import Problem, SolutionBatch
+from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulationAlgorithmMixin
+from protocol import OURS, TASKS, Row, Run, markdown, masked, outcome, parser, perform
+
+from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
+
+TASK, HIDDEN, SOLVED, BUDGET = "LunarLanderContinuous", (87, 87), 200.0, 1_000_000
+SPARSITIES = {"free": None, "0.9": 0.9}
+#: Altered masks of each kind for each found one.
+NUM_ALTERED = 5
+
+
+class RandomMasks(SearchAlgorithm, SinglePopulationAlgorithmMixin):
+    """Draw solutions anew each generation; the best so far play again, ranked by the mean of all they have shown."""
+
+    def __init__(self, problem: Problem, *, popsize: int = 64, num_kept: int = 16) -> None:
+        SearchAlgorithm.__init__(self, problem)
+        self._num_kept = num_kept
+        self._population = problem.generate_batch(popsize)
+        self._shown = torch.zeros(popsize)
+        self._times = torch.zeros(popsize)
+        SinglePopulationAlgorithmMixin.__init__(self)
+        self.add_status_getters({"center": self._get_best})
+
+    @property
+    def population(self) -> SolutionBatch:
+        """The best so far, then those that were drawn last."""
+        return self._population
+
+    def _step(self) -> None:
+        if self.step_count > 0:
+            kept = self._order()[: self._num_kept]
+            best, shown, times = self._population.values[kept].clone(), self._shown[kept], self._times[kept]
+            self._population = self.problem.generate_batch(len(self._population))
+            self._population.access_values()[: len(kept)] = best
+            self._shown, self._times = torch.zeros(len(self._population)), torch.zeros(len(self._population))
+            self._shown[: len(kept)], self._times[: len(kept)] = shown, times
+        self.problem.evaluate(self._population)
+        self._shown += self._population.evals[:, 0]
+        self._times += 1
+
+    def _order(self) -> torch.Tensor:
+        return torch.argsort(self._shown / self._times, descending=True, stable=True)
+
+    def _get_best(self) -> torch.Tensor:
+        """The best of those that have played at least five times, if there are any."""
+        order = self._order()
+        tried = order[self._times[order] >= 5]
+        return self._population.values[int(tried[0] if len(tried) else order[0])].as_subclass(torch.Tensor)
+
+
+def random_masks(seed: int, num_threads: int, *, sparsity: float | None) -> SearchAlgorithm:
+    """The control at an equal budget."""
+    return RandomMasks(
+        MaskedGymProblem(
+            **TASKS[TASK], hidden_sizes=HIDDEN, sparsity=sparsity, **OURS.problem,
+            network_seed=seed, seed=seed, num_threads=num_threads,
+        )
+    )  # fmt: skip
+
+
+def permuted(subnet: Subnetwork, seed: int) -> Subnetwork:
+    """The bits of each layer in another order."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = subnet.mask.clone()
+    for layer in subnet.network.layers:
+        mask[layer.slice] = mask[layer.slice][torch.randperm(layer.size, generator=generator)]
+    return Subnetwork(
+        subnet.network, mask, actions=subnet.actions, rescale=subnet.rescale, env=subnet.env,
+        env_config=subnet.env_config,
+    )  # fmt: skip
+
+
+def transplanted(subnet: Subnetwork, seed: int) -> Subnetwork:
+    """The same bits on the weights of another seed."""
+    network = FrozenNetwork(
+        HIDDEN, obs_length=subnet.network.obs_length, act_length=subnet.network.act_length,
+        weight_gain=subnet.network.weight_gain, seed=1_000_000 + seed,
+    )  # fmt: skip
+    return Subnetwork(
+        network, subnet.mask, actions=subnet.actions, rescale=subnet.rescale, env=subnet.env,
+        env_config=subnet.env_config,
+    )  # fmt: skip
+
+
+def altered(folder: Path, path: Path, num_seeds: int, test_episodes: int) -> list[Row]:
+    """Tests of the altered masks; those that were made before are not made again."""
+    rows: list[Row] = []
+    if path.exists():
+        with open(path, newline="") as file:
+            rows = [{**row, "test_mean": float(row["test_mean"])} for row in csv.DictReader(file)]
+    done = {(row["name"], row["seed"]) for row in rows}
+    for sparsity in SPARSITIES:
+        for seed in range(num_seeds):
+            file = folder / f"{sparsity} {seed}.safetensors"
+            if not file.exists() or (f"{sparsity} permuted", str(seed)) in done:
+                continue
+            subnet = Subnetwork.load(file)
+            for kind, alter in (("permuted", permuted), ("other network", transplanted)):
+                for i in range(NUM_ALTERED):
+                    returns = alter(subnet, 100 * seed + i).test(num_episodes=test_episodes, seed=i)
+                    rows.append({"name": f"{sparsity} {kind}", "seed": str(seed), "test_mean": float(returns.mean())})
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["name", "seed", "test_mean"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def rewards(rows: list[Row], changed: list[Row], sparsity: str) -> dict[str, np.ndarray]:
+    """Test rewards by what was tested."""
+    result = {
+        "found mask": outcome(rows, f"{sparsity} search", solved=SOLVED).again,
+        "best of random masks": outcome(rows, f"{sparsity} random masks", solved=SOLVED).again,
+    }
+    for kind in ("permuted", "other network"):
+        tests = [row["test_mean"] for row in changed if row["name"] == f"{sparsity} {kind}"]
+        result[f"found mask, {kind}"] = np.array(tests)
+    return result
+
+
+def table(rows: list[Row], changed: list[Row]) -> str:
+    """Median and range of the test rewards."""
+    lines = [
+        [sparsity, what, str(len(values)), *(f"{x:.0f}" for x in (np.median(values), values.min(), values.max()))]
+        for sparsity in SPARSITIES for what, values in rewards(rows, changed, sparsity).items() if len(values)
+    ]  # fmt: skip
+    return markdown(["sparsity", "policy", "tested", "test reward: median", "least", "most"], lines)
+
+
+def plot(rows: list[Row], changed: list[Row], path: Path) -> None:
+    """Every test reward."""
+    figure, all_axes = plt.subplots(1, len(SPARSITIES), figsize=(11, 3.6), layout="constrained", sharex=True)
+    for axes, sparsity in zip(all_axes, SPARSITIES, strict=True):
+        for y, (what, values) in enumerate(reversed(rewards(rows, changed, sparsity).items())):
+            axes.plot(values, np.full(len(values), y), "o", alpha=0.4, color="C0" if what == "found mask" else "0.4")
+        axes.set_yticks(range(4), reversed(rewards(rows, changed, sparsity)))
+        axes.axvline(SOLVED, color="0.5", linestyle=":")
+        axes.set(title=f"sparsity {sparsity}", xlabel="test reward (100 fresh episodes)")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    args = parser(__doc__, seeds=10).parse_args()
+    folder = args.output / "controls"
+    runs = []
+    for seed in range(args.seeds):
+        for name, sparsity in SPARSITIES.items():
+            search = partial(masked, task=TASK, hidden_sizes=HIDDEN, sparsity=sparsity)
+            keep = folder / f"{name} {seed}.safetensors"
+            budget = args.budget or BUDGET
+            runs.append(Run(f"{name} search", seed, search, budget, keep=keep))
+            runs.append(Run(f"{name} random masks", seed, partial(random_masks, sparsity=sparsity), budget))
+    rows = perform(runs, args, "controls")
+    if rows:
+        changed = altered(folder, args.output / "controls_masks.csv", args.seeds, runs[0].test_episodes)
+        (args.output / "controls.md").write_text(table(rows, changed))
+        print(table(rows, changed))
+        plot(rows, changed, args.output / "controls.png")
+
+
+if __name__ == "__main__":
+    main()

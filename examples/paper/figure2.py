@@ -1,0 +1,84 @@
+"""The paper's Figure 2: test reward over environment steps, searched by masks and by the weights themselves.
+
+On three tasks: the default search for masks, the same search on the weights (the paper's "ES benchmark") and EvoTorch's
+PGPE on the weights.
+
+    python examples/paper/figure2.py --seeds 5
+
+Writes figure2.csv (every test of every run), figure2.md and figure2.png.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+from protocol import Row, Run, dense, dense_pgpe, draw_curves, markdown, masked, millions, outcome, parser, perform
+
+#: Task: hidden sizes, environment steps of a run, the task's own threshold.
+TASKS = {
+    "LunarLander": ((87, 87), 3_000_000, 200.0),
+    "LunarLanderContinuous": ((87, 87), 1_000_000, 200.0),
+    "BipedalWalker": ((64, 64), 10_000_000, 300.0),
+}
+SEARCHES = {"masks": masked, "weights": dense, "weights, PGPE": dense_pgpe}
+SOLVED = 200.0  # the paper's, for all three
+
+
+def table(rows: list[Row]) -> str:
+    """How soon, how surely and how high."""
+    head = ["task", "search", "seeds that reach 200", "samples to 200: best seed", "median", "seeds at the threshold"]
+    head += ["highest reward: median", "best seed", "tested again", "final: median"]
+    lines = []
+    for task, (_, _, threshold) in TASKS.items():
+        for search in SEARCHES:
+            found = outcome(rows, f"{task} {search}", solved=SOLVED)
+            if found.num_seeds:
+                own = outcome(rows, f"{task} {search}", solved=threshold)
+                lines.append([
+                    task, search, f"{found.num_solved} of {found.num_seeds}", millions(found.samples.min()),
+                    millions(float(np.median(found.samples))), f"{own.num_solved} of {own.num_seeds} ({threshold:g})",
+                    f"{np.median(found.highest):.0f}", f"{found.highest.max():.0f}", f"{np.median(found.again):.0f}",
+                    f"{np.median(found.final):.0f}",
+                ])  # fmt: skip
+    return markdown(head, lines)
+
+
+def plot(rows: list[Row], path: str) -> None:
+    """A panel for each task, as in the paper."""
+    figure, all_axes = plt.subplots(1, len(TASKS), figsize=(16, 4.2), layout="constrained")
+    for axes, (task, (_, _, threshold)) in zip(all_axes, TASKS.items(), strict=True):
+        for color, search in zip(("C0", "C1", "C2"), SEARCHES, strict=True):
+            name = f"{task} {search}"
+            if any(row["name"] == name for row in rows):
+                draw_curves(axes, rows, name, label=search, color=color)
+        for level in {SOLVED, threshold}:
+            axes.axhline(level, color="0.5", linestyle=":")
+        axes.set(title=task, xlabel="environment steps (millions)")
+    all_axes[0].set_ylabel("test reward: median, mean (dashed),\ninterquartile range")
+    all_axes[0].legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    options = parser(__doc__, seeds=5)
+    options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
+    options.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), metavar="NAME")
+    args = options.parse_args()
+    runs = [
+        Run(
+            f"{task} {search}", seed, partial(SEARCHES[search], task=task, hidden_sizes=TASKS[task][0]),
+            args.budget or TASKS[task][1],
+        )
+        for seed in range(args.seeds) for task in args.tasks for search in args.searches
+    ]  # fmt: skip
+    rows = perform(runs, args, "figure2")
+    if rows:
+        (args.output / "figure2.md").write_text(table(rows))
+        print(table(rows))
+        plot(rows, args.output / "figure2.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The paper's Figure 3: how the test reward swings from generation to generation of one BipedalWalker run.
+
+The paper lays the swings to its elites, which are "never fully cloned into the new population". Three searches on the
+same network and seed: the paper's own, the same with its elites kept and evaluated again, and this package's default,
+which starts every child from one centre and hands out an average over generations. Every generation is tested, on 20
+episodes.
+
+    python examples/paper/figure3.py
+
+Writes figure3.csv (every test), figure3.md and figure3.png.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+from protocol import OURS, PLAIN, Row, Run, by_run, markdown, masked, parser, perform
+
+TASK, HIDDEN, BUDGET, TEST_EPISODES = "BipedalWalker", (64, 64), 10_000_000, 20
+SETTINGS = {
+    "plain": PLAIN,
+    "plain, elites kept": replace(PLAIN, search={**PLAIN.search, "clone_elites": True}),
+    "ours": OURS,
+}
+DEEP = 50.0
+
+
+def falls(rewards: np.ndarray) -> np.ndarray:
+    """How deep each fall goes: from a highest reward so far to the lowest before it is reached again; shallow ones out.
+
+    Args:
+        rewards: ``(tests,)``.
+    """
+    highest = np.maximum.accumulate(rewards)
+    below = highest - rewards
+    starts = np.flatnonzero(np.diff(highest, prepend=-np.inf) > 0)
+    depths = np.maximum.reduceat(below, starts)
+    return depths[depths > DEEP]
+
+
+def table(rows: list[Row]) -> str:
+    """How often and how deep the quality falls."""
+    head = ["search", "seed", "generations", "highest reward", "last 20 generations: mean", "standard deviation"]
+    head += ["falls by more than 50", "deepest", "from one generation to the next: mean change"]
+    lines = []
+    for (name, seed), tests in by_run(rows).items():
+        rewards = np.array([row["test_mean"] for row in tests])
+        depths = falls(rewards)
+        changes = np.abs(np.diff(rewards))
+        lines.append([
+            name, f"{seed:g}", str(len(tests)), f"{rewards.max():.0f}", f"{rewards[-20:].mean():.0f}",
+            f"{rewards[-20:].std():.0f}", str(len(depths)), f"{max(depths, default=0):.0f}",
+            f"{changes.sum() / max(1, len(changes)):.1f}",
+        ])  # fmt: skip
+    return markdown(head, lines)
+
+
+def plot(rows: list[Row], path: str) -> None:
+    """One panel for each search."""
+    runs = {run: tests for run, tests in by_run(rows).items() if run[1] == 0}
+    figure, all_axes = plt.subplots(
+        1, len(SETTINGS), figsize=(15, 4), layout="constrained", sharey=True, sharex=True, squeeze=False
+    )
+    for axes, name in zip(all_axes[0], SETTINGS, strict=True):
+        tests = runs.get((name, 0), [])
+        axes.plot([row["steps"] / 1e6 for row in tests], [row["test_mean"] for row in tests], linewidth=0.9)
+        axes.set(title=name, xlabel="environment steps (millions)")
+    all_axes[0, 0].set_ylabel("test reward of each generation")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    args = parser(__doc__, seeds=1).parse_args()
+    runs = [
+        Run(
+            name, seed, partial(masked, task=TASK, hidden_sizes=HIDDEN, setting=setting), args.budget or BUDGET,
+            num_tests=0, test_episodes=TEST_EPISODES,
+        )
+        for seed in range(args.seeds) for name, setting in SETTINGS.items()
+    ]  # fmt: skip
+    rows = perform(runs, args, "figure3")
+    if rows:
+        (args.output / "figure3.md").write_text(table(rows))
+        print(table(rows))
+        plot(rows, args.output / "figure3.png")
+
+
+if __name__ == "__main__":
+    main()
