@@ -140,14 +140,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def _move_center(self) -> None:
         values = self._population.values.as_subclass(Tensor)
         order = self._population.argsort(self._obj_index)
-        ranks = torch.arange(1, self._num_elites + 1, dtype=values.dtype, device=values.device)
-        weights = math.log(self._num_elites + 0.5) - torch.log(ranks)
-        weights /= weights.sum()
-        towards = torch.matmul(weights, values[order[: self._num_elites]])
+        towards = _weighted_mean(values, order[: self._num_elites])
         if self._center is None or self._average is None:
             self._center, self._average = towards, towards
             return
-        away = torch.matmul(weights, values[order.flip(0)[: self._num_elites]])
+        away = _weighted_mean(values, order.flip(0)[: self._num_elites])
         self._center = towards - self._repulsion * (away - self._center)
         share = (self._eta + 1) / (self.step_count + 1 + self._eta)
         self._average = (1 - share) * self._average + share * self._center
@@ -167,3 +164,15 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
                 values[child] += elites[parent]  # eq. 1
         values[:num_cloned] = elites[:num_cloned]
         return children
+
+
+def _weighted_mean(values: Tensor, ranked: Tensor) -> Tensor:
+    """The mean of the K rows ``ranked``, best first, weighted by log(K + 1/2) - log(rank).
+
+    One row after the other, a product and a sum each: a matrix product's bits depend on the number of threads.
+    """
+    weights = [math.log(len(ranked) + 0.5) - math.log(rank + 1) for rank in range(len(ranked))]
+    mean = torch.zeros_like(values[0])
+    for weight, row in zip(weights, ranked.tolist(), strict=True):
+        mean += values[row] * (weight / sum(weights))
+    return mean
