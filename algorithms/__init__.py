@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._checkpoint_file import CheckpointError
-from .checkpoint import Checkpointer, resume
+from .checkpoint import Checkpointer, remove_checkpoint, resume
 from .elitist_gaussian import ElitistGaussianResampling
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "ReevaluatingSurvival",
     "evaluate_again",
     "pareto_operators",
+    "remove_checkpoint",
     "resume",
 ]
 

@@ -62,7 +62,7 @@ def read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Header and payload of the checkpoint; where it is damaged, with a warning, of the one before.
 
     Raises:
-        FileNotFoundError: There is neither.
+        FileNotFoundError: There is neither, nor ever was a whole one.
         CheckpointError: None of them is sound.
     """
     if not path.exists() and _unfinished_of(path).exists():  # a kill came between the two renames of ``write``
@@ -81,9 +81,15 @@ def read(path: Path) -> tuple[dict[str, Any], bytes]:
             if problems:
                 warnings.warn(f"{problems[0]}; going on from the checkpoint before, {candidate}", stacklevel=3)
             return content
-    if not any(candidate.exists() for candidate in candidates):
+    if not path.exists() and not previous_of(path).exists():  # a kill in the very first write leaves a torn file alone
         raise FileNotFoundError(f"path: expected a checkpoint, got {path}, which does not exist")
     raise CheckpointError("; ".join(problems))
+
+
+def remove(path: Path) -> None:
+    """Remove all that :func:`write` may have left, the checkpoint last: a kill leaves it, or nothing."""
+    for file in (_unfinished_of(path), previous_of(path), path):
+        file.unlink(missing_ok=True)
 
 
 def _read_one(path: Path) -> tuple[dict[str, Any], bytes]:

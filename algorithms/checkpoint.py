@@ -21,7 +21,7 @@ import torch
 from evotorch.algorithms import SearchAlgorithm
 from evotorch.tools.hook import Hook
 
-from ._checkpoint_file import CheckpointError, previous_of, read, write
+from ._checkpoint_file import CheckpointError, previous_of, read, remove, write
 from ._checks import check_path, check_whole_number
 
 #: What can change the bits of a run.
@@ -177,6 +177,19 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
     np.random.set_state(content["numpy"])  # noqa: NPY002
     torch.set_rng_state(content["torch"])
     return content["search"]
+
+
+def remove_checkpoint(path: str | PathLike[str]) -> None:
+    """Remove the checkpoint of a run that is over, and the one before it; nothing happens where there is none.
+
+    Args:
+        path: The checkpoint.
+
+    Raises:
+        OSError: A file cannot be removed.
+        TypeError: ``path`` is no path.
+    """
+    remove(check_path("path", path).absolute())
 
 
 # Shared with the pymoo callback

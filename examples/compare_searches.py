@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from algorithms import Checkpointer, ElitistGaussianResampling, resume
+from algorithms import Checkpointer, ElitistGaussianResampling, remove_checkpoint, resume
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 
 Problem = MaskedGymProblem | DenseGymProblem
@@ -56,10 +56,10 @@ def dense(seed: int, num_episodes: int) -> DenseGymProblem:
 
 # name: (problem, episodes a solution, search)
 SEARCHES: dict[str, tuple[Callable[[int, int], Problem], int, Callable[[Problem], SearchAlgorithm]]] = {
-    "ElitistGaussian (paper)": (masked, 3, lambda p: ElitistGaussianResampling(p, popsize=32, num_elites=3)),
-    "ElitistGaussian weighted": (
-        masked, 1,
-        lambda p: ElitistGaussianResampling(p, popsize=64, num_elites=16, recombination="weighted"),
+    "ElitistGaussian": (masked, 1, lambda p: ElitistGaussianResampling(p)),
+    "ElitistGaussian (paper)": (
+        masked, 3,
+        lambda p: ElitistGaussianResampling(p, popsize=32, num_elites=3, recombination="uniform"),
     ),
     "PGPE": (
         masked, 1,
@@ -77,10 +77,7 @@ SEARCHES: dict[str, tuple[Callable[[int, int], Problem], int, Callable[[Problem]
             p, popsize=32, operators=[TwoPointCrossOver(p, tournament_size=4), GaussianMutation(p, stdev=0.05)]
         ),
     ),
-    "ElitistGaussian, dense": (
-        dense, 1,
-        lambda p: ElitistGaussianResampling(p, popsize=64, num_elites=16, stdev=0.1, recombination="weighted"),
-    ),
+    "ElitistGaussian, dense": (dense, 1, lambda p: ElitistGaussianResampling(p, stdev=0.1)),
     "PGPE, dense": (
         dense, 1,
         lambda p: PGPE(
@@ -135,10 +132,10 @@ def start(name: str, seed: int, args: argparse.Namespace, checkpoint: Path) -> S
 def run(name: str, seed: int, args: argparse.Namespace, advance: Callable[[int, str], None]) -> list[dict[str, object]]:
     """One search with one seed until the budget is spent; a row for each generation."""
     checkpoint = args.output / "run.checkpoint"
-    if checkpoint.exists():
+    try:
         searcher = resume(checkpoint, allow_pickle=True)
         advance(searcher.problem.interaction_count, f"{name}, seed {seed}: resumed")
-    else:
+    except FileNotFoundError:
         searcher = start(name, seed, args, checkpoint)
     diary: Diary = searcher.log_hook[0]
     while searcher.problem.interaction_count < args.budget:
@@ -147,12 +144,6 @@ def run(name: str, seed: int, args: argparse.Namespace, advance: Callable[[int, 
         mean = diary.rows[-1]["mean_eval"]
         advance(searcher.problem.interaction_count - before, f"{name}, seed {seed}: mean return {mean:.0f}")
     return diary.rows
-
-
-def forget(checkpoint: Path) -> None:
-    """Remove the checkpoint of a run that is over."""
-    for file in (checkpoint, *checkpoint.parent.glob(f"{checkpoint.name}.*")):
-        file.unlink(missing_ok=True)
 
 
 def finished(path: Path) -> list[dict[str, object]]:
@@ -233,10 +224,12 @@ def main() -> None:
         parser.error(f"{args.output} holds an unfinished run: --resume goes on with it, --output takes another folder")
     rows = finished(generations) if args.resume else []
     done = {(row["search"], row["seed"]) for row in rows}
-    if done and checkpoint.exists():
-        diary = resume(checkpoint, allow_pickle=True).log_hook[0]
-        if (diary.name, diary.seed) in done:  # a kill came after its rows were written
-            forget(checkpoint)
+    try:
+        diary = resume(checkpoint, allow_pickle=True).log_hook[0] if done else None
+        if diary is not None and (diary.name, diary.seed) in done:  # a kill came after its rows were written
+            remove_checkpoint(checkpoint)
+    except FileNotFoundError:
+        pass
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -257,7 +250,7 @@ def main() -> None:
                 new = run(name, seed, args, lambda n, text: progress.update(bar, advance=n, description=text))
                 writer.writerows(new)
                 file.flush()
-                forget(checkpoint)
+                remove_checkpoint(checkpoint)
                 rows += new
         except KeyboardInterrupt:
             progress.console.print("Stopped; what is finished is kept, and --resume goes on.")

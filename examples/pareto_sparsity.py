@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from algorithms import ParetoCheckpointer, evaluate_again, pareto_operators, resume
+from algorithms import ParetoCheckpointer, evaluate_again, pareto_operators, remove_checkpoint, resume
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, Subnetwork, TopK
 
 #: Evaluations every policy has behind it before the front is drawn from what they showed.
@@ -217,8 +217,7 @@ def main() -> None:
     console.print(f"    Subnetwork.load('{args.output}/policies/{rows[0]['weights_kept']}_weights.safetensors')")
 
     if problem.interaction_count >= args.budget:
-        for file in (checkpoint, *args.output.glob("checkpoint.*")):
-            file.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
 
 
 if __name__ == "__main__":

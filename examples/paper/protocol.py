@@ -29,7 +29,7 @@ from evotorch.algorithms import PGPE, SearchAlgorithm
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from algorithms import Checkpointer, ElitistGaussianResampling, resume
+from algorithms import Checkpointer, ElitistGaussianResampling, remove_checkpoint, resume
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 
 FIELDS = ["name", "seed", "generation", "steps", "episodes", "mean_eval", "sparsity"]
@@ -209,6 +209,10 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
     work.mkdir(parents=True, exist_ok=True)
     rows = read(path)
     done = {(row["name"], row["seed"]) for row in rows}
+
+    def checkpoint_of(run: Run) -> Path:
+        return work / f"{run.name} {run.seed}.checkpoint"
+
     missing = [run for run in runs if (run.name, run.seed) not in done]
     steps = multiprocessing.get_context("spawn").Value("q", 0)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
@@ -222,8 +226,7 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
     ):
         bar = progress.add_task(stem, total=sum(run.budget for run in missing))
         pending: dict[Future[list[Row]], Run] = {
-            pool.submit(play, run, work / f"{run.name} {run.seed}.checkpoint".replace("/", "_"), num_threads): run
-            for run in missing
+            pool.submit(play, run, checkpoint_of(run), num_threads): run for run in missing
         }
         try:
             while pending:
@@ -231,8 +234,7 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
                     run = pending.pop(future)
                     rows += future.result()
                     write(path, rows)
-                    for file in work.glob(f"{run.name} {run.seed}.checkpoint*".replace("/", "_")):
-                        file.unlink()
+                    remove_checkpoint(checkpoint_of(run))
                 progress.update(bar, completed=steps.value, description=f"{stem}, {len(pending)} runs to go")
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -62,9 +62,9 @@ def pycmaes(p: MaskedGymProblem) -> PyCMAES:
 
 
 SEARCHES: dict[str, Callable[[MaskedGymProblem], SearchAlgorithm]] = {
-    "ElitistGaussian": lambda p: ElitistGaussianResampling(p, popsize=16, num_elites=4),
-    "ElitistGaussian, weighted": lambda p: ElitistGaussianResampling(
-        p, popsize=16, num_elites=4, recombination="weighted"
+    "ElitistGaussian": lambda p: ElitistGaussianResampling(p, popsize=16),
+    "ElitistGaussian, the paper's": lambda p: ElitistGaussianResampling(
+        p, popsize=16, num_elites=4, recombination="uniform"
     ),
     "PGPE": lambda p: PGPE(p, popsize=16, center_learning_rate=0.1, stdev_learning_rate=0.1, stdev_init=0.1),
     "SNES": lambda p: SNES(p, popsize=16, stdev_init=0.1),

@@ -15,8 +15,15 @@ import torch
 from evotorch.logging import PandasLogger, PicklingLogger
 from killing import EVERY, SEARCHES, Run, bits, in_a_child, most_generations_lost, problem, run_in_a_child, wait
 
-from algorithms import Checkpointer, CheckpointError, ElitistGaussianResampling, ParetoCheckpointer, resume
-from algorithms._checkpoint_file import read, write
+from algorithms import (
+    Checkpointer,
+    CheckpointError,
+    ElitistGaussianResampling,
+    ParetoCheckpointer,
+    remove_checkpoint,
+    resume,
+)
+from algorithms._checkpoint_file import MAGIC, read, write
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 
 NAMES = [*SEARCHES, "NSGA2"]
@@ -228,6 +235,23 @@ def test_a_pickle_is_never_loaded_unless_it_is_allowed(two_checkpoints):
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"path: expected a checkpoint, got .*nowhere, which does not exist"):
         load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", MAGIC, b"\0" * 5000])
+def test_a_kill_in_the_very_first_write_leaves_nothing_to_resume_and_nothing_in_the_way(tmp_path, content):
+    (tmp_path / "checkpoint.unfinished").write_bytes(content)
+    with pytest.raises(FileNotFoundError, match="path: expected a checkpoint"):
+        load(tmp_path / "checkpoint")
+    Checkpointer(searcher_of(), tmp_path / "checkpoint")
+    assert load(tmp_path / "checkpoint").step_count == 0
+
+
+def test_removing_a_checkpoint_leaves_no_file_of_it(two_checkpoints):
+    (two_checkpoints.parent / "other").touch()
+    (two_checkpoints.parent / "checkpoint.unfinished").touch()
+    for _ in range(2):  # where there is none, nothing happens
+        remove_checkpoint(str(two_checkpoints))
+        assert [file.name for file in two_checkpoints.parent.iterdir()] == ["other"]
 
 
 # Refused at the start

@@ -24,6 +24,7 @@ from algorithms import (
     ReevaluatingSurvival,
     evaluate_again,
     pareto_operators,
+    remove_checkpoint,
     resume,
 )
 from subnet_problems import (
@@ -184,6 +185,7 @@ CALLS = {
     "Checkpointer": lambda **kwargs: Checkpointer(**{"searcher": searcher(), "path": "unwritten"} | kwargs),
     "ParetoCheckpointer": lambda **kwargs: ParetoCheckpointer("unwritten", **kwargs),
     "resume": lambda **kwargs: resume("unwritten", **kwargs),
+    "remove_checkpoint": lambda **kwargs: remove_checkpoint(**kwargs),
 }
 
 BAD_ARGUMENTS = [
@@ -334,6 +336,7 @@ BAD_ARGUMENTS = [
     ("Checkpointer", "every", 0, ValueError),
     ("ParetoCheckpointer", "every", 1.5, TypeError),
     ("resume", "allow_pickle", 1, ValueError),
+    ("remove_checkpoint", "path", 3, TypeError),
 ]
 
 ROWS = [("MaskedGymProblem", *row) for row in BAD_OPTIONS] + BAD_ARGUMENTS
