@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
+from statistics import fmean, pstdev, variance
 
 import torch
 from evotorch import Problem, SolutionBatch
@@ -11,6 +14,14 @@ from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulatio
 from torch import Tensor
 
 from ._checks import check_positive, check_whole_number
+
+
+@dataclass(eq=False)
+class _Candidate:
+    """A solution that may be handed out, and its evaluations so far, the higher the better."""
+
+    values: Tensor
+    shown: list[float]
 
 
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
@@ -24,10 +35,13 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     moves towards the elites and, less so, away from the K worst:
     ``m += sum_i w_i (x_i - m) - 0.3 sum_i w_i (x_(N+1-i) - m)``, where ``x_i`` is the solution of rank ``i`` and
     ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy, Hansen
-    2016, eq. 49). After the first generation ``m`` is the elites' weighted mean. What the search hands out is
-    ``status["center"]``, the mean of all ``m`` so far in which later ones weigh more (polynomial-decay averaging,
-    Shamir and Zhang 2013, with eta = 3: about the last quarter of the generations counts), since each ``m`` by itself
-    follows the noise of the last few episodes.
+    2016, eq. 49). After the first generation ``m`` is the elites' weighted mean.
+
+    Each ``m`` by itself follows the noise of the last few episodes. So after every generation the mean of all ``m`` so
+    far, in which later ones weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about the last
+    quarter of the generations counts), becomes a candidate. An eighth of each population are candidates, evaluated
+    again in every generation; of more, the one that has shown least goes. ``status["center"]`` is what the search hands
+    out: the candidate with the highest lower confidence bound, mean - stdev / sqrt(n) of its n evaluations.
 
     Example:
         >>> from subnet_problems import MaskedGymProblem
@@ -99,6 +113,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._recombination = recombination
         self._center: Tensor | None = None
         self._average: Tensor | None = None
+        self._candidates: list[_Candidate] = []
+        self._handed_out: Tensor | None = None
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
@@ -107,7 +123,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     @property
     def population(self) -> SolutionBatch:
-        """The population that was evaluated last (or the initial one)."""
+        """The population that was evaluated last (or the initial one); its last rows are the candidates."""
         return self._population
 
     @property
@@ -133,13 +149,19 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._population = population
         if self._recombination == "weighted":
             self._move_center()
+            self._judge_candidates()
 
     def _get_center(self) -> Tensor | None:
-        return self._average
+        return self._handed_out
+
+    def _rank(self) -> Tensor:
+        """Indices of the solutions from the best on, candidates left out."""
+        order: Tensor = self._population.argsort(self._obj_index)
+        return order[order < self._popsize - len(self._candidates)]
 
     def _move_center(self) -> None:
         values = self._population.values.as_subclass(Tensor)
-        order = self._population.argsort(self._obj_index)
+        order = self._rank()
         towards = _weighted_mean(values, order[: self._num_elites])
         if self._center is None or self._average is None:
             self._center, self._average = towards, towards
@@ -149,10 +171,28 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         share = (self._eta + 1) / (self.step_count + 1 + self._eta)
         self._average = (1 - share) * self._average + share * self._center
 
+    def _judge_candidates(self) -> None:
+        """Choose what is handed out by what the candidates have shown, and take in the new average."""
+        assert self._average is not None
+        sign = 1.0 if self.problem.senses[self._obj_index] == "max" else -1.0
+        evals = (sign * self._population.evals[:, self._obj_index]).tolist()
+        num_children = len(evals) - len(self._candidates)
+        for candidate, shown in zip(self._candidates, evals[num_children:], strict=True):
+            candidate.shown.append(shown)
+        self._handed_out = self._average
+        if self._candidates:
+            stdev = _pooled_stdev([c.shown for c in self._candidates], evals[:num_children])
+            best = max(self._candidates, key=lambda c: fmean(c.shown) - stdev / len(c.shown) ** 0.5)
+            self._handed_out = best.values
+            if len(self._candidates) >= self._popsize // 8:
+                rest = [c for c in self._candidates if c is not best] or self._candidates
+                self._candidates.remove(min(rest, key=lambda c: fmean(c.shown) + 0.5 * stdev / len(c.shown) ** 0.5))
+        if self._popsize >= 8:
+            self._candidates.append(_Candidate(self._average, []))
+
     def _resample(self) -> SolutionBatch:
-        order = self._population.argsort(self._obj_index)
-        elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
-        num_cloned = self._num_elites if self._clone_elites else 0
+        elites = self._population.values[self._rank()[: self._num_elites]].as_subclass(Tensor)
+        num_cloned = len(elites) if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
         values.normal_(0.0, self._stdev, generator=self.problem.generator)  # stdev * N(0, I), eq. 1
@@ -163,7 +203,18 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             for child, parent in enumerate(parents.tolist()):  # row by row: no second (N, D) tensor
                 values[child] += elites[parent]  # eq. 1
         values[:num_cloned] = elites[:num_cloned]
+        for row, candidate in enumerate(self._candidates, self._popsize - len(self._candidates)):
+            values[row] = candidate.values
         return children
+
+
+def _pooled_stdev(groups: Sequence[Sequence[float]], otherwise: Sequence[float]) -> float:
+    """Standard deviation within groups; that of ``otherwise`` as long as no group has two numbers."""
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return pstdev(otherwise)
+    squares = sum(variance(group) * (len(group) - 1) for group in groups)
+    return math.sqrt(squares / sum(len(group) - 1 for group in groups))
 
 
 def _weighted_mean(values: Tensor, ranked: Tensor) -> Tensor:

@@ -83,13 +83,16 @@ def test_no_elite_is_cloned():
 class Noisy(Problem):
     """Counts its evaluations; each draws new noise."""
 
-    def __init__(self, seed=3):
-        super().__init__("max", solution_length=6, initial_bounds=(-1.0, 1.0), seed=seed)
+    def __init__(self, seed=3, *, minimise=False):
+        super().__init__("min" if minimise else "max", solution_length=6, initial_bounds=(-1.0, 1.0), seed=seed)
+        self.sign = 1.0 if minimise else -1.0
         self.evaluated = []
 
     def _evaluate_batch(self, batch):
         self.evaluated.append(batch.values.clone())
-        batch.set_evals(-(batch.values**2).sum(dim=1) + self.make_gaussian(len(batch), center=0.0, stdev=0.5))
+        batch.set_evals(
+            self.sign * (batch.values**2).sum(dim=1) + self.make_gaussian(len(batch), center=0.0, stdev=0.5)
+        )
 
 
 @pytest.mark.parametrize("recombination", ["uniform", "weighted"])
@@ -110,12 +113,13 @@ def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again(recom
 
 
 def centers_by_hand(searcher, num_generations):
-    """Where the children of each generation start from, and what is handed out, by the docstring's formulas."""
+    """Where the children of each generation start from, and the mean of all so far, by the docstring's formulas."""
     center = average = None
     for generation in range(1, num_generations + 1):
         searcher.step()
-        values = searcher.population.values.numpy().astype(np.float64)
-        ranked = values[np.argsort(searcher.population.evals[:, 0].numpy())]
+        num_children = 32 - min(generation - 1, 4)
+        values = searcher.population.values.numpy().astype(np.float64)[:num_children]
+        ranked = values[np.argsort(searcher.population.evals[:num_children, 0].numpy())]
         weights = np.log(8 + 0.5) - np.log(np.arange(1, 9))
         weights /= weights.sum()
         if center is None:
@@ -128,13 +132,39 @@ def centers_by_hand(searcher, num_generations):
 
 
 def test_all_children_start_from_a_centre_that_moves_to_the_best_and_away_from_the_worst():
-    searcher = ElitistGaussianResampling(sphere(length=40), popsize=30, num_elites=8, stdev=1e-2)
-    for center, average in centers_by_hand(searcher, 6):  # noqa: B007
-        np.testing.assert_allclose(searcher.status["center"].numpy(), average, atol=1e-6)
+    searcher = ElitistGaussianResampling(sphere(length=40), popsize=32, num_elites=8, stdev=1e-2)
+    *_, (center, _) = centers_by_hand(searcher, 6)
     searcher.step()
-    noise = searcher.population.values.numpy() - center
+    noise = searcher.population.values.numpy()[:28] - center
     assert noise.std() == pytest.approx(1e-2, rel=0.1)
     assert kstest(noise.flatten() / 1e-2, "norm").pvalue > 1e-3
+
+
+def test_averages_of_the_centre_play_again_and_the_surest_of_them_is_handed_out():
+    searcher = ElitistGaussianResampling(Noisy(minimise=True), popsize=32, num_elites=8, stdev=1e-2)
+    averages, shown = [], {}
+    for generation, (_, average) in enumerate(centers_by_hand(searcher, 12), 1):
+        played = searcher.population.values[32 - min(generation - 1, 4) :].numpy()
+        # Those that play are averages of earlier generations; the newest is always there.
+        sources = [int(np.abs(np.array(averages) - row).max(axis=1).argmin()) for row in played]
+        assert all(np.abs(averages[i] - row).max() < 1e-6 for i, row in zip(sources, played, strict=True))
+        assert generation == 1 or sources[-1] == generation - 2
+        for i, value in zip(sources, searcher.population.evals[32 - len(played) :, 0].tolist(), strict=True):
+            shown.setdefault(i, []).append(value)
+        groups = [shown[i] for i in sources if len(shown[i]) > 1]
+        if groups:
+            squares = sum(np.var(group) * len(group) for group in groups)
+            stdev = math.sqrt(squares / sum(len(group) - 1 for group in groups))
+            best = min(sources, key=lambda i: np.mean(shown[i]) + stdev / math.sqrt(len(shown[i])))
+            np.testing.assert_allclose(searcher.status["center"].numpy(), averages[best], atol=1e-6)
+        averages.append(average)
+    assert len(shown) == 11
+
+
+def test_a_population_too_small_for_candidates_hands_out_the_average():
+    searcher = ElitistGaussianResampling(sphere(), popsize=7, stdev=0.1)
+    searcher.run(5)
+    assert torch.equal(searcher.status["center"], searcher._average)
 
 
 def test_what_is_handed_out_is_less_noisy_than_the_centre():
