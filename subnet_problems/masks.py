@@ -41,8 +41,8 @@ class Threshold:
     """Keep a weight whose score is above a value (paper, section 4.1: "thresholding above 0").
 
     Sparsity is free: about 50 % at ``value`` 0 with scores symmetric around it. A search that starts all children from
-    a mean of solutions, whose scores are closer to 0 than theirs, removes nearly all weights where ``value`` is above 0;
-    to enforce a sparsity under any search take :class:`TopK`.
+    a mean of solutions, whose scores are closer to 0 than theirs, removes nearly all weights where ``value`` is above
+    0; to enforce a sparsity under any search take :class:`TopK`.
 
     Args:
         value: The threshold, in the units of the scores.

@@ -2,6 +2,8 @@
 
 import os
 
+# On AMD processors the bits of MKL's wide products depend on where in memory they lie, unless it is told otherwise.
+os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 os.environ["EVOTORCH_VERBOSE_LEVEL"] = "0"  # EvoTorch reads it when it is imported, and logs to stderr without it
 
 import json

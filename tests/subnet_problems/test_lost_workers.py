@@ -208,7 +208,7 @@ def test_a_run_that_loses_a_worker_and_then_a_machine_is_what_it_would_have_been
 def test_with_no_worker_left_an_error_says_so_nothing_is_counted_and_later_all_goes_on(
     nodes, napping, tmp_path, monkeypatch
 ):
-    expected, searcher = search(napping()), search(napping(tmp_path, nap=0.01, num_actors=2))
+    expected, searcher = search(napping()), search(napping(tmp_path, nap=0.05, num_actors=2))
     expected.step()
     searcher.step()
     with monkeypatch.context() as patch:

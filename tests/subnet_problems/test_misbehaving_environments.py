@@ -123,7 +123,7 @@ def test_an_environment_that_never_ends_is_refused_unless_its_episodes_are_bound
         DenseGymProblem(Endless, hidden_sizes=(3,))
     problem = DenseGymProblem(Endless, hidden_sizes=(3,), episode_length=23)
     assert fitness(problem, problem.generate_batch(4).values).tolist() == [[23.0] * 4]
-    assert problem.interaction_count == 4 * 3 * 23
+    assert problem.interaction_count == 4 * 23
 
 
 def test_an_environment_that_raises_at_step_17_is_an_error_that_says_so():
