@@ -2,8 +2,8 @@
 
 The paper lays the swings to its elites, which are "never fully cloned into the new population". Three searches on the
 same network and seed: the paper's own, the same with its elites kept and evaluated again, and this package's default,
-which starts every child from one centre and hands out the average of it that has shown most. Every generation is tested, on 20
-episodes.
+which starts every child from one centre and hands out the average of it that has shown most. Every generation is
+tested, on 20 episodes.
 
     python examples/paper/figure3.py
 
