@@ -68,7 +68,7 @@ def plot(rows: list[Row], settings: list[Setting], path: str) -> None:
                 label = "paper, best run" if y == 0 else None
                 axes.plot(float(paper), y, "k*", markersize=11, label=label, zorder=3)
         axes.axvline(budget * 1.05 / 1e6, color="0.6", linestyle=":")
-        axes.set(xlabel="environment steps until solved (millions); right of the dotted line: never", title=task)
+        axes.set(xlabel="million steps to 200 (right of the line: never)", title=task)
         axes.set_yticks(range(len(shapes)), [str(shape) for shape in shapes])
     all_axes[0].set_ylabel("hidden layers")
     all_axes[0].legend(frameon=False)
