@@ -223,7 +223,7 @@ def _weighted_mean(values: Tensor, ranked: Tensor) -> Tensor:
     One row after the other, a product and a sum each: a matrix product's bits depend on the number of threads.
     """
     weights = [math.log(len(ranked) + 0.5) - math.log(rank + 1) for rank in range(len(ranked))]
-    mean = torch.zeros_like(values[0])
+    total, mean = sum(weights), torch.zeros_like(values[0])
     for weight, row in zip(weights, ranked.tolist(), strict=True):
-        mean += values[row] * (weight / sum(weights))
+        mean += values[row] * (weight / total)
     return mean

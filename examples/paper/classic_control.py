@@ -12,10 +12,11 @@ Writes classic_control.csv (every test of every run), classic_control.md and cla
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import Row, Run, draw_curves, markdown, masked, millions, outcome, parser, perform
+from protocol import Row, Run, draw_curves, markdown, masked, millions, outcome, parser, perform, report
 
 HIDDEN = (64, 64)
 #: Task: reward that solves it, environment steps of a run.
@@ -46,7 +47,7 @@ def table(rows: list[Row]) -> str:
     return markdown(head, lines)
 
 
-def plot(rows: list[Row], path: str) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """Test reward against environment steps, a panel for each task."""
     figure, all_axes = plt.subplots(1, len(TASKS), figsize=(18, 3.6), layout="constrained")
     for axes, (task, (solved, _)) in zip(all_axes, TASKS.items(), strict=True):
@@ -72,11 +73,7 @@ def main() -> None:
         for task, (_, budget) in TASKS.items()
         for name, sparsity in SPARSITIES.items()
     ]  # fmt: skip
-    rows = perform(runs, args, "classic_control")
-    if rows:
-        (args.output / "classic_control.md").write_text(table(rows))
-        print(table(rows))
-        plot(rows, args.output / "classic_control.png")
+    report(perform(runs, args, "classic_control"), args.output / "classic_control", table, plot)
 
 
 if __name__ == "__main__":

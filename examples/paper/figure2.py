@@ -11,10 +11,24 @@ Writes figure2.csv (every test of every run), figure2.md and figure2.png.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import Row, Run, dense, dense_pgpe, draw_curves, markdown, masked, millions, outcome, parser, perform
+from protocol import (
+    Row,
+    Run,
+    dense,
+    dense_pgpe,
+    draw_curves,
+    markdown,
+    masked,
+    millions,
+    outcome,
+    parser,
+    perform,
+    report,
+)
 
 #: Task: hidden sizes, environment steps of a run, the task's own threshold.
 TASKS = {
@@ -45,7 +59,7 @@ def table(rows: list[Row]) -> str:
     return markdown(head, lines)
 
 
-def plot(rows: list[Row], path: str) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """A panel for each task, as in the paper."""
     figure, all_axes = plt.subplots(1, len(TASKS), figsize=(16, 4.2), layout="constrained")
     for axes, (task, (_, _, threshold)) in zip(all_axes, TASKS.items(), strict=True):
@@ -73,11 +87,7 @@ def main() -> None:
         )
         for seed in range(args.seeds) for task in args.tasks for search in args.searches
     ]  # fmt: skip
-    rows = perform(runs, args, "figure2")
-    if rows:
-        (args.output / "figure2.md").write_text(table(rows))
-        print(table(rows))
-        plot(rows, args.output / "figure2.png")
+    report(perform(runs, args, "figure2"), args.output / "figure2", table, plot)
 
 
 if __name__ == "__main__":

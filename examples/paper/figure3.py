@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, Row, Run, by_run, markdown, masked, parser, perform
+from protocol import OURS, PLAIN, Row, Run, by_run, markdown, masked, parser, perform, report
 
 TASK, HIDDEN, BUDGET, TEST_EPISODES = "BipedalWalker", (64, 64), 10_000_000, 20
 SETTINGS = {
@@ -58,7 +59,7 @@ def table(rows: list[Row]) -> str:
     return markdown(head, lines)
 
 
-def plot(rows: list[Row], path: str) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """One panel for each search."""
     runs = {run: tests for run, tests in by_run(rows).items() if run[1] == 0}
     figure, all_axes = plt.subplots(
@@ -81,11 +82,7 @@ def main() -> None:
         )
         for seed in range(args.seeds) for name, setting in SETTINGS.items()
     ]  # fmt: skip
-    rows = perform(runs, args, "figure3")
-    if rows:
-        (args.output / "figure3.md").write_text(table(rows))
-        print(table(rows))
-        plot(rows, args.output / "figure3.png")
+    report(perform(runs, args, "figure3"), args.output / "figure3", table, plot)
 
 
 if __name__ == "__main__":

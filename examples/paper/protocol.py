@@ -370,6 +370,17 @@ def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
+def report(
+    rows: list[Row], stem: Path, table: Callable[[list[Row]], str], plot: Callable[[list[Row], Path], None]
+) -> None:
+    """Print the table, write it to ``<stem>.md`` and the plot to ``<stem>.png``; nothing where nothing was played."""
+    if rows:
+        text = table(rows)
+        stem.with_suffix(".md").write_text(text)
+        print(text)
+        plot(rows, stem.with_suffix(".png"))
+
+
 def parser(description: str | None, *, seeds: int) -> argparse.ArgumentParser:
     """The options that all scripts have."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from functools import partial
 from math import sqrt
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import Row, Run, markdown, masked, millions, outcome, parser, perform
+from protocol import Row, Run, markdown, masked, millions, outcome, parser, perform, report
 
 TASK, SOLVED, BUDGET = "LunarLanderContinuous", 200.0, 1_000_000
 OBS_LENGTH, ACT_LENGTH = 8, 2
@@ -55,7 +56,7 @@ def table(rows: list[Row]) -> str:
     return markdown(head, lines)
 
 
-def plot(rows: list[Row], path: str) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """Samples to 200 (never: at the top) and highest test reward, tested again, against the number of weights."""
     figure, all_axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True, sharey="row")
     for column, num_layers in enumerate((1, 2)):
@@ -91,11 +92,7 @@ def main() -> None:
         for seed in range(args.seeds) for num_weights in WEIGHTS for num_layers in (1, 2)
         for name, sparsity in sparsities(num_weights).items()
     ]  # fmt: skip
-    rows = perform(runs, args, "sizes")
-    if rows:
-        (args.output / "sizes.md").write_text(table(rows))
-        print(table(rows))
-        plot(rows, args.output / "sizes.png")
+    report(perform(runs, args, "sizes"), args.output / "sizes", table, plot)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ Writes sparsity.csv (every test of every run), sparsity.md and sparsity.png.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from statistics import NormalDist
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, Row, Run, markdown, masked, millions, outcome, parser, perform
+from protocol import OURS, PLAIN, Row, Run, markdown, masked, millions, outcome, parser, perform, report
 
 from subnet_problems import MaskRule, Threshold, TopK
 
@@ -63,7 +64,7 @@ def table(rows: list[Row]) -> str:
     return markdown(head, lines)
 
 
-def plot(rows: list[Row], path: str) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """The highest test reward, tested again, of each seed, by the sparsity that its policy has in the end."""
     figure, all_axes = plt.subplots(1, len(TASKS), figsize=(15, 4), layout="constrained")
     for axes, (task, (_, solved, _)) in zip(all_axes, TASKS.items(), strict=True):
@@ -95,11 +96,7 @@ def main() -> None:
         )
         for seed in range(args.seeds) for task in args.tasks for rule in RULES
     ]  # fmt: skip
-    rows = perform(runs, args, "sparsity")
-    if rows:
-        (args.output / "sparsity.md").write_text(table(rows))
-        print(table(rows))
-        plot(rows, args.output / "sparsity.png")
+    report(perform(runs, args, "sparsity"), args.output / "sparsity", table, plot)
 
 
 if __name__ == "__main__":
