@@ -240,8 +240,13 @@ def unstable(count, **options):
 
 
 def test_actors_are_on_all_machines_and_may_be_more_than_processors(nodes):
-    places = [actor.call.remote("place", [], {}) for actor in unstable(6)]
-    assert len(set(ray.get(places))) == 2
+    """What another test's actors held may take Ray a moment to see as free again: until then it is given more tries."""
+    deadline = time.monotonic() + 20.0
+    places = []
+    while len(set(places)) < 2 and time.monotonic() < deadline:
+        places = ray.get([actor.call.remote("place", [], {}) for actor in unstable(6)])
+    assert len(places) == 6
+    assert len(set(places)) == 2
 
 
 def test_a_share_that_takes_worker_after_worker_with_it_is_an_error(nodes, monkeypatch):
