@@ -202,7 +202,8 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
         stem: The rows are kept in ``<output>/<stem>.csv``.
     """
     if args.quick:
-        runs = [replace(run, budget=3_000, num_tests=1, test_episodes=2) for run in runs if run.seed == 0]
+        first = min(run.seed for run in runs)
+        runs = [replace(run, budget=3_000, num_tests=1, test_episodes=2) for run in runs if run.seed == first]
     path, work = args.output / f"{stem}.csv", args.output / f"{stem}.unfinished"
     if (path.exists() or work.exists()) and not args.resume:
         raise SystemExit(f"{args.output} holds results of {stem}: --resume goes on with them, --output takes another")

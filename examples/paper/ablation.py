@@ -1,0 +1,146 @@
+"""What each part of the search is worth: the same runs with one part changed at a time.
+
+Four settings, ten seeds that no reported result uses (from 100). A run is judged by the mean of its tests, which is
+high where a search is soon good and stays so, by whether it solves, and when. Differences are paired by seed:
+Wilcoxon's signed-rank test for each setting, and Stouffer's combination over all of them.
+
+    python examples/paper/ablation.py --seeds 10
+
+Writes ablation.csv (every test of every run), ablation.md and ablation.png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from evotorch.algorithms import SearchAlgorithm
+from protocol import OURS, PLAIN, TASKS, Row, Run, by_run, markdown, masked, millions, outcome, parser, perform, report
+from scipy.stats import combine_pvalues, wilcoxon
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import MaskedGymProblem
+
+#: Setting: its problem, reward that solves it, environment steps of a run.
+SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {
+    "continuous (87, 87)": ({"task": "LunarLanderContinuous", "hidden_sizes": (87, 87)}, 200.0, 600_000),
+    "discrete (87, 87)": ({"task": "LunarLander", "hidden_sizes": (87, 87)}, 200.0, 1_500_000),
+    "continuous (64, 64, 64), sparsity 0.9": (
+        {"task": "LunarLanderContinuous", "hidden_sizes": (64, 64, 64), "sparsity": 0.9}, 200.0, 1_000_000,
+    ),
+    "Acrobot (64, 64)": ({"task": "Acrobot", "hidden_sizes": (64, 64)}, -100.0, 300_000),
+}  # fmt: skip
+FIRST_SEED = 100
+NUM_TESTS, TEST_EPISODES = 10, 50
+
+
+class NoRepulsion(ElitistGaussianResampling):
+    """The centre moves towards the elites, and not away from the worst."""
+
+    _repulsion = 0.0
+
+
+class NoCandidates(ElitistGaussianResampling):
+    """The average of all centres is handed out, whatever it has shown, and none is played again."""
+
+    def _judge_candidates(self) -> None:
+        self._handed_out = self._average
+
+
+def changed(
+    seed: int, num_threads: int, *, task: str, search: Callable[..., SearchAlgorithm], **options: Any
+) -> SearchAlgorithm:
+    """Our search with a part of it changed."""
+    options = {**TASKS[task], **OURS.problem, **options}
+    return search(MaskedGymProblem(**options, network_seed=seed, seed=seed, num_threads=num_threads))
+
+
+VARIANTS: dict[str, Callable[..., SearchAlgorithm]] = {
+    "ours": masked,
+    "weights U(-1, 1)": partial(changed, search=ElitistGaussianResampling, weight_gain=1.0),
+    "no repulsion": partial(changed, search=NoRepulsion),
+    "no candidates": partial(changed, search=NoCandidates),
+    "two episodes": partial(changed, search=ElitistGaussianResampling, num_episodes=2),
+    "plain": partial(masked, setting=PLAIN),
+}
+
+
+def mean_rewards(rows: list[Row], setting: str, variant: str) -> dict[float, float]:
+    """The mean of each run's tests, by seed."""
+    runs = {seed: tests for (name, seed), tests in by_run(rows).items() if name == f"{setting} {variant}"}
+    return {seed: float(np.mean([row["test_mean"] for row in tests])) for seed, tests in runs.items()}
+
+
+def differences(rows: list[Row], setting: str, variant: str) -> np.ndarray:
+    """Mean rewards of the variant less those of the search as it is, of the seeds that both have played."""
+    ours, other = mean_rewards(rows, setting, "ours"), mean_rewards(rows, setting, variant)
+    return np.array([other[seed] - ours[seed] for seed in sorted(ours.keys() & other.keys())])
+
+
+def table(rows: list[Row]) -> str:
+    """Each variant in each setting, and over all settings whether it does worse or better."""
+    head = ["setting", "variant", "seeds that solve", "samples to it: median", "mean reward: median"]
+    head += ["difference from ours: median", "quartiles", "p"]
+    lines, overall = [], []
+    for variant in VARIANTS:
+        evidence = []
+        for setting, (_, solved, _) in SETTINGS.items():
+            found = outcome(rows, f"{setting} {variant}", solved=solved)
+            if not found.num_seeds:
+                continue
+            line = [setting, variant, f"{found.num_solved} of {found.num_seeds}"]
+            line += [millions(float(np.median(found.samples)))]
+            line += [f"{np.median(list(mean_rewards(rows, setting, variant).values())):.0f}"]
+            change = differences(rows, setting, variant)
+            if variant != "ours" and len(change) > 1:
+                low, middle, high = np.percentile(change, [25, 50, 75])
+                p = float(wilcoxon(change).pvalue)
+                evidence.append(float(wilcoxon(change, alternative="less").pvalue))
+                line += [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{p:.3f}"]
+            lines.append(line + [""] * (len(head) - len(line)))
+        if evidence:
+            worse = float(combine_pvalues(evidence, method="stouffer").pvalue)
+            overall.append([variant, f"{worse:.4f}", f"{1.0 - worse:.4f}"])
+    lines.sort(key=lambda line: list(SETTINGS).index(line[0]))
+    summary = markdown(["over all settings", "worse than ours: p", "better than ours: p"], overall)
+    return markdown(head, lines) + "\n" + summary
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """The difference that each change makes, a dot for each seed."""
+    figure, all_axes = plt.subplots(1, len(SETTINGS), figsize=(15, 3.6), layout="constrained", sharey=True)
+    variants = [variant for variant in VARIANTS if variant != "ours"]
+    for axes, setting in zip(all_axes, SETTINGS, strict=True):
+        for y, variant in enumerate(reversed(variants)):
+            change = differences(rows, setting, variant)
+            if len(change):
+                axes.plot(change, np.full(len(change), y), "o", color="C0", alpha=0.5)
+                axes.plot(np.median(change), y, "|", color="C0", markersize=20, markeredgewidth=2)
+        axes.axvline(0.0, color="0.5", linestyle=":")
+        axes.set_yticks(range(len(variants)), reversed(variants))
+        axes.set(title=setting, xlabel="mean test reward, less that of ours")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    options = parser(__doc__, seeds=10)
+    options.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    args = options.parse_args()
+    runs = [
+        Run(
+            f"{setting} {variant}", FIRST_SEED + i, partial(VARIANTS[variant], **problem), args.budget or budget,
+            num_tests=NUM_TESTS, test_episodes=TEST_EPISODES,
+        )
+        for i in range(args.seeds)
+        for setting, (problem, _, budget) in SETTINGS.items()
+        for variant in args.variants
+    ]  # fmt: skip
+    report(perform(runs, args, "ablation"), args.output / "ablation", table, plot)
+
+
+if __name__ == "__main__":
+    main()
