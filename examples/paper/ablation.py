@@ -19,11 +19,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from protocol import OURS, PLAIN, TASKS, Row, Run, by_run, markdown, masked, millions, outcome, parser, perform, report
+from protocol import OURS, PLAIN, TASKS, markdown, masked, millions, parser, perform, report
 from scipy.stats import combine_pvalues, wilcoxon
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
+from subnet_problems.experiments import Row, Run, by_run, outcome
 
 #: Setting: its problem, reward that solves it, environment steps of a run.
 SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {

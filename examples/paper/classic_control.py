@@ -16,7 +16,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import Row, Run, draw_curves, markdown, masked, millions, outcome, parser, perform, report
+from protocol import draw_curves, markdown, masked, millions, parser, perform, report
+
+from subnet_problems.experiments import Row, Run, outcome
 
 HIDDEN = (64, 64)
 #: Task: reward that solves it, environment steps of a run.

@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from evotorch import Problem, SolutionBatch
 from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulationAlgorithmMixin
-from protocol import OURS, TASKS, Row, Run, markdown, masked, outcome, parser, perform
+from protocol import OURS, TASKS, markdown, masked, parser, perform
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
+from subnet_problems.experiments import Row, Run, outcome
 
 TASK, HIDDEN, SOLVED, BUDGET = "LunarLanderContinuous", (87, 87), 200.0, 1_000_000
 SPARSITIES = {"free": None, "0.9": 0.9}

@@ -15,20 +15,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import (
-    Row,
-    Run,
-    dense,
-    dense_pgpe,
-    draw_curves,
-    markdown,
-    masked,
-    millions,
-    outcome,
-    parser,
-    perform,
-    report,
-)
+from protocol import dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
+
+from subnet_problems.experiments import Row, Run, outcome
 
 #: Task: hidden sizes, environment steps of a run, the task's own threshold.
 TASKS = {

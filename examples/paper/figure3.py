@@ -18,7 +18,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, Row, Run, by_run, markdown, masked, parser, perform, report
+from protocol import OURS, PLAIN, markdown, masked, parser, perform, report
+
+from subnet_problems.experiments import Row, Run, by_run
 
 TASK, HIDDEN, BUDGET, TEST_EPISODES = "BipedalWalker", (64, 64), 10_000_000, 20
 SETTINGS = {

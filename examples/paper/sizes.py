@@ -16,7 +16,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import Row, Run, markdown, masked, millions, outcome, parser, perform, report
+from protocol import markdown, masked, millions, parser, perform, report
+
+from subnet_problems.experiments import Row, Run, outcome
 
 TASK, SOLVED, BUDGET = "LunarLanderContinuous", 200.0, 1_000_000
 OBS_LENGTH, ACT_LENGTH = 8, 2

@@ -19,9 +19,10 @@ from statistics import NormalDist
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, Row, Run, markdown, masked, millions, outcome, parser, perform, report
+from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import MaskRule, Threshold, TopK
+from subnet_problems.experiments import Row, Run, outcome
 
 #: Task: hidden sizes, reward that solves it, environment steps of a run.
 TASKS = {

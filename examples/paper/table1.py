@@ -14,7 +14,9 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, Row, Run, Setting, markdown, masked, millions, outcome, parser, perform
+from protocol import OURS, PLAIN, Setting, markdown, masked, millions, parser, perform
+
+from subnet_problems.experiments import Row, Run, outcome
 
 #: The paper's rows: task, hidden sizes, test reward, millions of samples.
 PAPER = [

@@ -1,0 +1,163 @@
+"""Experiments: what a run's tests are, and that jobs, kills and other runs in the file change nothing of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
+from subnet_problems.experiments import Run, by_run, has_begun, learning_curves, outcome, perform, read_tests
+
+SCRIPT = """
+import sys
+from test_experiments import runs
+from subnet_problems.experiments import perform
+
+if __name__ == "__main__":
+    perform(runs(budget=40_000), sys.argv[1], num_jobs=2)
+"""
+
+
+def search(seed, num_threads, *, problem=MaskedGymProblem):
+    made = problem("CartPole-v1", hidden_sizes=(8,), network_seed=seed, seed=seed, num_threads=num_threads)
+    return ElitistGaussianResampling(made, popsize=8)
+
+
+def runs(budget=20_000, seeds=(0, 1), **options):
+    options = {"num_tests": 4, "test_episodes": 5, **options}
+    return [Run("masks", seed, search, budget, **options) for seed in seeds]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    path = tmp_path_factory.mktemp("experiment") / "tests.csv"
+    dense = Run("weights", 0, partial(search, problem=DenseGymProblem), 20_000, num_tests=4, test_episodes=5)
+    return path, perform([*runs(), dense], path, num_jobs=2, quiet=True)
+
+
+def test_a_run_is_tested_each_time_it_has_spent_another_share_of_its_budget(played):
+    _, rows = played
+    assert set(by_run(rows)) == {("masks", 0), ("masks", 1), ("weights", 0)}
+    for tests in by_run(rows).values():
+        steps = np.array([row["steps"] for row in tests])
+        assert len(tests) == 4
+        assert (steps >= [5_000, 10_000, 15_000, 20_000]).all()
+        assert (np.diff([0, *steps]) < 5_000 + 8 * 500).all()
+
+
+def test_a_row_says_what_the_very_search_would_have_handed_out_by_then(played):
+    _, rows = played
+    searcher = search(1, 1)
+    for number, row in enumerate(by_run(rows)["masks", 1]):
+        while searcher.problem.interaction_count < row["steps"]:
+            searcher.step()
+        returns = searcher.problem.test(searcher.status["center"], num_episodes=5, seed=200_000 + number)
+        assert row["generation"] == searcher.step_count
+        assert row["test_mean"] == returns.mean()
+        assert row["test_standard_error"] == pytest.approx(returns.std(ddof=1) / 5**0.5)
+        assert row["sparsity"] == 1.0 - float(searcher.problem.mask(searcher.status["center"]).double().mean())
+
+
+def test_a_search_on_weights_has_no_sparsity(played):
+    assert np.isnan(outcome(played[1], "weights", solved=1.0).sparsity).all()
+
+
+def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_nothing(played, tmp_path):
+    path, rows = played
+    before = path.stat().st_mtime_ns
+    assert by_run(perform(runs(seeds=(1,)), path, quiet=True)) == {("masks", 1): by_run(rows)["masks", 1]}
+    assert path.stat().st_mtime_ns == before
+    assert not path.with_suffix(".unfinished").exists()
+    alone = perform(runs(seeds=(1,)), tmp_path / "alone.csv", num_jobs=1, quiet=True)
+    assert by_run(alone)["masks", 1] == by_run(rows)["masks", 1]
+
+
+def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_highest_test(tmp_path):
+    keep = tmp_path / "policies" / "best.safetensors"
+    rows = perform(runs(seeds=(0,), num_tests=0, keep=keep), tmp_path / "tests.csv", quiet=True)
+    assert [row["generation"] for row in rows] == list(range(1, len(rows) + 1))
+    highest = max(rows, key=lambda row: row["test_mean"])
+    assert Subnetwork.load(keep).sparsity == highest["sparsity"]
+    assert rows[-1]["again_mean"] == Subnetwork.load(keep).test(num_episodes=5, seed=199_999).mean()
+
+
+def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_path):
+    whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    folders = os.pathsep.join(
+        [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    )
+    environment = {**os.environ, "PYTHONPATH": folders}
+    process = subprocess.Popen([sys.executable, str(script), str(killed)], env=environment, start_new_session=True)
+    work = killed.with_suffix(".unfinished")
+    deadline = time.monotonic() + 60.0
+    while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert has_begun(killed)
+    again = perform(runs(budget=40_000), killed, num_jobs=2, quiet=True)
+    assert by_run(again) == by_run(perform(runs(budget=40_000), whole, num_jobs=2, quiet=True))
+    assert not work.exists()
+
+
+def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path):
+    path = tmp_path / "tests.csv"
+    perform(runs(seeds=(0,)), path, num_jobs=1, quiet=True)
+    broken = Run("broken", 0, lambda seed, num_threads: 1 / 0, 1_000)
+    with pytest.raises(ZeroDivisionError):
+        perform([*runs(seeds=(0,)), broken], path, num_jobs=1, quiet=True)
+    assert set(by_run(read_tests(path))) == {("masks", 0)}
+
+
+def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():
+    def row(seed, steps, test_mean):
+        return {"name": "a", "seed": seed, "steps": steps, "test_mean": test_mean, "again_mean": 1.0, "sparsity": 0.5}
+
+    rows = [row(0, 10, 5.0), row(0, 20, 9.0), row(0, 30, 7.0), row(1, 10, 1.0), row(1, 20, 2.0), row(1, 30, 3.0)]
+    found = outcome(reversed(rows), "a", solved=7.0)
+    assert found.samples.tolist() == [20, np.inf]
+    assert (found.num_seeds, found.num_solved) == (2, 1)
+    assert found.highest.tolist() == [9.0, 3.0]
+    assert found.final.tolist() == [7.0, 3.0]
+    at, lines = learning_curves(rows, "a")
+    assert (at[0], at[-1]) == (10, 30)
+    assert lines[:, 100].tolist() == [9.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"name": 3}, TypeError, "name: expected a string, got 3"),
+        ({"name": "a/b"}, ValueError, "name: expected one fit for a file's name, got 'a/b'"),
+        ({"name": ""}, ValueError, "name: expected one fit"),
+        ({"seed": -1}, ValueError, "seed: expected"),
+        ({"make": "PGPE"}, TypeError, "make: expected a callable that makes a search, got 'PGPE'"),
+        ({"budget": 0}, ValueError, "budget: expected"),
+        ({"num_tests": -1}, ValueError, "num_tests: expected"),
+        ({"test_episodes": 1}, ValueError, "test_episodes: expected"),
+    ],
+)
+def test_a_wrong_run_is_refused_by_name(change, error, message):
+    with pytest.raises(error, match=message):
+        Run(**{"name": "a", "seed": 0, "make": search, "budget": 10, **change})
+
+
+def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
+    path = tmp_path / "tests.csv"
+    with pytest.raises(ValueError, match="runs: expected each name with each seed once, got one twice"):
+        perform(runs() + runs(), path)
+    with pytest.raises(ValueError, match="num_jobs: expected"):
+        perform(runs(), path, num_jobs=0)
+    with pytest.raises(TypeError, match="path: expected"):
+        perform(runs(), 3)
+    assert not has_begun(path)
