@@ -117,6 +117,22 @@ def check_sparsity(name: str, value: Any) -> float:
     return check_real(name, value, minimum=0.0, below=1.0)
 
 
+def check_rescale(name: str, value: Any, num_layers: int) -> bool | tuple[float, ...]:
+    """Return ``value`` as a bool, or as a factor for each layer, which float32 holds.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: There are more or fewer factors than layers, or one is not finite and above 0.
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise TypeError(f"{name}: expected True, False or {num_layers} factors, got {value!r}")
+    if len(value) != num_layers:
+        raise ValueError(f"{name}: expected a factor for each of {num_layers} layers, got {value!r}")
+    return tuple(float(np.float32(check_real(name, factor, above=0.0))) for factor in value)
+
+
 def check_matrix(name: str, value: torch.Tensor, num_columns: int) -> torch.Tensor:
     """Return ``value`` if it has shape ``(N, num_columns)`` and no NaN.
 

@@ -26,6 +26,7 @@ from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ._checks import check_rescale
 from .networks import WEIGHT_INITS, FrozenNetwork
 from .rollout import Normalizer
 from .spaces import actions_from_json
@@ -209,12 +210,21 @@ def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> d
         "network": network,
         "mask": mask,
         "actions": actions,
-        "rescale": need.take("rescale", bool),
+        "rescale": _rescale(need, len(shapes)),
         "normalizer": normalizer,
         "env": env,
         "env_config": need.take("env_config", dict),
         "tests": need.take("tests", dict),
     }
+
+
+def _rescale(need: _Fields, num_layers: int) -> bool | tuple[float, ...]:
+    if not need.holds("rescale", list):
+        return bool(need.take("rescale", bool))
+    try:
+        return check_rescale("rescale", need.take("rescale", list), num_layers)
+    except (TypeError, ValueError) as error:
+        raise SubnetworkFileError(str(error)) from error
 
 
 def _rebuild_network(
@@ -361,6 +371,10 @@ class _Fields:
         if type(value) is not kind:
             raise SubnetworkFileError(f"{self._prefix}{name}: expected {kind.__name__}, got {value!r}")
         return value
+
+    def holds(self, name: str, kind: type) -> bool:
+        """Whether the field is of this very type."""
+        return type(self._values.get(name)) is kind
 
     def optional(self, name: str, kind: type) -> Any:
         """The field, or None where it is missing or null."""

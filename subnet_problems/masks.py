@@ -130,7 +130,7 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
         out[equal[len(equal) - surplus :]] = False
 
 
-def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool) -> Tensor:
+def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool | Sequence[float]) -> Tensor:
     """Frozen weights times bits, and times 1 / sqrt(density) of each layer where ``rescale`` is on.
 
     Only tensors of two or more dimensions are rescaled: a bias is added once, whatever the density.
@@ -139,18 +139,23 @@ def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescal
         weights: ``(D,)``.
         mask: ``(N, D)`` bool.
         layers: The network's parameter tensors.
-        rescale: See above.
+        rescale: See above; or factors, one for each of ``layers``.
 
     Returns:
         ``(N, D)`` float32.
     """
     masked = (mask * weights).add_(0.0)  # no -0.0, and half the time of torch.where
-    if rescale:
-        for layer in layers:
-            if len(layer.shape) >= 2:
-                kept = mask[:, layer.slice].sum(dim=1, keepdim=True)
-                # float64 division and square root are exactly rounded: the same bits everywhere. An empty layer
-                # has nothing to scale.
-                scale = torch.sqrt(layer.size / kept.clamp(min=1).double()).float()
-                masked[:, layer.slice] *= scale
+    for i, layer in enumerate(layers if rescale else ()):
+        if not isinstance(rescale, bool):
+            masked[:, layer.slice] *= rescale[i]
+        elif len(layer.shape) >= 2:
+            masked[:, layer.slice] *= scale_of(mask, layer)
     return masked
+
+
+def scale_of(mask: Tensor, layer: Layer) -> Tensor:
+    """1 / sqrt(density) of a layer in each of the masks ``(N, D)``: ``(N, 1)`` float32."""
+    kept = mask[:, layer.slice].sum(dim=1, keepdim=True)
+    # float64 division and square root are exactly rounded: the same bits everywhere. An empty layer has nothing to
+    # scale.
+    return torch.sqrt(layer.size / kept.clamp(min=1).double()).float()

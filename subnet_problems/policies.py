@@ -46,7 +46,7 @@ def make_population(
     device: torch.device,
 ) -> PopulationPolicy:
     """The fastest policy that can run this module on this device (see ``FrozenNetwork.population``)."""
-    chain = _as_chain(module) if device.type == "cpu" else None
+    chain = as_chain(module) if device.type == "cpu" else None
     if chain is not None:
         return _ChainPolicy(chain, layers, chunks, popsize=popsize, num_episodes=num_episodes)
     weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=device)
@@ -57,10 +57,11 @@ def make_population(
     return _VmapPolicy(module, layers, weights, num_episodes=num_episodes)
 
 
-_ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
+#: The activations that the kernel has, by their codes.
+ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
 
 
-def _as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
+def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     """The module as (linear layer, activation code) pairs, or None if it is anything else."""
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         return None
@@ -69,8 +70,8 @@ def _as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     for part in modules:
         if type(part) is nn.Linear:
             chain.append((part, 0))
-        elif type(part) in _ACTIVATIONS and chain and chain[-1][1] == 0:
-            chain[-1] = (chain[-1][0], _ACTIVATIONS[type(part)])
+        elif type(part) in ACTIVATIONS and chain and chain[-1][1] == 0:
+            chain[-1] = (chain[-1][0], ACTIVATIONS[type(part)])
         else:
             return None
     parameters = sum(len(list(linear.parameters())) for linear, _ in chain)

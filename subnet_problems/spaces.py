@@ -110,7 +110,7 @@ class BoxActions:
             ValueError: Its shape is another.
         """
         _check_outputs(outputs, self.length)
-        low, high, dtype = self._bounds
+        low, high, dtype = self.bounds
         if dtype.kind != "f":
             outputs = np.rint(outputs)
         # Clipping comes last, in the space's own precision, so that no rounding leaves the bounds.
@@ -118,7 +118,8 @@ class BoxActions:
         return np.asarray(actions, dtype=dtype).reshape(-1, *self.shape)
 
     @cached_property
-    def _bounds(self) -> tuple[NDArray[Any], NDArray[Any], np.dtype[Any]]:
+    def bounds(self) -> tuple[NDArray[Any], NDArray[Any], np.dtype[Any]]:
+        """What actions are clipped to, flat and in the precision they are clipped in, and then the dtype they get."""
         dtype = np.dtype(self.dtype)
         precision = np.float32 if dtype == np.float32 else np.float64
         with np.errstate(over="ignore"):  # a bound that is too large becomes infinite, and is clipped below

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,23 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._checks import check_bool, check_count, check_mapping, check_mask, check_numbers, check_path, check_seed
+from ._checks import (
+    check_bool,
+    check_count,
+    check_mapping,
+    check_mask,
+    check_numbers,
+    check_path,
+    check_rescale,
+    check_seed,
+)
 from ._subnetwork_file import SubnetworkFileError, decode, encode, write_whole
-from .masks import apply_mask
+from .export_c import export_c
+from .export_onnx import export_onnx
+from .masks import apply_mask, scale_of
 from .networks import FrozenNetwork
 from .observations import PolicyModule
+from .pruning import live_units, live_weights, masked_layers
 from .rollout import Normalizer, play_tests
 from .spaces import Actions
 from .task import EnvLike, GymTask
@@ -53,7 +65,8 @@ class Subnetwork:
       after the first; a bias takes that of the weight before it. (In a network string other one-dimensional
       tensors, such as a LayerNorm's, take their own size.) Removed weights are +0.
     - ``rescale``: where true, the kept weights of each tensor of two or more dimensions are multiplied, in float32, by
-      ``float32(sqrt(size / kept))``: its size and how many of its weights are kept.
+      ``float32(sqrt(size / kept))``: its size and how many of its weights are kept; or a list of the factors, float32,
+      one for each of ``layers``; or false.
     - ``action``: ``{"kind": "discrete", "n", "start"}``: the index of the largest output, the first of equal ones,
       plus start; or ``{"kind": "box", "low", "high", "shape", "dtype"}``: the output, rounded to a whole number if
       dtype is an integer, clipped to the bounds (null: none), shaped row by row.
@@ -70,7 +83,8 @@ class Subnetwork:
         network: The frozen network.
         mask: ``(D,)`` bool, True where a weight is kept.
         actions: How outputs become actions.
-        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density).
+        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density); or the factors themselves,
+            one for each of the network's ``layers``.
         normalizer: What observations are normalised by.
         env: Id of the task it was found for.
         env_config: Its configuration.
@@ -87,7 +101,7 @@ class Subnetwork:
         mask: Tensor,
         *,
         actions: Actions,
-        rescale: bool = False,
+        rescale: bool | Sequence[float] = False,
         normalizer: Normalizer | None = None,
         env: str | None = None,
         env_config: Mapping[str, Any] | None = None,
@@ -108,7 +122,7 @@ class Subnetwork:
         self.network = network
         self.mask = check_mask("mask", mask, network.num_weights).clone()
         self.actions = actions
-        self.rescale = check_bool("rescale", rescale)
+        self.rescale = check_rescale("rescale", rescale, len(network.layers))
         self.normalizer = normalizer
         self.env = env
         self.env_config = check_mapping("env_config", env_config)
@@ -130,10 +144,44 @@ class Subnetwork:
         return 1.0 - self.num_active / self.num_weights
 
     @property
+    def scales(self) -> list[float]:
+        """What the kept weights of each of the network's ``layers`` are multiplied by."""
+        layers = self.network.layers
+        if not isinstance(self.rescale, bool):
+            return list(self.rescale)
+        scaled = [self.rescale and len(layer.shape) >= 2 for layer in layers]
+        return [float(scale_of(self.mask[None], layers[i])) if scaled[i] else 1.0 for i in range(len(layers))]
+
+    @property
     def weights(self) -> Tensor:
         """What the policy computes with, ``(D,)`` float32: 0 where a weight is removed."""
         masked = apply_mask(self.network.weights, self.mask[None], self.network.layers, rescale=self.rescale)
         return masked[0]
+
+    def live_units(self) -> list[NDArray[np.bool_]]:
+        """Which units have both a live input and a live output: of the inputs, each hidden layer, the outputs.
+
+        The others are dead: they are 0 whatever is observed (no live input, and no bias), or nobody sees what they do.
+
+        Raises:
+            ValueError: The network is no chain of linear layers, tanh and ReLU.
+        """
+        return live_units(masked_layers(self))
+
+    def prune(self) -> Subnetwork:
+        """This policy without the weights of dead units (see :meth:`live_units`): fewer weights, and the same outputs.
+
+        Returns:
+            A new subnetwork. What the old one was rescaled by is written out in ``rescale``.
+
+        Raises:
+            ValueError: The network is no chain of linear layers, tanh and ReLU.
+        """
+        mask = torch.from_numpy(live_weights(masked_layers(self), self.num_weights))
+        return Subnetwork(
+            self.network, mask, actions=self.actions, rescale=self.rescale and self.scales,
+            normalizer=self.normalizer, env=self.env, env_config=self.env_config, tests=self.tests,
+        )  # fmt: skip
 
     def to_policy(self, *, clip_actions: bool = True) -> nn.Module:
         """A plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
@@ -202,6 +250,47 @@ class Subnetwork:
             "seed": seed,
         }
         return returns
+
+    def export_c(self, folder: str | Path, *, form: str = "rows") -> Path:
+        """Write this policy as a C99 header, ``<folder>/policy.h``: ``policy_act(const float *obs, float *act)``.
+
+        Observations are normalised and actions rounded, clipped or chosen as by :meth:`act`; ``act`` has
+        ``POLICY_ACT_LENGTH`` numbers (one for Discrete actions). Nothing is allocated. What dead units do is left out.
+
+        Args:
+            folder: Where; it is made if it is not there.
+            form: ``"rows"``, the fast one: the kept weights, row by row, with their columns. ``"seed"``, the small one:
+                the mask alone, as the gaps between kept weights in a Golomb-Rice code; each weight is made from the
+                seed when it is used.
+
+        Returns:
+            The header's path.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            OSError: The file cannot be written.
+            ValueError: The form is unknown, the network is no chain of linear layers, tanh and ReLU, or its weights
+                come from no seed and the form is ``"seed"``.
+        """
+        return export_c(self, folder, form=form)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Write this policy as an ONNX model. It appears whole or not at all.
+
+        Its input ``obs`` is float32 ``(batch, obs_length)``, its output ``action`` is ``(batch,)`` int64 for Discrete
+        actions and ``(batch, *shape)`` of the space's dtype for Box. Observations are normalised and actions rounded,
+        clipped or chosen as by :meth:`act`. Dead units of a chain of linear layers are left out.
+
+        Args:
+            path: Where; the suffix ``.onnx`` is customary.
+
+        Raises:
+            TypeError: ``path`` is not one.
+            OSError: The file cannot be written.
+            ImportError: The packages onnx and onnxscript are not installed (``pip install subnet-problems[onnx]``).
+            ValueError: The network has a state of its own, as recurrent ones do.
+        """
+        export_onnx(self, path)
 
     def save(self, path: str | Path) -> None:
         """Write the file. It appears whole or not at all.

@@ -1,0 +1,359 @@
+"""A subnetwork as C: one C99 header without allocation, for machines with little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from ._checks import check_choice, check_path
+from .pruning import MaskedLayer, compact, live_weights, masked_layers
+from .spaces import Actions, BoxActions
+
+if TYPE_CHECKING:
+    from .subnetwork import Subnetwork
+
+FORMS = ("rows", "seed")
+
+
+def export_c(subnet: Subnetwork, folder: str | Path, *, form: str = "rows") -> Path:
+    """Write ``<folder>/policy.h``; see :meth:`subnet_problems.Subnetwork.export_c`."""
+    folder = check_path("folder", folder)
+    check_choice("form", form, FORMS)
+    if form == "seed" and subnet.network.weight_init is None:
+        raise ValueError("form: expected 'rows' for weights that no seed makes, got 'seed'")
+    layers = masked_layers(subnet)
+    data, calls, layers = _rows(compact(layers)) if form == "rows" else _seed(subnet, layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "policy.h"
+    path.write_text(_header(subnet, layers, data, calls))
+    return path
+
+
+def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
+    """Whole numbers from 0 on in the Golomb-Rice code that is shortest for them (Rice and Plaunt, 1971).
+
+    Each is ``quotient`` ones and a zero, then the ``k`` bits of the remainder, the highest first.
+
+    Returns:
+        k, and the bits.
+    """
+    gaps = list(gaps)
+    k = min(range(32), key=lambda k: sum((gap >> k) + 1 + k for gap in gaps))
+    bits: list[int] = []
+    for gap in gaps:
+        bits += [1] * (gap >> k) + [0] + [gap >> i & 1 for i in reversed(range(k))]
+    return k, bits
+
+
+def _header(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
+    """The file: what it is, its data, and ``policy_act``."""
+    actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
+    task = "" if subnet.env is None else f" for {subnet.env.encode('unicode_escape').decode().replace('*/', '* /')}"
+    box = isinstance(actions, BoxActions)
+    what = "the action, each number rounded and clipped as the task asks" if box else "the number of the action"
+    width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
+    arrays = [f"{name}[{width}]" for name in ("x", "y")[: len(layers) - 1]]
+    lines = [f"    float {', '.join([*arrays, 'out[POLICY_OUT_LENGTH]'])};"]
+    source = "obs"
+    if normalizer is not None:
+        data = _array("float", "obs_mean", normalizer.mean) + _array("float", "obs_scale", normalizer.scale) + data
+        lines += ["    float seen[POLICY_OBS_LENGTH];", "    for (int i = 0; i < POLICY_OBS_LENGTH; ++i)"]
+        lines += ["        seen[i] = (obs[i] - policy_obs_mean[i]) * policy_obs_scale[i];"]
+        source = "seen"
+    lines += [f"    {state}" for state in calls[:1] if state]
+    for number, (layer, call) in enumerate(zip(layers, calls[1:], strict=True)):
+        target = "out" if number == len(layers) - 1 else "xy"[number % 2]
+        lines += [f"    {line}" for line in call.format(x=source, y=target).splitlines()]
+        if layer.activation is not nn.Identity:
+            name = "policy_tanh" if layer.activation is nn.Tanh else "policy_relu"
+            lines += [f"    {name}({target}, {layer.weight.shape[0]});"]
+        source = target
+    bounds, rule = _action_rule(actions)
+    used = [code for kind, code in ((nn.Tanh, _TANH), (nn.ReLU, _RELU)) if any(x.activation is kind for x in layers)]
+    return f"""\
+/* A policy{task}: {subnet.num_active} of the {subnet.num_weights} weights of a random network.
+ *
+ * policy_act(obs, act) takes {network.obs_length} numbers and gives {what}.
+ * C99; no allocation, and nothing is kept between calls. */
+#ifndef POLICY_H
+#define POLICY_H
+
+#include <math.h>
+#include <stdint.h>
+
+#define POLICY_OBS_LENGTH {network.obs_length}
+#define POLICY_OUT_LENGTH {actions.length}
+#define POLICY_ACT_LENGTH {actions.length if box else 1}
+
+{"".join(used)}{bounds}{data}
+static inline void policy_act(const float *obs, float *act)
+{{
+{chr(10).join(lines + rule)}
+}}
+
+#endif
+"""
+
+
+def _action_rule(actions: Actions) -> tuple[str, list[str]]:
+    """What makes ``act`` of ``out``: the data and the lines."""
+    if not isinstance(actions, BoxActions):
+        lines = ["    int best = 0;", "    for (int i = 1; i < POLICY_OUT_LENGTH; ++i)"]
+        lines += ["        if (out[i] > out[best])", "            best = i;"]
+        return "", [*lines, f"    act[0] = (float)(best + {actions.start});"]
+    whole = np.dtype(actions.dtype).kind != "f"
+    low, high = (np.asarray(bounds, dtype=np.float32) for bounds in (actions.low, actions.high))
+    lines = ["    for (int i = 0; i < POLICY_ACT_LENGTH; ++i) {"]
+    lines += [f"        float a = {'rintf(out[i])' if whole else 'out[i]'};"]
+    if not np.isfinite([low, high]).any():
+        return "", [*lines, "        act[i] = a;", "    }"]
+    lines += ["        a = a > policy_low[i] ? a : policy_low[i];"]
+    lines += ["        act[i] = a < policy_high[i] ? a : policy_high[i];", "    }"]
+    return _array("float", "low", low) + _array("float", "high", high) + "\n", lines
+
+
+# The form of rows: for each unit how many weights it keeps, and for each of these its value and its column.
+
+
+def _rows(layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]:
+    """Data, first line and one call for each layer of the live units."""
+    counts = [layer.mask.sum(axis=1) for layer in layers]
+    columns = [np.nonzero(layer.mask)[1] for layer in layers]
+    index = _smallest_type([*columns, *counts])
+    data, calls = "", [""]
+    for number, layer in enumerate(layers):
+        data += _array(index, f"counts{number}", counts[number]) + _array(index, f"columns{number}", columns[number])
+        data += _array("float", f"weights{number}", layer.weight[layer.mask])
+        bias = "0"
+        if layer.bias_mask.any():
+            data += _array("float", f"biases{number}", layer.bias)
+            bias = f"policy_biases{number}"
+        arrays = f"policy_counts{number}, policy_columns{number}, policy_weights{number}, {bias}"
+        calls.append(f"policy_layer({{x}}, {{y}}, {len(layer.weight)}, {arrays});")
+    return data + _ROWS.replace("INDEX", index), calls, layers
+
+
+# The form of the seed: the gaps between kept weights, and the generator that makes them.
+
+
+def _seed(subnet: Subnetwork, layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]:
+    """Data, first line and one call for each layer; every tensor of the network has a code of its own."""
+    live = live_weights(layers, subnet.num_weights)
+    bits: list[int] = []
+    adds: list[str] = []
+    for tensor, scale in zip(subnet.network.layers, _scales(subnet), strict=True):
+        kept = np.flatnonzero(live[tensor.slice])
+        k, code = rice_code((np.diff(kept, prepend=-1) - 1).tolist())
+        n_in = tensor.shape[1] if len(tensor.shape) == 2 else 1
+        source = "{x}" if len(tensor.shape) == 2 else "&policy_one"
+        adds.append(f"policy_add({source}, {{y}}, {n_in}, {tensor.start}, {len(kept)}, {k}, {_float(scale)}, &stream);")
+        bits += code
+    calls = ["policy_stream stream = {0, UINT64_MAX, {0, 0, 0, 0}};"]
+    for layer in layers:
+        lines = [f"policy_clear({{y}}, {len(layer.weight)});", adds.pop(0)]
+        calls.append("\n".join([*lines, adds.pop(0)] if layer.has_bias else lines))
+    data = _array("uint8_t", "bits", np.packbits(np.array(bits, dtype=np.uint8)))
+    draw = _DRAWS[subnet.network.weight_init or ""]
+    one = "static const float policy_one = 1.0f;\n" if any(layer.has_bias for layer in layers) else ""
+    key = f"#define POLICY_SEED UINT64_C({subnet.network.seed})\n"
+    return one + key + data + _PHILOX + draw + _SEED, calls, layers
+
+
+def _scales(subnet: Subnetwork) -> list[float]:
+    """What a tensor's weights are multiplied by after they are drawn: gain, fan-in and rescaling."""
+    network = subnet.network
+    result = []
+    for tensor, rescale in zip(network.layers, subnet.scales, strict=True):
+        by_init = {"uniform_fan_in": 1.0 / sqrt(tensor.fan_in)}
+        by_init |= dict.fromkeys(("kaiming_normal", "signed_kaiming_constant"), sqrt(2.0 / tensor.fan_in))
+        result.append(network.weight_gain * by_init.get(network.weight_init or "", 1.0) * rescale)
+    return result
+
+
+# Literals
+
+
+def _array(kind: str, name: str, values: ArrayLike) -> str:
+    """``static const kind policy_name[] = {...};``, never empty, which C99 does not know."""
+    flat: NDArray[Any] = np.asarray(values).reshape(-1)
+    texts = [_float(float(v)) if kind == "float" else str(int(v)) for v in flat] or ["0"]
+    lines: list[str] = []
+    line = "   "
+    for text in texts:
+        if len(line) + len(text) + 2 > 110:
+            lines, line = [*lines, line], "   "
+        line += f" {text},"
+    body = "\n".join([*lines, line])
+    return f"static const {kind} policy_{name}[{len(texts)}] = {{\n{body}\n}};\n"
+
+
+def _float(value: float) -> str:
+    """The shortest decimal that float32 reads as the same number."""
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return text.replace("e+00", "") + "f"
+
+
+def _smallest_type(arrays: Iterable[NDArray[Any]]) -> str:
+    largest = max((int(array.max()) for array in arrays if array.size), default=0)
+    return "uint8_t" if largest < 2**8 else "uint16_t" if largest < 2**16 else "uint32_t"
+
+
+_TANH = """\
+/* Tanh as x P(x^2) / Q(x^2) on [-9, 9], within 4e-7. */
+static inline void policy_tanh(float *values, int count)
+{
+    for (int i = 0; i < count; ++i) {
+        float x = values[i] < -9.0f ? -9.0f : values[i] > 9.0f ? 9.0f : values[i];
+        float z = x * x;
+        float p = 1.3354651606789503e-08f;
+        p = p * z + 2.060907536360901e-05f;
+        p = p * z + 0.0034955875016748905f;
+        p = p * z + 0.13381025195121765f;
+        p = p * z + 1.0f;
+        float q = 7.776554298288829e-07f;
+        q = q * z + 0.00032856338657438755f;
+        q = q * z + 0.025876980274915695f;
+        q = q * z + 0.4671434164047241f;
+        q = q * z + 1.0f;
+        values[i] = x * p / q;
+    }
+}
+
+"""
+
+_RELU = """\
+static inline void policy_relu(float *values, int count)
+{
+    for (int i = 0; i < count; ++i)
+        values[i] = values[i] > 0.0f ? values[i] : 0.0f;
+}
+
+"""
+
+_ROWS = """
+static inline void policy_layer(const float *x, float *y, int rows, const INDEX *counts, const INDEX *columns,
+                                const float *weights, const float *biases)
+{
+    for (int row = 0; row < rows; ++row) {
+        float sum = biases ? biases[row] : 0.0f;
+        for (int left = (int)counts[row]; left > 0; --left)
+            sum += *weights++ * x[*columns++];
+        y[row] = sum;
+    }
+}
+"""
+
+_PHILOX = """
+/* What was read of the bits, and the last block of words that was made. */
+typedef struct {
+    uint32_t position;
+    uint64_t block;
+    uint64_t words[4];
+} policy_stream;
+
+static inline uint64_t policy_upper_half(uint64_t a, uint64_t b)
+{
+    uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
+    uint64_t middle = a1 * b0 + (a0 * b0 >> 32);
+    uint64_t low = a0 * b1 + (uint32_t)middle;
+    return a1 * b1 + (middle >> 32) + (low >> 32);
+}
+
+/* Word i of Philox4x64-10 (Salmon et al., 2011) with the key (seed, 0), counted from 1 as NumPy does. */
+static inline uint64_t policy_word(uint64_t i, policy_stream *stream)
+{
+    if (stream->block != i / 4) {
+        uint64_t a = i / 4 + 1, b = 0, c = 0, d = 0, key0 = POLICY_SEED, key1 = 0;
+        for (int round = 0; round < 10; ++round) {
+            uint64_t m0 = UINT64_C(0xD2E7470EE14C6C93), m1 = UINT64_C(0xCA5A826395121157);
+            uint64_t high0 = policy_upper_half(m0, a), low0 = m0 * a;
+            uint64_t high1 = policy_upper_half(m1, c), low1 = m1 * c;
+            a = high1 ^ b ^ key0;
+            b = low1;
+            c = high0 ^ d ^ key1;
+            d = low0;
+            key0 += UINT64_C(0x9E3779B97F4A7C15);
+            key1 += UINT64_C(0xBB67AE8584CAA73B);
+        }
+        stream->block = i / 4;
+        stream->words[0] = a;
+        stream->words[1] = b;
+        stream->words[2] = c;
+        stream->words[3] = d;
+    }
+    return stream->words[i % 4];
+}
+
+"""
+
+_UNIFORM = """\
+static inline float policy_draw(uint32_t i, policy_stream *stream)
+{
+    return (float)(2 * (int32_t)(policy_word(i, stream) >> 40) + 1 - 16777216) / 16777216.0f;
+}
+"""
+_SIGN = """\
+static inline float policy_draw(uint32_t i, policy_stream *stream)
+{
+    return policy_word(i, stream) >> 63 ? 1.0f : -1.0f;
+}
+"""
+_NORMAL = """\
+static inline float policy_draw(uint32_t i, policy_stream *stream)
+{
+    double p = ((double)(policy_word(2 * (uint64_t)i, stream) >> 11) + 0.5) / 9007199254740992.0;
+    double q = ((double)(policy_word(2 * (uint64_t)i + 1, stream) >> 11) + 0.5) / 9007199254740992.0;
+    return (float)(sqrt(-2.0 * log(p)) * cos(6.283185307179586 * q));
+}
+"""
+_DRAWS = {
+    "uniform": _UNIFORM,
+    "uniform_fan_in": _UNIFORM,
+    "kaiming_normal": _NORMAL,
+    "signed_constant": _SIGN,
+    "signed_kaiming_constant": _SIGN,
+}
+
+_SEED = """
+static inline int policy_bit(policy_stream *stream)
+{
+    int bit = policy_bits[stream->position / 8] >> (7 - stream->position % 8) & 1;
+    ++stream->position;
+    return bit;
+}
+
+static inline void policy_clear(float *values, int count)
+{
+    for (int i = 0; i < count; ++i)
+        values[i] = 0.0f;
+}
+
+/* Add the kept weights of a tensor, times x: the gaps between them are in the Golomb-Rice code with k low bits. */
+static inline void policy_add(const float *x, float *y, uint32_t columns, uint32_t index, uint32_t kept, int k,
+                              float scale, policy_stream *stream)
+{
+    uint32_t row = 0, column = 0;
+    while (kept-- > 0) {
+        uint32_t gap = 0;
+        while (policy_bit(stream))
+            ++gap;
+        for (int i = 0; i < k; ++i)
+            gap = gap << 1 | (uint32_t)policy_bit(stream);
+        index += gap;
+        column += gap;
+        row += column / columns;
+        column %= columns;
+        y[row] += scale * policy_draw(index, stream) * x[column];
+        ++index;
+        ++column;
+    }
+}
+"""

@@ -1,0 +1,157 @@
+"""The C header, compiled as its users would and run on 10,000 observations, does what the policy does."""
+
+import ctypes
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, make, own
+from torch import nn
+
+from subnet_problems import BoxActions
+from subnet_problems.export_c import rice_code
+from subnet_problems.networks import WEIGHT_INITS
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
+
+SOURCE = """
+#include "policy.h"
+int obs_length(void) { return POLICY_OBS_LENGTH; }
+int act_length(void) { return POLICY_ACT_LENGTH; }
+void act(const float *obs, float *acts, int count)
+{
+    for (int i = 0; i < count; ++i)
+        policy_act(obs + i * POLICY_OBS_LENGTH, acts + i * POLICY_ACT_LENGTH);
+}
+"""
+
+
+def compiled(subnet, folder, *, form):
+    subnet.export_c(folder, form=form)
+    (folder / "policy.c").write_text(SOURCE)
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-std=c99", "-shared", "-fPIC"]
+    subprocess.run(["gcc", *flags, "policy.c", "-o", "policy.so", "-lm"], cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / "policy.so"))
+
+
+def acts_in_c(subnet, folder, obs, *, form):
+    library = compiled(subnet, folder, form=form)
+    assert library.obs_length() == obs.shape[1]
+    acts = np.full((len(obs), library.act_length()), np.nan, dtype=np.float32)
+    library.act(obs.ctypes.data_as(ctypes.c_void_p), acts.ctypes.data_as(ctypes.c_void_p), len(obs))
+    return acts
+
+
+def assert_same_actions(subnet, folder, *, form, tolerance=2e-5):
+    obs = np.random.default_rng(0).normal(scale=2.0, size=(10_000, subnet.network.obs_length)).astype(np.float32)
+    acts = acts_in_c(subnet, folder, obs, form=form)
+    with torch.no_grad():
+        outputs = subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy()
+    expected = subnet.actions(outputs).reshape(len(obs), -1)
+    if not isinstance(subnet.actions, BoxActions):  # outputs that are equal within rounding may be chosen among
+        first, second = np.sort(outputs, axis=1)[:, -1], np.sort(outputs, axis=1)[:, -2]
+        close = first - second < tolerance
+        assert close.mean() < 0.01
+        assert len(np.unique(expected)) > 1
+        assert (acts[~close] == expected[~close]).all()
+    else:
+        np.testing.assert_allclose(acts, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("form", ["rows", "seed"])
+@pytest.mark.parametrize(
+    "subnet",
+    [
+        lander(),
+        lander(normalizer=None).prune(),
+        make((6, 5), options={"bias": True}, actions=DISCRETE, normalizer=NORMALIZER),
+        make((), actions=DISCRETE),
+        make((300,), rescale=True, options={"weight_gain": 0.3}),
+        make(STRING, options={"network_args": {"width": 3}}, rescale=True),
+        make((6, 5), sparsity=0.0, options={"seed": 2**63 - 1}),
+    ],
+    ids=["lander", "pruned", "biases", "no hidden layer", "wide", "string", "all kept"],
+)
+def test_the_header_does_what_the_policy_does(subnet, form, tmp_path):
+    assert_same_actions(subnet, tmp_path, form=form)
+
+
+@pytest.mark.parametrize("weight_init", WEIGHT_INITS)
+def test_weights_are_made_from_the_seed_in_c(weight_init, tmp_path):
+    subnet = make((40, 30), sparsity=0.5, options={"weight_init": weight_init, "seed": 12345, "bias": True})
+    assert_same_actions(subnet, tmp_path, form="seed")
+
+
+def test_a_module_with_weights_of_its_own_is_exported_by_rows_alone(tmp_path):
+    subnet = make(own(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
+    assert_same_actions(subnet, tmp_path, form="rows")
+    with pytest.raises(ValueError, match="form: expected 'rows' for weights that no seed makes, got 'seed'"):
+        subnet.export_c(tmp_path / "seed", form="seed")
+    assert not (tmp_path / "seed").exists()
+
+
+@pytest.mark.parametrize("form", ["rows", "seed"])
+def test_a_policy_with_nothing_left_compiles_and_gives_zeros(form, tmp_path):
+    subnet = make((6, 5), actions=BOX)
+    subnet.mask[:] = False
+    assert_same_actions(subnet, tmp_path, form=form)
+
+
+def test_whole_numbers_are_rounded_and_bounds_may_be_missing(tmp_path):
+    for number, (low, high, dtype) in enumerate([(-3, 2, "int32"), (-np.inf, np.inf, "float32"), (-1, 1, "float64")]):
+        actions = BoxActions(low=(low, low), high=(high, high), shape=(2, 1), dtype=dtype)
+        folder = tmp_path / str(number)
+        subnet = make((6, 5), actions=actions)
+        obs = np.random.default_rng(1).normal(scale=3.0, size=(1000, 4)).astype(np.float32)
+        acts = acts_in_c(subnet, folder, obs, form="rows")
+        with torch.no_grad():
+            outputs = subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy()
+        same = np.abs(acts - subnet.actions(outputs).reshape(1000, 2)) < 1e-5
+        assert same.mean() > 0.999  # a half may be rounded either way
+        assert len(np.unique(acts)) >= 3
+
+
+def test_a_task_whose_name_ends_a_comment_does_not(tmp_path):
+    assert_same_actions(make(env="a*/ b\n#error"), tmp_path, form="rows")
+
+
+@given(st.lists(st.integers(0, 2000), max_size=60))
+def test_the_code_of_gaps_can_be_read_back(gaps):
+    k, code = rice_code(gaps)
+    read, bits = [], iter(code)
+    for _ in gaps:
+        quotient = 0
+        while next(bits):
+            quotient += 1
+        rest = 0
+        for _ in range(k):
+            rest = 2 * rest + next(bits)
+        read.append((quotient << k) + rest)
+    assert read == gaps
+    assert next(bits, None) is None
+
+
+def test_the_code_of_a_mask_is_near_its_entropy():
+    """At sparsity 0.9 a random mask has 4.69 bits of entropy for each kept weight."""
+    subnet = lander()
+    gaps = np.diff(np.flatnonzero(subnet.mask.numpy()), prepend=-1) - 1
+    assert len(rice_code(gaps.tolist())[1]) / subnet.num_active < 4.9
+
+
+@pytest.mark.parametrize(
+    ("subnet", "arguments", "error", "message"),
+    [
+        (lander(), {"form": "dense"}, ValueError, "form: expected one of"),
+        (lander(), {"form": 3}, TypeError, "form: expected one of"),
+        (lander(), {"folder": 3}, TypeError, "folder: expected"),
+        (make(RNN), {}, ValueError, "network: expected a chain of linear layers, tanh and ReLU"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(subnet, arguments, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        subnet.export_c(**{"folder": tmp_path / "out", **arguments})
+    assert not (tmp_path / "out").exists()

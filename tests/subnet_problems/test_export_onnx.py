@@ -1,0 +1,64 @@
+"""The ONNX model, run by onnxruntime on 10,000 observations, does what the policy does."""
+
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, make, module
+
+from subnet_problems import BoxActions
+
+SUBNETWORKS = {
+    "lander": lander(),
+    "biases, normalised, discrete": make(options={"bias": True}, actions=DISCRETE, normalizer=NORMALIZER),
+    "string": make(STRING, options={"network_args": {"width": 3}}, rescale=True),
+    "module": make(module(), actions=BOX),
+    "float64": make(actions=BoxActions((-0.5, -0.1), (0.5, 0.7), (2, 1), "float64")),
+    "whole numbers": make(sparsity=0.2, actions=BoxActions((-2.0, -2.0), (3.0, 3.0), (2,), "int32")),
+    "nothing left": make((20, 20, 20), sparsity=0.99),
+}
+
+
+@pytest.mark.parametrize("name", SUBNETWORKS)
+def test_the_model_does_what_the_policy_does(name, tmp_path):
+    subnet = SUBNETWORKS[name]
+    subnet.export_onnx(tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    obs = np.random.default_rng(0).normal(scale=2.0, size=(10_000, subnet.network.obs_length)).astype(np.float32)
+    acts = session.run(["action"], {"obs": obs})[0]
+    with torch.no_grad():
+        expected = subnet.actions(subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy())
+    assert acts.dtype == expected.dtype
+    assert acts.shape == expected.shape
+    if expected.dtype.kind == "f":
+        np.testing.assert_allclose(acts, expected, rtol=0, atol=1e-5)
+    else:
+        assert (acts != expected).mean() < 1e-3  # equal within rounding
+        assert len(np.unique(expected)) > 1
+    assert (session.run(["action"], {"obs": obs[:1]})[0] == acts[:1]).all()
+
+
+def test_the_model_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_path):
+    subnet = lander()
+    subnet.export_onnx(tmp_path / "policy.onnx")
+    data = (tmp_path / "policy.onnx").read_bytes()
+    assert len(data) < subnet.num_weights * 4 / 4
+    assert b".py" not in data
+    onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
+
+
+def test_networks_with_a_state_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="network: expected one without a state of its own"):
+        make(RNN).export_onnx(tmp_path / "policy.onnx")
+    with pytest.raises(TypeError, match="path: expected"):
+        lander().export_onnx(3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match="export_onnx needs the packages onnx and onnxscript"):
+        lander().export_onnx(tmp_path / "policy.onnx")

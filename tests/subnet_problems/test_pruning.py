@@ -1,0 +1,120 @@
+"""Dead units are those that cannot matter, and without them every output is what it was."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_subnetworks import DISCRETE, NORMALIZER, RNN, bits, make
+from torch import nn
+
+from subnet_problems import FrozenNetwork, Subnetwork
+from subnet_problems.pruning import compact, live_units, masked_layers, reached, to_module
+
+OBS = torch.randn((50, 4), generator=torch.Generator().manual_seed(1))
+
+
+@st.composite
+def subnetworks(draw):
+    sizes = tuple(draw(st.lists(st.integers(1, 6), max_size=3)))
+    bias = draw(st.booleans())
+    network = FrozenNetwork(sizes, obs_length=4, act_length=2, bias=bias, seed=draw(st.integers(0, 9)))
+    kept = draw(st.lists(st.booleans(), min_size=network.num_weights, max_size=network.num_weights))
+    return Subnetwork(network, torch.tensor(kept), actions=DISCRETE, rescale=draw(st.booleans()))
+
+
+def outputs(subnet):
+    with torch.no_grad():
+        return subnet.to_policy()(OBS)
+
+
+@given(subnetworks())
+@settings(deadline=None)
+def test_a_pruned_policy_has_the_same_outputs_and_nothing_more_to_prune(subnet):
+    pruned = subnet.prune()
+    assert torch.equal(outputs(pruned), outputs(subnet))
+    assert not (pruned.mask & ~subnet.mask).any()
+    assert torch.equal(pruned.prune().mask, pruned.mask)
+
+
+@given(subnetworks())
+@settings(deadline=None)
+def test_each_kept_weight_of_a_pruned_policy_matters_to_some_path(subnet):
+    """By brute force: a weight lies on a path from a source (an input or a bias) to an output, or it is pruned."""
+    pruned = subnet.prune()
+    layers = masked_layers(subnet)
+    fed = [np.ones(4, dtype=bool)]
+    for layer in layers:
+        fed.append(np.array([any(row & fed[-1]) for row in layer.mask]) | layer.bias_mask)
+    seen = np.ones(2, dtype=bool)
+    for number in reversed(range(len(layers))):
+        layer = layers[number]
+        for i, j in np.ndindex(layer.mask.shape):
+            expected = layer.mask[i, j] and fed[number][j] and seen[i]
+            assert bool(pruned.mask[layer.index[i, j]]) == expected
+        seen = np.array([any(column & seen) for column in layer.mask.T])
+
+
+@given(subnetworks())
+@settings(deadline=None)
+def test_the_compact_network_has_live_units_alone_and_the_same_function(subnet):
+    layers = masked_layers(subnet)
+    small = compact(layers)
+    assert [len(layer.weight) for layer in small[:-1]] == [max(1, units.sum()) for units in live_units(layers)[1:-1]]
+    with torch.no_grad():
+        assert torch.allclose(to_module(small)(OBS), outputs(subnet), atol=1e-5)
+
+
+@given(subnetworks())
+@settings(deadline=None)
+def test_an_input_that_reaches_no_output_changes_none(subnet):
+    paths = reached(masked_layers(subnet))
+    for i in range(4):
+        changed = OBS.clone()
+        changed[:, i] += 1.0
+        with torch.no_grad():
+            same = subnet.to_policy()(changed) == outputs(subnet)
+        assert same[:, ~paths[:, i]].all()
+
+
+def test_dead_units_are_counted():
+    network = FrozenNetwork((3,), obs_length=2, act_length=1)
+    #               unit 0 is fed and seen; unit 1 is fed and not seen; unit 2 is seen and not fed
+    mask = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0, 1]).bool()
+    subnet = Subnetwork(network, mask, actions=type(DISCRETE)(1))
+    assert [units.tolist() for units in subnet.live_units()] == [[True, False], [True, False, False], [True]]
+    assert subnet.prune().num_active == 2
+
+
+def test_a_rescaled_policy_keeps_its_scales_in_its_file(tmp_path):
+    subnet = make((20, 20), sparsity=0.9, rescale=True, normalizer=NORMALIZER, options={"bias": True})
+    pruned = subnet.prune()
+    assert pruned.num_active < subnet.num_active
+    assert pruned.rescale == tuple(subnet.scales)
+    pruned.save(tmp_path / "pruned.safetensors")
+    loaded = Subnetwork.load(tmp_path / "pruned.safetensors")
+    assert bits(loaded.weights) == bits(pruned.weights)
+    assert loaded.rescale == pruned.rescale
+    assert torch.equal(outputs(loaded), outputs(subnet))
+
+
+@pytest.mark.parametrize("network", [RNN, nn.Sequential(nn.Linear(4, 2), nn.Softmax(dim=-1))])
+def test_other_networks_than_chains_are_refused(network):
+    with pytest.raises(ValueError, match="network: expected a chain of linear layers, tanh and ReLU"):
+        make(network).prune()
+    with pytest.raises(ValueError, match="network: expected a chain of linear layers, tanh and ReLU"):
+        make(network).live_units()
+
+
+@pytest.mark.parametrize(
+    ("rescale", "error", "message"),
+    [
+        ("yes", TypeError, "rescale: expected True, False or 3 factors, got 'yes'"),
+        ([1.0, 2.0], ValueError, "rescale: expected a factor for each of 3 layers"),
+        ([1.0, 2.0, 0.0], ValueError, "rescale: expected a finite number > 0"),
+        ([1.0, 2.0, float("nan")], ValueError, "rescale: expected a finite number > 0"),
+    ],
+)
+def test_wrong_factors_are_refused(rescale, error, message):
+    with pytest.raises(error, match=message):
+        make(rescale=rescale)
