@@ -152,7 +152,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             self._judge_candidates()
 
     def _get_center(self) -> Tensor | None:
-        return None if self._handed_out is None else self._handed_out.clone()  # it plays on as a candidate
+        return self._handed_out
 
     def _rank(self) -> Tensor:
         """Indices of the solutions from the best on, candidates left out."""

@@ -208,6 +208,33 @@ class Subnetwork:
         output = output[0] if isinstance(output, tuple) else output
         return self.actions(output.numpy()[None])[0]
 
+    def task(self, env: EnvLike | None = None, *, episode_length: int | None = None) -> GymTask:
+        """The task that this policy plays, on Gymnasium itself.
+
+        Args:
+            env: Another one than its own, or the one where it knows none.
+            episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
+
+        Raises:
+            ValueError: No task is known, or its spaces are not those of the policy.
+        """
+        if env is None and self.env is None:
+            raise ValueError("env: expected a Gymnasium id or a callable, since the subnetwork knows no task, got None")
+        task = GymTask(
+            self.env if env is None else env,  # type: ignore[arg-type]
+            env_config=self.env_config if env is None else None,
+            episode_length=episode_length,
+            backend="gymnasium",
+        )
+        if task.obs_length != self.network.obs_length or task.actions.length != self.network.act_length:
+            raise ValueError(
+                f"env: expected observations of length {self.network.obs_length} and {self.network.act_length} "
+                f"outputs, got {task.obs_length} and {task.actions.length}"
+            )
+        if (type(task.actions), task.actions.shape) != (type(self.actions), self.actions.shape):
+            raise ValueError(f"env: expected actions as {self.actions}, got {task.actions}")
+        return task
+
     def test(
         self, *, num_episodes: int = 100, seed: int = 0, env: EnvLike | None = None, episode_length: int | None = None
     ) -> NDArray[np.float64]:
@@ -226,21 +253,7 @@ class Subnetwork:
             ValueError: No task is known, or its spaces are not those of the policy.
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
-        if env is None and self.env is None:
-            raise ValueError("env: expected a Gymnasium id or a callable, since the subnetwork knows no task, got None")
-        task = GymTask(
-            self.env if env is None else env,  # type: ignore[arg-type]
-            env_config=self.env_config if env is None else None,
-            episode_length=episode_length,
-            backend="gymnasium",
-        )
-        if task.obs_length != self.network.obs_length or task.actions.length != self.network.act_length:
-            raise ValueError(
-                f"env: expected observations of length {self.network.obs_length} and {self.network.act_length} "
-                f"outputs, got {task.obs_length} and {task.actions.length}"
-            )
-        if (type(task.actions), task.actions.shape) != (type(self.actions), self.actions.shape):
-            raise ValueError(f"env: expected actions as {self.actions}, got {task.actions}")
+        task = self.task(env, episode_length=episode_length)
         weights = self.weights[None]
         returns = play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
         self.tests = {

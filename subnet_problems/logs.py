@@ -1,0 +1,89 @@
+"""Loggers beside EvoTorch's own: a CSV file, and TensorBoard. They stay true when a search is stopped and resumed."""
+
+from __future__ import annotations
+
+import csv
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from evotorch.algorithms import SearchAlgorithm
+from evotorch.logging import ScalarLogger
+
+from ._checks import check_path
+
+
+class CSVLogger(ScalarLogger):
+    """Writes the numbers of each status as a row of a CSV file.
+
+    As part of a checkpoint it knows how long the file was then: once resumed, it goes on from there.
+
+    Args:
+        searcher: The search.
+        path: The file; one that is there is overwritten.
+        interval: Generations between two rows.
+    """
+
+    def __init__(self, searcher: SearchAlgorithm, path: str | Path, *, interval: int = 1) -> None:
+        super().__init__(searcher, interval=interval)
+        self._path = check_path("path", path)
+        self._fields: list[str] = []
+        self._length = 0
+
+    def _log(self, status: dict[str, Any]) -> None:
+        numbers = _numbers(status)
+        with open(self._path, "r+" if self._length else "w", newline="") as file:
+            file.seek(self._length)
+            file.truncate()
+            self._fields = self._fields or list(numbers)
+            writer = csv.DictWriter(file, self._fields, restval="", extrasaction="ignore")
+            if not self._length:
+                writer.writeheader()
+            writer.writerow(numbers)
+            self._length = file.tell()
+
+
+class TensorBoardLogger(ScalarLogger):
+    """Writes the numbers of each status for TensorBoard, against environment steps where the problem counts them.
+
+    As part of a checkpoint it knows what was written: once resumed, what had come after is hidden.
+
+    Args:
+        searcher: The search.
+        folder: Where TensorBoard looks (``tensorboard --logdir FOLDER``).
+        interval: Generations between two entries.
+
+    Raises:
+        ImportError: The package tensorboard is not installed.
+    """
+
+    def __init__(self, searcher: SearchAlgorithm, folder: str | Path, *, interval: int = 1) -> None:
+        super().__init__(searcher, interval=interval)
+        self._folder = str(check_path("folder", folder))
+        self._step = 0
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError(f"TensorBoardLogger needs the package tensorboard: {error}") from error
+        self._writer = SummaryWriter(self._folder, purge_step=self._step + 1 if self._step else None)
+
+    def _log(self, status: dict[str, Any]) -> None:
+        numbers = _numbers(status)
+        self._step = int(numbers.get("total_interaction_count", numbers.get("iter", self._step + 1)))
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, self._step)
+        self._writer.flush()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_writer"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def _numbers(status: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in status.items() if isinstance(value, Real)}

@@ -1,0 +1,179 @@
+"""Pictures of a policy's masks, a Pareto front and learning curves. Each returns its Axes; saving is the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from .experiments import Row, learning_curves
+from .pruning import MaskedLayer, live_units, masked_layers, reached
+from .subnetwork import Subnetwork
+
+#: Removed; kept, but at a dead unit; kept and alive.
+_COLORS = ListedColormap(["#f4f4f4", "#f0b49e", "#1f4e79"])
+#: Networks of more live units have no graph: nobody could follow its lines.
+_MAX_UNITS = 300
+
+
+def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]:
+    """Draw the mask of each weight matrix, and of a small chain of linear layers the graph of what is alive.
+
+    In a mask a row is a unit and a column one of its inputs: dark where a weight is kept, pale red where it is kept but
+    its unit is dead (see :meth:`Subnetwork.live_units`). In the graph, inputs are at the bottom; those that reach no
+    output are hollow, as are outputs that nothing reaches. Positive weights are blue, negative ones red.
+
+    Args:
+        subnet: What is drawn.
+        figure: Where; a new one by default.
+
+    Returns:
+        One for each weight matrix, then that of the graph if there is one.
+    """
+    try:
+        layers: list[MaskedLayer] | None = masked_layers(subnet)
+    except ValueError:
+        layers = None
+    tensors = [layer for layer in subnet.network.layers if len(layer.shape) >= 2]
+    alive = subnet.mask if layers is None else subnet.prune().mask
+    graph = layers is not None and sum(int(units.sum()) for units in live_units(layers)) <= _MAX_UNITS
+    if figure is None:
+        figure = plt.figure(figsize=(3.2 * len(tensors) + (5 if graph else 0), 4), layout="constrained")
+    ratios = [1.0] * len(tensors) + [1.6] * graph
+    all_axes: list[Axes] = list(figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0])
+    for number, (axes, tensor) in enumerate(zip(all_axes, tensors, strict=False)):
+        shape = (tensor.shape[0], -1)
+        bits = (subnet.mask[tensor.slice].int() + alive[tensor.slice].int()).view(shape).numpy()
+        axes.imshow(bits, cmap=_COLORS, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
+        kept = int(subnet.mask[tensor.slice].sum())
+        title = f"layer {number + 1}: {kept:,} of {tensor.size:,}"
+        if layers is not None and number < len(layers) - 1:
+            dead = int((~live_units(layers)[number + 1]).sum())
+            title += f"\n{dead} of {tensor.shape[0]} units dead"
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="inputs", ylabel="units" if number == 0 else "")
+    if graph and layers is not None:
+        _draw_graph(all_axes[-1], layers)
+    return all_axes
+
+
+def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer]) -> None:
+    """Live units, a level for each layer, and a line for each kept weight between them."""
+    units = live_units(layers)
+    shown = [np.ones_like(units[0]), *units[1:-1], np.ones_like(units[-1])]
+    places = [np.cumsum(level) - 1 for level in shown]
+    x = [(place + 0.5) / max(1, level.sum()) for place, level in zip(places, shown, strict=True)]
+    largest = max((float(np.abs(layer.weight).max()) for layer in layers), default=1.0) or 1.0
+    for number, layer in enumerate(layers):
+        after, before = np.nonzero(layer.mask & units[number] & units[number + 1][:, None])
+        lines = np.empty((len(after), 2, 2))
+        lines[:, 0, 0], lines[:, 0, 1] = x[number][before], number
+        lines[:, 1, 0], lines[:, 1, 1] = x[number + 1][after], number + 1
+        weights = layer.weight[after, before]
+        colors = np.where(weights[:, None] > 0, [[0.12, 0.31, 0.47, 0.6]], [[0.75, 0.22, 0.17, 0.6]])
+        axes.add_collection(LineCollection(list(lines), colors=colors, linewidths=1.2 * np.abs(weights) / largest))
+    for number, (level, alive) in enumerate(zip(shown, units, strict=True)):
+        for hollow in (False, True):
+            chosen = level & (alive != hollow)
+            face = "white" if hollow else "0.15"
+            axes.plot(x[number][chosen], np.full(chosen.sum(), number), "o", ms=4, mfc=face, mec="0.15", mew=0.8)
+    paths = reached(layers)
+    axes.set_yticks(range(len(units)), ["inputs", *(f"layer {n + 1}" for n in range(len(units) - 2)), "outputs"])
+    axes.set(xticks=[], xlim=(0, 1), ylim=(-0.3, len(layers) + 0.3))
+    axes.set_title(f"{paths.any(axis=0).sum()} of {paths.shape[1]} inputs reach an output", fontsize=10)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def plot_front(
+    subnets: Iterable[Subnetwork],
+    *,
+    threshold: float | None = None,
+    seen: Sequence[float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw test reward, with its standard error, against the share of weights that is kept.
+
+    Args:
+        subnets: Tested policies (:meth:`Subnetwork.test`) with networks of one size.
+        threshold: The reward at which the task is solved, or None.
+        seen: The reward that the search saw of each, or None.
+        ax: Where; a new one by default.
+
+    Raises:
+        ValueError: There is no policy, one was never tested, or ``seen`` has another length.
+    """
+    subnets = list(subnets)
+    if not subnets or any("mean" not in subnet.tests for subnet in subnets):
+        raise ValueError(f"subnets: expected at least one, each of them tested, got {subnets}")
+    if seen is not None and len(seen) != len(subnets):
+        raise ValueError(f"seen: expected a reward for each of {len(subnets)} subnetworks, got {len(seen)}")
+    axes = ax if ax is not None else plt.figure(figsize=(8, 5), layout="constrained").subplots()
+    order = sorted(range(len(subnets)), key=lambda i: subnets[i].sparsity)
+    kept = [100.0 * (1.0 - subnets[i].sparsity) for i in order]
+    if seen is not None:
+        axes.plot(kept, [seen[i] for i in order], "o", mfc="none", color="0.6", label="seen in the search")
+    axes.errorbar(
+        kept, [subnets[i].tests["mean"] for i in order],
+        yerr=[subnets[i].tests["standard_error"] or 0.0 for i in order],
+        fmt="o-", color="C0", capsize=3, label="fresh episodes, mean and standard error",
+    )  # fmt: skip
+    if threshold is not None:
+        axes.axhline(threshold, color="C2", linewidth=1, linestyle="--", label=f"solved ({threshold:g})")
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    num_weights = subnets[0].num_weights
+    ticks = [t for t in (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1) if min(kept) * 0.8 <= t <= max(kept) * 1.25]
+    axes.set_xticks(ticks, [f"{t:g} %\n{round(num_weights * t / 100):,}" for t in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="weights kept (sparser to the right)", ylabel="reward of an episode")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    return axes
+
+
+def plot_learning_curves(
+    rows: Sequence[Row],
+    names: Sequence[str] | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    threshold: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw test reward against environment steps: the median over seeds, and the interquartile range as a band.
+
+    Args:
+        rows: Tests, from :func:`subnet_problems.experiments.perform` or ``read_tests``.
+        names: Whose runs; all of them, in order, by default.
+        labels: How they are called in the picture; by default by their names.
+        threshold: The reward at which the task is solved, or None.
+        ax: Where; a new one by default.
+
+    Raises:
+        ValueError: There are no tests of one of the names, or not as many labels as names.
+    """
+    present = list(dict.fromkeys(row["name"] for row in rows))
+    names = present if names is None else list(names)
+    if not names or not set(names) <= set(present):
+        raise ValueError(f"names: expected some of {present}, got {names}")
+    labels = names if labels is None else labels
+    if len(labels) != len(names):
+        raise ValueError(f"labels: expected one for each of {names}, got {labels}")
+    axes = ax if ax is not None else plt.figure(figsize=(8, 5), layout="constrained").subplots()
+    for number, (name, label) in enumerate(zip(names, labels, strict=True)):
+        at, lines = learning_curves(rows, name)
+        low, median, high = np.percentile(lines, [25, 50, 75], axis=0)
+        style: dict[str, Any] = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--"}
+        axes.plot(at / 1e6, median, label=f"{label} ({len(lines)} seed{'s' * (len(lines) > 1)})", **style)
+        axes.fill_between(at / 1e6, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if threshold is not None:
+        axes.axhline(threshold, color="0.5", linewidth=1, linestyle=":")
+    axes.set(xlabel="environment steps (millions)", ylabel="test reward: median and interquartile range")
+    axes.legend(frameon=False)
+    return axes

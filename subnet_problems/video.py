@@ -1,0 +1,81 @@
+"""Films of a policy at work."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.wrappers import RecordVideo, RenderCollection
+from PIL import Image
+
+from ._checks import check_path, check_seed
+from .subnetwork import Subnetwork
+from .task import EnvLike, GymTask
+
+#: Pictures a second in a GIF, whose times are in hundredths of a second.
+_GIF_FPS = 25
+
+
+def record_video(subnet: Subnetwork, env: EnvLike | None, path: str | Path, *, seed: int = 0) -> Path:
+    """Film one episode, from its first picture to its last.
+
+    Args:
+        subnet: The policy.
+        env: The task; None for the one that the subnetwork knows.
+        path: The film. ``.mp4`` is written by Gymnasium's own recorder, which needs the package moviepy; ``.gif`` shows
+            25 pictures for each second of the simulation.
+        seed: The seed that the environment is reset with.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: No task is known, it is not that of the policy, it cannot be drawn, or the suffix is neither.
+        OSError: The file cannot be written.
+        gymnasium.error.DependencyNotInstalled: moviepy is missing, or what the task draws with.
+    """
+    path = check_path("path", path)
+    if path.suffix not in (".mp4", ".gif"):
+        raise ValueError(f"path: expected a name that ends in .mp4 or .gif, got {str(path)!r}")
+    seed = check_seed("seed", seed)
+    task = subnet.task(env)
+    try:
+        world = task.make_env(render_mode="rgb_array")
+    except TypeError as error:
+        raise ValueError(f"env: expected one that takes render_mode='rgb_array', got {task.env!r}: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".mp4":
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            recorder = RecordVideo(world, f"{folder}/film", episode_trigger=lambda _: True, disable_logger=True)
+            _play(recorder, subnet, task, seed)
+            recorder.close()  # type: ignore[no-untyped-call]
+            next(Path(folder, "film").glob("*.mp4")).replace(path)
+    else:
+        collector = RenderCollection(world, pop_frames=False)
+        _play(collector, subnet, task, seed)
+        frames: Any = collector.render()
+        fps = world.metadata.get("render_fps", _GIF_FPS)
+        collector.close()
+        chosen = np.arange(0, len(frames), max(1.0, fps / _GIF_FPS)).astype(int)
+        pictures = [Image.fromarray(frames[i]).quantize(64) for i in chosen]
+        duration = 1000 // min(fps, _GIF_FPS)
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=True)
+    return path
+
+
+def _play(env: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int) -> None:
+    policy, state = subnet.to_policy(), None
+    obs, _ = env.reset(seed=seed)
+    for _ in range(task.max_steps):
+        with torch.no_grad():
+            flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(-1))
+            output = policy(flat) if state is None else policy(flat, state)
+        output, state = output if isinstance(output, tuple) else (output, None)
+        obs, _, terminated, truncated, _ = env.step(subnet.actions(output.numpy()[None])[0])
+        if terminated or truncated:
+            break
