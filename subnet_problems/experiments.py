@@ -8,6 +8,7 @@ file; one that was stopped goes on from its checkpoint, to the same bits.
 from __future__ import annotations
 
 import csv
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -310,6 +311,7 @@ def _begin_worker(steps: Any, num_threads: int) -> None:
     global _steps
     _steps = steps
     torch.set_num_threads(num_threads)
+    logging.getLogger("evotorch").setLevel(logging.WARNING)  # of each problem it tells three lines
 
 
 def _advance(steps: int) -> None:

@@ -35,7 +35,7 @@ class CSVLogger(ScalarLogger):
         with open(self._path, "r+" if self._length else "w", newline="") as file:
             file.seek(self._length)
             file.truncate()
-            self._fields = self._fields or list(numbers)
+            self._fields = self._fields or sorted(numbers)
             writer = csv.DictWriter(file, self._fields, restval="", extrasaction="ignore")
             if not self._length:
                 writer.writeheader()

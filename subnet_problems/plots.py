@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .experiments import Row, learning_curves
 from .pruning import MaskedLayer, live_units, masked_layers, reached
@@ -58,6 +59,8 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
             title += f"\n{dead} of {tensor.shape[0]} units dead"
         axes.set_title(title, fontsize=10)
         axes.set(xlabel="inputs", ylabel="units" if number == 0 else "")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     if graph and layers is not None:
         _draw_graph(all_axes[-1], layers)
     return all_axes

@@ -1,0 +1,165 @@
+"""The command: what it leaves behind, what it says, and its exit codes."""
+
+import csv
+import io
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import get_args
+
+import pytest
+from small_subnetworks import lander
+
+from subnet_problems import Subnetwork
+from subnet_problems.command import Algorithm, main
+from subnet_problems.searches import SEARCHES
+
+SMALL = ["--hidden-sizes", "8", "--popsize", "8", "--test-episodes", "5"]
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def command(*words):
+    """What ``python -m subnet_problems WORDS`` does, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["subnet_problems", *map(str, words)])
+        patch.setenv("COLUMNS", "200")
+        return Done(main(), out.getvalue(), err.getvalue())
+
+
+def accepted(*words):
+    done = command(*words)
+    assert done.code == 0, done.err
+    return done.out
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "run"
+    out = accepted("search", "CartPole-v1", "--budget", 10_000, "--sparsity", 0.5, "--output", folder, *SMALL)
+    return folder, out
+
+
+def test_a_search_leaves_a_tested_policy_and_a_log(found):
+    folder, out = found
+    subnet = Subnetwork.load(folder / "subnetwork.safetensors")
+    assert subnet.num_active == subnet.num_weights / 2
+    assert subnet.tests["num_episodes"] == 5
+    assert f"test reward {subnet.tests['mean']:.1f}" in out
+    assert "(the task asks for 475)" in out
+    with open(folder / "log.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["total_interaction_count"]) >= 10_000
+    assert sorted(file.name for file in folder.iterdir()) == ["log.csv", "settings.json", "subnetwork.safetensors"]
+
+
+def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
+    file = found[0] / "subnetwork.safetensors"
+    returns = Subnetwork.load(file).test(num_episodes=7, seed=3)
+    assert f"test reward {returns.mean():.1f}" in accepted("test", file, "--num-episodes", 7, "--seed", 3)
+    shown = accepted("show", file, "--plot", tmp_path / "mask.png")
+    assert "24 of 48, sparsity 0.500" in shown
+    assert "without them" in shown
+    assert (tmp_path / "mask.png").stat().st_size > 1000
+    accepted("record", file, tmp_path / "film.gif")
+    assert (tmp_path / "film.gif").stat().st_size > 1000
+    accepted("export", file, tmp_path / "policy.onnx")
+    accepted("export", file, tmp_path / "rows", "--form", "c")
+    accepted("export", file, tmp_path / "seed", "--form", "c-seed")
+    assert "POLICY_SEED" in (tmp_path / "seed" / "policy.h").read_text()
+    assert "POLICY_SEED" not in (tmp_path / "rows" / "policy.h").read_text()
+
+
+def test_a_search_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    task = ["search", "CartPole-v1", "--sparsity", "0.5", *SMALL]
+    words = [sys.executable, "-m", "subnet_problems", *task, "--budget", "99000000", "--output", str(stopped)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = stopped / "log.csv"
+    deadline = time.monotonic() + 60.0
+    while not (log.exists() and log.read_text().count("\n") > 30) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60.0)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert f"python -m subnet_problems resume {stopped}" in out
+    assert (stopped / "subnetwork.safetensors").exists()
+    budget = 5_000 + int(float(list(csv.DictReader(log.read_text().splitlines()))[-1]["total_interaction_count"]))
+    accepted("resume", stopped, "--budget", budget)
+    accepted(*task, "--budget", budget, "--output", whole)
+    assert log.read_bytes() == (whole / "log.csv").read_bytes()
+    ours, theirs = (Subnetwork.load(folder / "subnetwork.safetensors") for folder in (stopped, whole))
+    assert (ours.mask == theirs.mask).all()
+    assert ours.tests == theirs.tests
+    assert not (stopped / "run.checkpoint").exists()
+
+
+def test_searches_are_compared(tmp_path):
+    words = ["compare", "CartPole-v1", "--algorithms", "elitist,snes", "--seeds", 2, "--budget", 2_000]
+    words += ["--num-tests", 2, "--output", tmp_path / "out", *SMALL]
+    out = accepted(*words)
+    assert "elitist" in out
+    assert "snes" in out
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["learning_curves.png", "tests.csv"]
+    again = command(*words)
+    assert again.code == 1
+    assert "--resume goes on with them" in again.err
+    assert accepted(*words, "--resume") == out
+
+
+def test_a_front_is_searched(tmp_path):
+    words = ["CartPole-v1", "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
+    accepted("pareto", *words, "--output", tmp_path / "out")
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"front.csv", "front.png", "policies"}
+    with open(tmp_path / "out" / "front.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list((tmp_path / "out" / "policies").iterdir()))
+
+
+def test_all_searches_are_offered():
+    assert set(get_args(Algorithm)) == set(SEARCHES)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, ""),
+        (["dance"], 2, "No such command 'dance'"),
+        (["search"], 2, "Missing argument"),
+        (["search", "CartPole-v1", "--budget", "soon"], 2, "--budget"),
+        (["search", "CartPole-v1", "--algorithm", "sgd"], 2, "--algorithm"),
+        (["search", "CartPole-v99"], 1, "Error: env: 'CartPole-v99'"),
+        (["search", "CartPole-v1", "--env-config", "{"], 1, "Error: --env-config: expected JSON, got '{'"),
+        (["search", "CartPole-v1", "--hidden-sizes", "8;8"], 1, "Error: --hidden-sizes: expected whole numbers"),
+        (["search", "CartPole-v1", "--sparsity", "1.5"], 1, "Error: sparsity: expected"),
+        (["test", "missing.safetensors"], 1, "Error: [Errno 2]"),
+        (["resume", "missing"], 1, "missing"),
+        (["compare", "CartPole-v1", "--algorithms", "sgd"], 1, "Error: --algorithms: expected some of elitist,"),
+    ],
+)
+def test_a_users_mistake_is_told_without_a_traceback(words, code, message):
+    done = command(*words)
+    assert done.code == code
+    assert message in done.err + done.out
+
+
+def test_a_damaged_file_and_a_folder_in_use_are_refused(tmp_path):
+    (tmp_path / "damaged.safetensors").write_bytes(b"nonsense")
+    done = command("show", tmp_path / "damaged.safetensors")
+    assert (done.code, "not a safetensors file" in done.err) == (1, True)
+    done = command("search", "CartPole-v1", "--output", tmp_path, *SMALL)
+    assert (done.code, "expected a new or an empty folder" in done.err) == (1, True)
+    lander().save(tmp_path / "lander.safetensors")
+    done = command("record", tmp_path / "lander.safetensors", tmp_path / "film.avi")
+    assert (done.code, "path: expected a name that ends in .mp4 or .gif" in done.err) == (1, True)

@@ -1,0 +1,53 @@
+"""Logs stay true when a search is stopped and resumed: they are those of the uninterrupted one."""
+
+import csv
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from algorithms import Checkpointer, ElitistGaussianResampling, resume
+from subnet_problems import MaskedGymProblem
+from subnet_problems.logs import CSVLogger, TensorBoardLogger
+
+
+def search(folder):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0, num_threads=1)
+    searcher = ElitistGaussianResampling(problem, popsize=8)
+    folder.mkdir()
+    CSVLogger(searcher, folder / "log.csv")
+    TensorBoardLogger(searcher, folder / "board")
+    Checkpointer(searcher, folder / "checkpoint", every=2)
+    return searcher
+
+
+def scalars(folder, name):
+    events = EventAccumulator(str(folder / "board"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
+
+
+def test_a_row_has_the_numbers_of_a_generation(tmp_path):
+    searcher = search(tmp_path / "run")
+    searcher.run(3)
+    with open(tmp_path / "run" / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iter"] for row in rows] == ["1.0", "2.0", "3.0"]
+    assert float(rows[-1]["mean_eval"]) == searcher.status["mean_eval"]
+    assert float(rows[-1]["mean_sparsity"]) == searcher.status["mean_sparsity"]
+    assert "center" not in rows[0]
+    steps = [int(float(row["total_interaction_count"])) for row in rows]
+    assert list(scalars(tmp_path / "run", "mean_eval")) == steps
+    assert scalars(tmp_path / "run", "mean_eval")[steps[1]] == pytest.approx(float(rows[1]["mean_eval"]))
+
+
+def test_after_a_kill_the_logs_are_those_of_the_uninterrupted_search(tmp_path):
+    whole = search(tmp_path / "whole")
+    whole.run(7)
+    killed = search(tmp_path / "killed")
+    for _ in range(4):  # the checkpoint is older than the last row
+        killed.step()
+    resumed = resume(tmp_path / "killed" / "checkpoint", allow_pickle=True)
+    assert resumed.step_count < 4
+    resumed.run(7 - resumed.step_count)
+    assert (tmp_path / "killed" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
+    assert scalars(tmp_path / "killed", "mean_eval") == scalars(tmp_path / "whole", "mean_eval")

@@ -1,0 +1,111 @@
+"""Pictures show what they should: numbers are read back from what was drawn."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from small_subnetworks import RNN, lander, make
+
+from subnet_problems.plots import plot_front, plot_learning_curves, plot_mask
+from subnet_problems.pruning import masked_layers
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
+def policy(sparsity, mean, error):
+    subnet = make((20,), sparsity=sparsity)
+    subnet.tests = {"mean": mean, "standard_error": error, "num_episodes": 10, "seed": 0}
+    return subnet
+
+
+def test_a_mask_is_drawn_with_what_is_kept_and_what_of_it_is_dead():
+    subnet = lander()
+    *images, graph = plot_mask(subnet)
+    alive = subnet.prune().mask
+    for axes, tensor in zip(images, subnet.network.layers, strict=True):
+        drawn = np.asarray(axes.images[0].get_array())
+        assert (drawn > 0).tolist() == subnet.mask[tensor.slice].view(tensor.shape).tolist()
+        assert (drawn == 2).tolist() == alive[tensor.slice].view(tensor.shape).tolist()
+    dead = [int((~units).sum()) for units in subnet.live_units()]
+    assert images[0].get_title() == f"layer 1: 84 of 696\n{dead[1]} of 87 units dead"
+    assert images[2].get_title() == "layer 3: 13 of 174"
+    lines = [c for c in graph.collections if isinstance(c, LineCollection)]
+    assert sum(len(c.get_segments()) for c in lines) == int(alive.sum())
+    assert graph.get_title() == "8 of 8 inputs reach an output"
+
+
+def test_a_line_of_the_graph_goes_from_input_to_unit():
+    subnet = make((3,), sparsity=0.7)
+    graph = plot_mask(subnet)[-1]
+    drawn = {tuple(map(tuple, segment)) for c in graph.collections for segment in c.get_segments()}
+    layer, last = masked_layers(subnet)
+    alive = np.flatnonzero(subnet.live_units()[1])
+    expected = set()
+    for place, unit in enumerate(alive):
+        x = (place + 0.5) / len(alive)
+        expected |= {(((i + 0.5) / 4, 0.0), (x, 1.0)) for i in range(4) if layer.mask[unit, i]}
+        expected |= {((x, 1.0), ((o + 0.5) / 2, 2.0)) for o in range(2) if last.mask[o, unit]}
+    assert drawn == expected
+    assert drawn
+
+
+def test_other_networks_have_their_masks_drawn_and_no_graph():
+    all_axes = plot_mask(make(RNN))
+    assert len(all_axes) == 3
+    assert not any(axes.collections for axes in all_axes)
+
+
+def test_a_front_is_drawn_by_the_share_kept():
+    axes = plot_front([policy(0.9, 50.0, 1.0), policy(0.5, 200.0, 3.0)], threshold=195.0, seen=[60.0, 210.0])
+    seen, line = axes.lines[0], axes.containers[0].lines[0]
+    assert line.get_xdata() == pytest.approx([50.0, 10.0])
+    assert line.get_ydata().tolist() == [200.0, 50.0]
+    assert seen.get_ydata().tolist() == [210.0, 60.0]
+    segments = axes.containers[0].lines[2][0].get_segments()
+    assert segments[0][:, 1].tolist() == [197.0, 203.0]
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    assert "solved (195)" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def rows():
+    return [
+        {"name": name, "seed": seed, "steps": steps, "test_mean": rate * steps * seed}
+        for name, rate in (("b", 1.0), ("a", 2.0)) for seed in (1, 2, 3) for steps in (0, 1_000_000)
+    ]  # fmt: skip
+
+
+def test_learning_curves_are_medians_over_seeds_with_the_interquartile_range():
+    axes = plot_learning_curves(rows(), threshold=5.0)
+    assert [line.get_label() for line in axes.lines[:2]] == ["b (3 seeds)", "a (3 seeds)"]
+    assert axes.lines[1].get_xdata()[[0, -1]].tolist() == [0.0, 1.0]
+    assert axes.lines[1].get_ydata()[-1] == 4e6
+    band = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert band.max() == 5e6
+    assert 3e6 in band
+    mine = plt.figure().subplots()
+    assert plot_learning_curves(rows(), ["a"], labels=["ours"], ax=mine) is mine
+    assert [line.get_label() for line in mine.lines] == ["ours (3 seeds)"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plot_front([]), "subnets: expected at least one, each of them tested"),
+        (lambda: plot_front([make()]), "subnets: expected at least one, each of them tested"),
+        (
+            lambda: plot_front([policy(0.5, 1.0, 1.0)], seen=[]),
+            "seen: expected a reward for each of 1",
+        ),
+        (lambda: plot_learning_curves([]), "names: expected some of"),
+        (lambda: plot_learning_curves(rows(), ["c"]), r"names: expected some of \['b', 'a'\], got \['c'\]"),
+        (lambda: plot_learning_curves(rows(), labels=["x"]), "labels: expected one for each of"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
