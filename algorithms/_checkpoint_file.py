@@ -32,7 +32,7 @@ def _unfinished_of(path: Path) -> Path:
 def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
     """Write a checkpoint; the one that was there becomes the previous one.
 
-    At every instant a whole checkpoint is on the disk, where :func:`read` finds it.
+    At every instant a whole checkpoint is on the disk, where ``read`` finds it.
 
     Raises:
         OSError: It could not be written, as on a full disk. What was there is still there.
@@ -87,7 +87,7 @@ def read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def remove(path: Path) -> None:
-    """Remove all that :func:`write` may have left, the checkpoint last: a kill leaves it, or nothing."""
+    """Remove all that ``write`` may have left, the checkpoint last: a kill leaves it, or nothing."""
     for file in (_unfinished_of(path), previous_of(path), path):
         file.unlink(missing_ok=True)
 

@@ -29,7 +29,7 @@ _PACKAGES = ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", 
 
 
 class Checkpointer:
-    """Writes a searcher to a file every few generations, so that :func:`resume` can go on from there.
+    """Writes a searcher to a file every few generations, so that ``resume`` can go on from there.
 
     It works for any EvoTorch ``SearchAlgorithm``. A resumed run is the uninterrupted one to the last bit: populations,
     evaluations, statuses, counters. It is written at once, then as a generation begins, so that hooks and loggers
@@ -148,7 +148,7 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
     Args:
         path: The checkpoint. Where it is damaged, the one before it is taken, with a warning.
         allow_pickle: Must be True. **A checkpoint is a pickle, and loading a pickle can run any code**: load only
-            files that you trust. (Policies of :class:`subnet_problems.Subnetwork` are no pickles and can be shared.)
+            files that you trust. (Policies of ``subnet_problems.Subnetwork`` are no pickles and can be shared.)
 
     Raises:
         ValueError: ``allow_pickle`` is not True.

@@ -13,9 +13,9 @@ from .checkpoint import dumps, header, new_path, warning_of_failure
 
 
 class ParetoCheckpointer(Callback):
-    """Writes a pymoo algorithm to a file every few generations, so that :func:`resume` can go on from there.
+    """Writes a pymoo algorithm to a file every few generations, so that ``resume`` can go on from there.
 
-    What :class:`Checkpointer` says holds here too. The first generation is written whatever ``every`` is, so that what
+    What ``Checkpointer`` says holds here too. The first generation is written whatever ``every`` is, so that what
     cannot be pickled is found at once, and so is the last.
 
     Example:

@@ -1,5 +1,6 @@
 """Sparse subnetworks of frozen random networks as optimisation problems for EvoTorch and pymoo."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .base_problem import GymProblem
@@ -14,6 +15,8 @@ from .workers import WorkersLostError
 
 if TYPE_CHECKING:
     from .pareto_problem import ParetoSparsityProblem
+    from .plots import plot_front, plot_learning_curves, plot_mask
+    from .video import record_video
 
 __all__ = [
     "BoxActions",
@@ -32,12 +35,23 @@ __all__ = [
     "Threshold",
     "TopK",
     "WorkersLostError",
+    "plot_front",
+    "plot_learning_curves",
+    "plot_mask",
+    "record_video",
 ]
+
+#: Public names whose modules are loaded when they are first needed: pymoo and matplotlib take a while.
+_LAZY = {
+    "ParetoSparsityProblem": "pareto_problem",
+    "plot_front": "plots",
+    "plot_learning_curves": "plots",
+    "plot_mask": "plots",
+    "record_video": "video",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ParetoSparsityProblem":  # pymoo is loaded when it is first needed
-        from .pareto_problem import ParetoSparsityProblem
-
-        return ParetoSparsityProblem
+    if name in _LAZY:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,11 +30,11 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
-    """Weights as PyTorch has them to weights as :func:`forward` reads them.
+    """Weights as PyTorch has them to weights as ``forward`` reads them.
 
     Args:
         weights: ``(n, D)`` float32; each linear layer as ``(out, in)``, followed by its bias if it has one.
-        plan: See :func:`forward`.
+        plan: See ``forward``.
         out: ``(n, D)`` float32, written; each linear layer as ``(in, out)``.
     """
     for i in range(weights.shape[0]):

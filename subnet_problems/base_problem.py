@@ -29,7 +29,7 @@ from .workers import ACTOR_OPTIONS, Workers, WorkersLostError
 
 
 class GymOptions(TypedDict, total=False):
-    """Keyword arguments that every problem takes; see :class:`GymProblem` for what they mean."""
+    """Keyword arguments that every problem takes; see ``GymProblem`` for what they mean."""
 
     hidden_sizes: tuple[int, ...] | None
     network_args: Mapping[str, Any] | None

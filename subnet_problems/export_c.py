@@ -22,7 +22,7 @@ FORMS = ("rows", "seed")
 
 
 def export_c(subnet: Subnetwork, folder: str | Path, *, form: str = "rows") -> Path:
-    """Write ``<folder>/policy.h``; see :meth:`subnet_problems.Subnetwork.export_c`."""
+    """Write ``<folder>/policy.h``; see ``subnet_problems.Subnetwork.export_c``."""
     folder = check_path("folder", folder)
     check_choice("form", form, FORMS)
     if form == "seed" and subnet.network.weight_init is None:

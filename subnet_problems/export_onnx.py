@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
-    """See :meth:`subnet_problems.Subnetwork.export_onnx`."""
+    """See ``subnet_problems.Subnetwork.export_onnx``."""
     path = check_path("path", path)
     try:
         import onnx  # noqa: F401

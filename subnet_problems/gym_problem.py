@@ -32,7 +32,7 @@ class MaskedGymProblem(GymProblem):
         >>> subnet = problem.to_subnetwork(searcher.status["pop_best"])
 
     Args:
-        env: See :class:`GymProblem`, as for all arguments not named here.
+        env: See ``GymProblem``, as for all arguments not named here.
         network: Likewise.
         mask: The mask rule. Default ``Threshold(0.0)``, the paper's.
         sparsity: Short for ``mask=TopK(sparsity)``.
@@ -110,7 +110,7 @@ class MaskedGymProblem(GymProblem):
         return self._weights_of(mask if mask.ndim == 2 else mask[None]).reshape(mask.shape)
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
-        """A solution as a :class:`Subnetwork`, which saves to a file of a few hundred bytes to a few kilobytes.
+        """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.
 
         Args:
             x: One solution ``(D,)``.
@@ -118,7 +118,7 @@ class MaskedGymProblem(GymProblem):
         return self.mask_to_subnetwork(self._express(self._to_values(x))[0])
 
     def mask_to_subnetwork(self, mask: Tensor) -> Subnetwork:
-        """The bits ``(D,)`` of one solution as a :class:`Subnetwork`."""
+        """The bits ``(D,)`` of one solution as a ``Subnetwork``."""
         return Subnetwork(
             self._network,
             check_mask("mask", mask, self.solution_length).cpu(),
@@ -157,10 +157,10 @@ class DenseGymProblem(GymProblem):
     """The yardstick: the decision vector is the weights themselves.
 
     It is the paper's "ES benchmark (weights could be changed)" (Figure 2), with the same evaluation and the same
-    episodes as :class:`MaskedGymProblem`.
+    episodes as ``MaskedGymProblem``.
 
     Args:
-        env: See :class:`GymProblem`, as for all arguments not named here.
+        env: See ``GymProblem``, as for all arguments not named here.
         network: Likewise.
         initial_bounds: ``(low, high)`` between which initial weights are drawn uniformly. None draws each between
             -1 / sqrt(fan_in) and 1 / sqrt(fan_in), PyTorch's own initialisation of linear layers.

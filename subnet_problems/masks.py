@@ -42,7 +42,7 @@ class Threshold:
 
     Sparsity is free: about 50 % at ``value`` 0 with scores symmetric around it. A search that starts all children from
     a mean of solutions, whose scores are closer to 0 than theirs, removes nearly all weights where ``value`` is above
-    0; to enforce a sparsity under any search take :class:`TopK`.
+    0; to enforce a sparsity under any search take ``TopK``.
 
     Args:
         value: The threshold, in the units of the scores.

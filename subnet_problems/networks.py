@@ -68,16 +68,16 @@ class FrozenNetwork:
 
     Weight ``i`` (in the order of the module's ``parameters()``) is made from word ``i`` of
     ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``); with
-    ``u`` in (-1, 1) by :func:`subnet_problems._philox.symmetric_uniform`, ``s`` in {-1, 1} the word's top bit, and
+    ``u`` in (-1, 1) by ``subnet_problems._philox.symmetric_uniform``, ``s`` in {-1, 1} the word's top bit, and
     ``z`` standard normal, computed in float64 and rounded once to float32:
 
-    ========================== =================================================================
-    ``uniform``                gain * u                                        (the paper's)
-    ``uniform_fan_in``         gain * u / sqrt(fan_in)
-    ``kaiming_normal``         gain * z * sqrt(2 / fan_in)                     (He et al. 2015)
-    ``signed_constant``        gain * s                                        (Zhou et al. 2020)
-    ``signed_kaiming_constant`` gain * s * sqrt(2 / fan_in)                    (Ramanujan et al. 2020)
-    ========================== =================================================================
+    | name | weight |
+    |---|---|
+    | ``uniform`` | gain * u (the paper's) |
+    | ``uniform_fan_in`` | gain * u / sqrt(fan_in) |
+    | ``kaiming_normal`` | gain * z * sqrt(2 / fan_in) (He et al. 2015) |
+    | ``signed_constant`` | gain * s (Zhou et al. 2020) |
+    | ``signed_kaiming_constant`` | gain * s * sqrt(2 / fan_in) (Ramanujan et al. 2020) |
 
     Example:
         >>> network = FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0)

@@ -91,5 +91,5 @@ class ParetoSparsityProblem(Problem):
         out["F"] = np.column_stack([-fitness.cpu().numpy().astype(np.float64), density])
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
-        """One individual ``(D + 1,)`` as a :class:`Subnetwork`."""
+        """One individual ``(D + 1,)`` as a ``Subnetwork``."""
         return self.masked.mask_to_subnetwork(self.mask(check_numbers("x", x, dtype=torch.float64)[None])[0])

@@ -35,7 +35,7 @@ def begin(masked: MaskedGymProblem, folder: str | Path, *, popsize: int = 24, se
 
     Args:
         masked: The problem; its mask rule is ``TopK``.
-        folder: Where ``checkpoint`` is written every 20 generations; :func:`algorithms.resume` reads it.
+        folder: Where ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
         popsize: Survivors of a generation, each of which has five children.
         seed: Of the search.
 
@@ -80,7 +80,7 @@ def run(
     budget is spent, the checkpoint is removed.
 
     Args:
-        algorithm: From :func:`begin` or :func:`algorithms.resume`.
+        algorithm: From ``begin`` or ``algorithms.resume``.
         folder: Where all is kept.
         budget: Environment steps.
         test_episodes: Fresh episodes of each test, on Gymnasium itself.

@@ -27,7 +27,7 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
     """Draw the mask of each weight matrix, and of a small chain of linear layers the graph of what is alive.
 
     In a mask a row is a unit and a column one of its inputs: dark where a weight is kept, pale red where it is kept but
-    its unit is dead (see :meth:`Subnetwork.live_units`). In the graph, inputs are at the bottom; those that reach no
+    its unit is dead (see ``Subnetwork.live_units``). In the graph, inputs are at the bottom; those that reach no
     output are hollow, as are outputs that nothing reaches. Positive weights are blue, negative ones red.
 
     Args:
@@ -36,7 +36,12 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
 
     Returns:
         One for each weight matrix, then that of the graph if there is one.
+
+    Raises:
+        TypeError: ``subnet`` is none.
     """
+    if not isinstance(subnet, Subnetwork):
+        raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
     try:
         layers: list[MaskedLayer] | None = masked_layers(subnet)
     except ValueError:
@@ -104,15 +109,18 @@ def plot_front(
     """Draw test reward, with its standard error, against the share of weights that is kept.
 
     Args:
-        subnets: Tested policies (:meth:`Subnetwork.test`) with networks of one size.
+        subnets: Tested policies (``Subnetwork.test``) with networks of one size.
         threshold: The reward at which the task is solved, or None.
         seen: The reward that the search saw of each, or None.
         ax: Where; a new one by default.
 
     Raises:
+        TypeError: Something among ``subnets`` is none.
         ValueError: There is no policy, one was never tested, or ``seen`` has another length.
     """
     subnets = list(subnets)
+    if not all(isinstance(subnet, Subnetwork) for subnet in subnets):
+        raise TypeError(f"subnets: expected Subnetworks, got {subnets}")
     if not subnets or any("mean" not in subnet.tests for subnet in subnets):
         raise ValueError(f"subnets: expected at least one, each of them tested, got {subnets}")
     if seen is not None and len(seen) != len(subnets):
@@ -152,7 +160,7 @@ def plot_learning_curves(
     """Draw test reward against environment steps: the median over seeds, and the interquartile range as a band.
 
     Args:
-        rows: Tests, from :func:`subnet_problems.experiments.perform` or ``read_tests``.
+        rows: Tests, from ``subnet_problems.experiments.perform`` or ``read_tests``.
         names: Whose runs; all of them, in order, by default.
         labels: How they are called in the picture; by default by their names.
         threshold: The reward at which the task is solved, or None.

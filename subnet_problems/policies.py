@@ -114,7 +114,7 @@ class _ChainPolicy:
             start += len(chunk)
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
-        """See :class:`PopulationPolicy`."""
+        """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
         forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
         return outputs
@@ -152,7 +152,7 @@ class _VmapPolicy:
 
     @torch.no_grad()
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
-        """See :class:`PopulationPolicy`."""
+        """See ``PopulationPolicy``."""
         networks = rows // self._num_episodes
         self._drop_ended(np.unique(networks))
         positions = np.searchsorted(self._networks, networks) * self._num_episodes + rows % self._num_episodes

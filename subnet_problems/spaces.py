@@ -61,7 +61,7 @@ class DiscreteActions:
         return actions + self.start if self.start else actions
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object :func:`actions_from_json` reads."""
+        """A JSON object ``actions_from_json`` reads."""
         return {"kind": "discrete", "n": self.n, "start": self.start}
 
 
@@ -133,7 +133,7 @@ class BoxActions:
         return low, high, dtype
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object :func:`actions_from_json` reads; null stands for no bound."""
+        """A JSON object ``actions_from_json`` reads; null stands for no bound."""
         return {
             "kind": "box",
             "low": [v if np.isfinite(v) else None for v in self.low],

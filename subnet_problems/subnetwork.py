@@ -39,7 +39,7 @@ __all__ = ["Subnetwork", "SubnetworkFileError"]
 class Subnetwork:
     r"""A frozen network and the mask that was found for it: a sparse policy.
 
-    **The file** (:meth:`save`) is in the safetensors format: 8 bytes, little-endian, give the length of a JSON
+    **The file** (``save``) is in the safetensors format: 8 bytes, little-endian, give the length of a JSON
     header; the header maps each tensor's name to ``{"dtype", "shape", "data_offsets": [begin, end]}``, the offsets
     counted from the header's end; then come the tensors' bytes. The header's entry ``__metadata__`` has one key,
     ``subnetwork``, whose value is a string of JSON:
@@ -88,7 +88,7 @@ class Subnetwork:
         normalizer: What observations are normalised by.
         env: Id of the task it was found for.
         env_config: Its configuration.
-        tests: Results of fresh episodes; each :meth:`test` replaces them.
+        tests: Results of fresh episodes; each ``test`` replaces them.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -169,7 +169,7 @@ class Subnetwork:
         return live_units(masked_layers(self))
 
     def prune(self) -> Subnetwork:
-        """This policy without the weights of dead units (see :meth:`live_units`): fewer weights, and the same outputs.
+        """This policy without the weights of dead units (see ``live_units``): fewer weights, and the same outputs.
 
         Returns:
             A new subnetwork. What the old one was rescaled by is written out in ``rescale``.
@@ -191,7 +191,7 @@ class Subnetwork:
     def act(self, obs: ArrayLike) -> Any:
         """The action for one observation, as the environment takes it.
 
-        Networks with a state of their own begin anew at each call: use :meth:`to_policy` for these.
+        Networks with a state of their own begin anew at each call: use ``to_policy`` for these.
 
         Args:
             obs: An observation of the environment, of any shape that flattens to ``(obs_length,)``.
@@ -267,7 +267,7 @@ class Subnetwork:
     def export_c(self, folder: str | Path, *, form: str = "rows") -> Path:
         """Write this policy as a C99 header, ``<folder>/policy.h``: ``policy_act(const float *obs, float *act)``.
 
-        Observations are normalised and actions rounded, clipped or chosen as by :meth:`act`; ``act`` has
+        Observations are normalised and actions rounded, clipped or chosen as by ``act``; ``act`` has
         ``POLICY_ACT_LENGTH`` numbers (one for Discrete actions). Nothing is allocated. What dead units do is left out.
 
         Args:
@@ -292,7 +292,7 @@ class Subnetwork:
 
         Its input ``obs`` is float32 ``(batch, obs_length)``, its output ``action`` is ``(batch,)`` int64 for Discrete
         actions and ``(batch, *shape)`` of the space's dtype for Box. Observations are normalised and actions rounded,
-        clipped or chosen as by :meth:`act`. Dead units of a chain of linear layers are left out.
+        clipped or chosen as by ``act``. Dead units of a chain of linear layers are left out.
 
         Args:
             path: Where; the suffix ``.onnx`` is customary.

@@ -39,6 +39,8 @@ def record_video(subnet: Subnetwork, env: EnvLike | None, path: str | Path, *, s
         OSError: The file cannot be written.
         gymnasium.error.DependencyNotInstalled: moviepy is missing, or what the task draws with.
     """
+    if not isinstance(subnet, Subnetwork):
+        raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
     path = check_path("path", path)
     if path.suffix not in (".mp4", ".gif"):
         raise ValueError(f"path: expected a name that ends in .mp4 or .gif, got {str(path)!r}")

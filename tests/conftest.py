@@ -123,7 +123,7 @@ class Moody(gym.Env):
 
 
 class MoodyFolder:
-    """The files a :class:`Moody` environment reads and writes."""
+    """The files a ``Moody`` environment reads and writes."""
 
     def __init__(self, path):
         self.path = path

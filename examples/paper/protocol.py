@@ -1,6 +1,6 @@
 """What all results on this page share: how a search is run, when and how it is tested, and how runs are kept.
 
-Runs are those of :mod:`subnet_problems.experiments`: tested 20 times, at equal distances, on 100 fresh episodes each.
+Runs are those of ``subnet_problems.experiments``: tested 20 times, at equal distances, on 100 fresh episodes each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Setting:
     Attributes:
         name: Its name in tables and plots.
         problem: Options of the problem.
-        search: Options of :class:`algorithms.ElitistGaussianResampling`.
+        search: Options of ``algorithms.ElitistGaussianResampling``.
     """
 
     name: str
@@ -92,7 +92,7 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
 
     Args:
         runs: What is asked for.
-        args: ``output``, ``resume``, ``quick`` and ``jobs``, see :func:`parser`.
+        args: ``output``, ``resume``, ``quick`` and ``jobs``, see ``parser``.
         stem: The file's name.
     """
     if args.quick:

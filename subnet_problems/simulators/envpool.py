@@ -107,11 +107,11 @@ class EnvPoolSimulator:
             self._dtype = np.dtype(np.float32)
 
     def reset(self) -> NDArray[np.float32]:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         return self._flat(self._pool._recv())
 
     def send(self, rows: NDArray[np.int32], actions: NDArray[Any]) -> None:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         sound = (
             rows.dtype == np.int32
             and rows.flags.c_contiguous
@@ -123,12 +123,12 @@ class EnvPoolSimulator:
         self._pool._send([rows, rows, np.ascontiguousarray(actions, dtype=self._dtype)])
 
     def recv(self) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         state = self._pool._recv()
         return self._flat(state), state[self._reward], state[self._done]
 
     def close(self) -> None:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         _closed.append((time.monotonic(), self._pool))
         self._pool = None
         _destroy_rested()

@@ -44,7 +44,7 @@ class GymnasiumSimulator:
         self._actions: NDArray[Any] = np.empty(0)
 
     def reset(self) -> NDArray[np.float32]:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         obs = np.empty((len(self._seeds), prod(self._obs_shape)), dtype=np.float32)
         for row, seed in enumerate(self._seeds):
             try:
@@ -56,11 +56,11 @@ class GymnasiumSimulator:
         return obs
 
     def send(self, rows: NDArray[np.int32], actions: NDArray[Any]) -> None:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         self._rows, self._actions = rows, actions
 
     def recv(self) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         count = len(self._rows)
         obs = np.empty((count, prod(self._obs_shape)), dtype=np.float32)
         rewards = np.empty(count, dtype=np.float64)
@@ -82,7 +82,7 @@ class GymnasiumSimulator:
         return obs, rewards, ended
 
     def close(self) -> None:
-        """See :class:`Simulator`."""
+        """See ``Simulator``."""
         for env in self._envs:
             if env is not None:
                 env.close()
