@@ -14,7 +14,8 @@ import pytest
 from small_subnetworks import lander
 
 from subnet_problems import Subnetwork
-from subnet_problems.command import Algorithm, main
+from subnet_problems.command import main
+from subnet_problems.command.options import Algorithm
 from subnet_problems.searches import SEARCHES
 
 SMALL = ["--hidden-sizes", "8", "--popsize", "8", "--test-episodes", "5"]

@@ -1,0 +1,144 @@
+"""``pareto`` and ``compare``: many policies, many searches."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import typer
+from evotorch.algorithms import SearchAlgorithm
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from algorithms import resume
+
+from .. import experiments
+from ..masks import TopK
+from ..plots import plot_learning_curves
+from ..searches import SEARCHES, make_search
+from .options import (
+    Budget,
+    Env,
+    EnvConfig,
+    Episodes,
+    Gain,
+    Hidden,
+    Normalize,
+    Popsize,
+    Seed,
+    Sparsity,
+    Tests,
+    make_problem,
+    new_folder,
+    out,
+)
+
+
+def pareto(
+    env: Env,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/pareto"),
+    env_config: EnvConfig = "{}",
+    hidden_sizes: Hidden = "87,87",
+    weight_gain: Gain = 1.0,
+    popsize: Annotated[int, typer.Option(help="Survivors of a generation.", min=1)] = 24,
+    budget: Budget = 8_000_000,
+    seed: Seed = 0,
+    test_episodes: Tests = 100,
+    go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
+) -> None:
+    """Search a front of policies, reward against sparsity, by NSGA-II; test, draw and keep all of them."""
+    from .. import pareto_search
+
+    if go_on:
+        algorithm = resume(output / "checkpoint", allow_pickle=True)
+    else:
+        masked = make_problem(
+            env=env, env_config=env_config, hidden_sizes=hidden_sizes, seed=seed, num_episodes=1, mask=TopK(0.5),
+            weight_gain=weight_gain,
+        )  # fmt: skip
+        new_folder(output)
+        algorithm = pareto_search.begin(masked, output, popsize=popsize, seed=seed)
+    pareto_search.run(algorithm, output, budget=budget, test_episodes=test_episodes, console=out)
+    out.print(f"{output}: front.csv, front.png, policies")
+    if algorithm.problem.interaction_count < budget:
+        raise typer.Exit(130)
+
+
+def compare(
+    env: Env,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/compare"),
+    algorithms: Annotated[str, typer.Option(help="The searches.", metavar="NAME,NAME,...")] = ",".join(SEARCHES),
+    env_config: EnvConfig = "{}",
+    hidden_sizes: Hidden = "64,64",
+    sparsity: Sparsity = None,
+    popsize: Popsize = None,
+    num_episodes: Episodes = None,
+    weight_gain: Gain = 1.0,
+    observation_normalization: Normalize = False,
+    budget: Budget = 600_000,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
+    num_tests: Annotated[int, typer.Option(help="Tests in each run.", min=1)] = 12,
+    test_episodes: Tests = 20,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; one for each processor by default.", min=1)] = None,
+    go_on: Annotated[bool, typer.Option("--resume", help="Go on with what was stopped there.")] = False,
+) -> None:
+    """Compare searches on one task, with the same seeds and an equal budget: a table and learning curves."""
+    names = [name for name in algorithms.split(",") if name]
+    if not names or not set(names) <= set(SEARCHES):
+        raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
+    tests = output / "tests.csv"
+    if experiments.has_begun(tests) and not go_on:
+        raise FileExistsError(f"{output} holds results: --resume goes on with them, --output takes another folder")
+    options: dict[str, Any] = {
+        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "sparsity": sparsity,
+        "weight_gain": weight_gain, "observation_normalization": observation_normalization,
+    }  # fmt: skip
+    task = make_problem(seed=0, num_episodes=1, **options).task  # what is wrong is told before anything runs
+    runs = [
+        experiments.Run(
+            name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),
+            budget, num_tests, test_episodes,
+        )
+        for seed in range(seeds) for name in names
+    ]  # fmt: skip
+    rows = experiments.perform(runs, tests, num_jobs=jobs)
+    if not rows:
+        raise typer.Exit(130)
+    names = [name for name in names if any(row["name"] == name for row in rows)]
+    out.print(_comparison(rows, names, task.reward_threshold))
+    axes = plot_learning_curves(rows, names, threshold=task.reward_threshold)
+    axes.set_title(f"{env}, hidden layers {hidden_sizes}")
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    figure.savefig(output / "learning_curves.png", dpi=150)
+    plt.close(figure)
+    out.print(f"Every test: {tests}; curves: {output / 'learning_curves.png'}")
+    if len({(row["name"], row["seed"]) for row in rows}) < len(runs):
+        raise typer.Exit(130)
+
+
+def _make(
+    seed: int, num_threads: int, *, name: str, popsize: int | None, num_episodes: int | None, options: dict[str, Any]
+) -> SearchAlgorithm:
+    num_episodes = num_episodes or (3 if name == "paper" else 1)
+    problem = make_problem(seed=seed, num_episodes=num_episodes, num_threads=num_threads, **options)
+    return make_search(name, problem, popsize=popsize)
+
+
+def _comparison(rows: list[experiments.Row], names: list[str], threshold: float | None) -> Table:
+    """What each search came to."""
+    result = Table(title="Test reward on fresh episodes")
+    for column in ("search", "seeds", "final, median", "least", "most", "seeds that solve", "steps to it, median"):
+        result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
+    for name in names:
+        found = experiments.outcome(rows, name, solved=np.inf if threshold is None else threshold)
+        steps = float(np.median(found.samples))
+        result.add_row(
+            name, str(found.num_seeds), *(f"{f(found.final):.1f}" for f in (np.median, np.min, np.max)),
+            "-" if threshold is None else f"{found.num_solved} of {found.num_seeds}",
+            f"{steps:,.0f}" if np.isfinite(steps) else "-",
+        )  # fmt: skip
+    return result

@@ -1,0 +1,79 @@
+"""What the commands share: their options, the problem these describe, and how tests are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from ..gym_problem import MaskedGymProblem
+from ..subnetwork import Subnetwork
+
+app = typer.Typer(
+    name="python -m subnet_problems",
+    help="Sparse subnetworks of frozen random networks: search them, test them, look at them, take them away.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out, err = Console(soft_wrap=True), Console(stderr=True)
+
+Algorithm = Literal["elitist", "paper", "pgpe", "snes", "cem", "cmaes", "genetic"]
+Form = Literal["onnx", "c", "c-seed"]
+
+Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]
+EnvConfig = Annotated[str, typer.Option(help="Its options, as JSON: '{\"continuous\": true}'.", metavar="JSON")]
+Hidden = Annotated[str, typer.Option(help="Sizes of the hidden layers.", metavar="N,N,...")]
+Sparsity = Annotated[
+    float | None, typer.Option(help="Share of the weights removed, exactly; left free where not given.", min=0.0)
+]
+Gain = Annotated[float, typer.Option(help="Weights are uniform between -GAIN and GAIN.", metavar="GAIN")]
+Episodes = Annotated[
+    int | None, typer.Option(help="Episodes of one evaluation: 1 by default, 3 for the paper's search.", min=1)
+]
+Budget = Annotated[int, typer.Option(help="Environment steps of a search.", min=1)]
+Seed = Annotated[int, typer.Option(help="Of the network, the search and the episodes.", min=0)]
+Popsize = Annotated[int | None, typer.Option(help="Solutions of a generation; each search has its own default.", min=1)]
+Tests = Annotated[int, typer.Option(help="Fresh episodes of a test, on Gymnasium itself.", min=2)]
+File = Annotated[Path, typer.Argument(help="A subnetwork file.", show_default=False)]
+Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalise observations, as GymNE does.")]
+
+
+def make_problem(
+    *, env: str, env_config: str, hidden_sizes: str, seed: int, num_episodes: int, **options: Any
+) -> MaskedGymProblem:
+    """The problem that the options of the command line describe."""
+    try:
+        config = json.loads(env_config)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-config: expected JSON, got {env_config!r}: {error}") from None
+    try:
+        sizes = tuple(int(size) for size in hidden_sizes.split(",") if size.strip())
+    except ValueError:
+        raise ValueError(f"--hidden-sizes: expected whole numbers with commas, got {hidden_sizes!r}") from None
+    return MaskedGymProblem(
+        env, env_config=config, hidden_sizes=sizes, num_episodes=num_episodes, network_seed=seed, seed=seed, **options
+    )
+
+
+def new_folder(folder: Path) -> None:
+    """Make a folder; one that is there must be empty."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"--output: expected a new or an empty folder, and {folder} is not")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def tell_tests(subnet: Subnetwork, threshold: float | None) -> None:
+    """Print what a policy's tests came to, if it has any, and whether that solves the task."""
+    if not subnet.tests:
+        return
+    tests = subnet.tests
+    verdict = "the task names no threshold"
+    if threshold is not None:
+        verdict = f"{'solved' if tests['mean'] >= threshold else 'not solved'} (the task asks for {threshold:g})"
+    error = f" ± {tests['standard_error']:.1f}" if tests.get("standard_error") is not None else ""
+    out.print(f"test reward {tests['mean']:.1f}{error} ({tests['num_episodes']} fresh episodes): {verdict}")

@@ -1,0 +1,97 @@
+"""``test``, ``show``, ``record`` and ``export``: what is done with a policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import typer
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from ..plots import plot_mask
+from ..pruning import masked_layers, reached
+from ..subnetwork import Subnetwork
+from ..video import record_video
+from .options import (
+    File,
+    Form,
+    out,
+    tell_tests,
+)
+
+
+def play(
+    file: File,
+    num_episodes: Annotated[int, typer.Option(help="Fresh episodes, on Gymnasium itself.", min=2)] = 100,
+    seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
+) -> None:
+    """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
+    subnet = Subnetwork.load(file)
+    subnet.test(num_episodes=num_episodes, seed=seed)
+    tell_tests(subnet, subnet.task().reward_threshold)
+
+
+def show(
+    file: File,
+    plot: Annotated[Path | None, typer.Option(help="A file for the picture of its masks.", show_default=False)] = None,
+) -> None:
+    """Tell what a file holds, how many units are dead, and draw its masks."""
+    subnet = Subnetwork.load(file)
+    network = subnet.network
+    table = Table(show_header=False, box=None)
+    lines = {
+        "file": f"{file}, {file.stat().st_size:,} bytes",
+        "task": f"{subnet.env or 'unknown'} {json.dumps(subnet.env_config) if subnet.env_config else ''}",
+        "network": f"{network.architecture}, {network.obs_length} observations, {network.act_length} outputs",
+        "weights": f"{network.weight_init or 'kept in the file'}, gain {network.weight_gain:g}, seed {network.seed}",
+        "kept": f"{subnet.num_active:,} of {subnet.num_weights:,}, sparsity {subnet.sparsity:.3f}",
+    }
+    try:
+        layers = masked_layers(subnet)
+        units, alive = subnet.live_units(), subnet.prune().num_active
+        dead = ", ".join(f"{(~level).sum()} of {len(level)}" for level in units[1:-1]) or "no hidden layers"
+        paths = reached(layers)
+        lines["dead units"] = f"{dead}; without them {alive:,} weights do the same"
+        lines["inputs"] = f"{paths.any(axis=0).sum()} of {paths.shape[1]} reach an output"
+    except ValueError:
+        lines["dead units"] = "unknown: the network is no chain of linear layers"
+    lines["normalised"] = "yes" if subnet.normalizer is not None else "no"
+    for name, text in lines.items():
+        table.add_row(name, text)
+    out.print(table, highlight=False)
+    if subnet.tests:
+        tell_tests(subnet, subnet.task().reward_threshold if subnet.env else None)
+    if plot is not None:
+        figure = plot_mask(subnet)[0].get_figure(root=True)
+        assert isinstance(figure, Figure)
+        figure.savefig(plot, dpi=150)
+        plt.close(figure)
+        out.print(f"masks: {plot}")
+
+
+def record(
+    file: File,
+    path: Annotated[Path, typer.Argument(help="The film: .gif, or .mp4 (which needs moviepy).", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
+) -> None:
+    """Film one episode."""
+    out.print(f"{record_video(Subnetwork.load(file), None, path, seed=seed)}")
+
+
+def export(
+    file: File,
+    path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for policy.h.", show_default=False)],
+    form: Annotated[
+        Form, typer.Option(help="ONNX; C with the kept weights, row by row; or C with the seed and the mask alone.")
+    ] = "onnx",
+) -> None:
+    """Write a policy as an ONNX model, or as one C99 header without allocation."""
+    subnet = Subnetwork.load(file)
+    if form == "onnx":
+        subnet.export_onnx(path)
+    else:
+        path = subnet.export_c(path, form="rows" if form == "c" else "seed")
+    out.print(f"{path}, {path.stat().st_size:,} bytes")

@@ -1,0 +1,127 @@
+"""``search`` and ``resume``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from evotorch.algorithms import SearchAlgorithm
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from algorithms import Checkpointer, remove_checkpoint, resume
+
+from .. import experiments
+from ..searches import make_search
+from .options import (
+    Algorithm,
+    Budget,
+    Env,
+    EnvConfig,
+    Episodes,
+    Gain,
+    Hidden,
+    Normalize,
+    Popsize,
+    Seed,
+    Sparsity,
+    Tests,
+    err,
+    make_problem,
+    new_folder,
+    out,
+    tell_tests,
+)
+
+
+def search(
+    env: Env,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/search"),
+    env_config: EnvConfig = "{}",
+    hidden_sizes: Hidden = "64,64",
+    sparsity: Sparsity = None,
+    algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
+    popsize: Popsize = None,
+    num_episodes: Episodes = None,
+    weight_gain: Gain = 1.0,
+    observation_normalization: Normalize = False,
+    budget: Budget = 1_000_000,
+    seed: Seed = 0,
+    num_actors: Annotated[int, typer.Option(help="Ray actors; 0 for none.", min=0)] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Generations between two checkpoints.", min=1)] = 20,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")] = False,
+    test_episodes: Tests = 100,
+) -> None:
+    """Search a mask for a task, test what was found, and keep it as a file.
+
+    The folder has log.csv (each generation), subnetwork.safetensors and, until the search is over, run.checkpoint.
+    After Ctrl-C or a kill, [bold]resume FOLDER[/] goes on, to the same bits.
+    """
+    from ..logs import CSVLogger, TensorBoardLogger
+
+    num_episodes = num_episodes or (3 if algorithm == "paper" else 1)
+    problem = make_problem(
+        env=env, env_config=env_config, hidden_sizes=hidden_sizes, seed=seed, num_episodes=num_episodes,
+        sparsity=sparsity, weight_gain=weight_gain, observation_normalization=observation_normalization,
+        num_actors=num_actors or None,
+    )  # fmt: skip
+    torch.manual_seed(seed)  # some of EvoTorch's searches draw from the global generator
+    searcher = make_search(algorithm, problem, popsize=popsize)
+    new_folder(output)
+    CSVLogger(searcher, output / "log.csv")
+    if tensorboard:
+        TensorBoardLogger(searcher, output / "tensorboard")
+    settings = {"budget": budget, "test_episodes": test_episodes}
+    (output / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    Checkpointer(searcher, output / "run.checkpoint", every=checkpoint_every)
+    _run(searcher, output, **settings)
+
+
+def resume_search(
+    folder: Annotated[Path, typer.Argument(help="The folder of a search that was stopped.", show_default=False)],
+    budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
+) -> None:
+    """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
+    searcher = resume(folder / "run.checkpoint", allow_pickle=True)
+    settings = json.loads((folder / "settings.json").read_text())
+    _run(searcher, folder, **{**settings, **({"budget": budget} if budget else {})})
+
+
+def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:
+    """Search until the budget is spent, show how it goes, test, save."""
+    problem, path = searcher.problem, folder / "subnetwork.safetensors"
+    first, start = problem.interaction_count, time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
+    stopped = False
+    with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
+        bar = progress.add_task("", total=budget, completed=first)
+        try:
+            while problem.interaction_count < budget:
+                searcher.step()
+                status, rate = searcher.status, (problem.interaction_count - first) / (time.perf_counter() - start)
+                text = f"generation {status['iter']}: mean return {status['mean_eval']:.1f}, "
+                text += f"sparsity {status['mean_sparsity']:.3f}, {rate / 1000:.1f}k steps/s"
+                progress.update(bar, completed=min(problem.interaction_count, budget), description=text)
+        except KeyboardInterrupt:
+            stopped = True
+    if searcher.step_count:
+        subnet = problem.to_subnetwork(experiments.hand_out(searcher))
+        if not stopped:
+            with err.status(f"Testing on {test_episodes} fresh episodes"):
+                problem_returns = problem.test(experiments.hand_out(searcher), num_episodes=test_episodes, seed=12345)
+            subnet.tests = {
+                "mean": float(problem_returns.mean()),
+                "standard_error": float(problem_returns.std(ddof=1) / test_episodes**0.5),
+                "num_episodes": test_episodes,
+                "seed": 12345,
+            }
+        subnet.save(path)
+        out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
+        tell_tests(subnet, problem.task.reward_threshold)
+    if stopped:
+        out.print(f"Stopped. To go on: python -m subnet_problems resume {folder}")
+        raise typer.Exit(130)
+    remove_checkpoint(folder / "run.checkpoint")
