@@ -68,7 +68,7 @@ def main() -> None:
         raise SystemExit(f"{error}\n(--resume goes on with a run, --output takes another folder)") from None
     masked = algorithm.problem.masked
     console.print(f"{masked.task.name}, {masked.network.num_weights:,} frozen weights, simulator: {masked.backend}")
-    found = pareto_search.run(
+    found, _ = pareto_search.run(
         algorithm, args.output, budget=args.budget, test_episodes=args.test_episodes, test_seed=args.test_seed,
         console=console,
     )  # fmt: skip

@@ -8,11 +8,13 @@ file; one that was stopped goes on from its checkpoint, to the same bits.
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,19 @@ import torch
 from evotorch.algorithms import SearchAlgorithm
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from algorithms import Checkpointer, remove_checkpoint, resume
 
-from ._checks import check_count, check_path, check_seed
+from ._checks import check_count, check_path
+from ._subnetwork_file import write_whole
 from .task import num_processors
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Row = dict[str, Any]
 
@@ -50,7 +59,7 @@ class Run:
         num_tests: How often it is tested, at equal distances (less often where a generation takes more steps); 0 for
             after every generation.
         test_episodes: Fresh episodes a test.
-        keep: A file for the policy of the highest test, or None.
+        keep: A file for the policy of the highest test, of a masked problem; or None.
 
     Raises:
         TypeError: An attribute has the wrong type.
@@ -70,12 +79,14 @@ class Run:
             raise TypeError(f"name: expected a string, got {self.name!r}")
         if not self.name or "/" in self.name or os.sep in self.name:
             raise ValueError(f"name: expected one fit for a file's name, got {self.name!r}")
-        check_seed("seed", self.seed)
+        check_count("seed", self.seed, minimum=0, maximum=2**46)  # seeds of tests are made of it
         if not callable(self.make):
             raise TypeError(f"make: expected a callable that makes a search, got {self.make!r}")
         check_count("budget", self.budget)
         check_count("num_tests", self.num_tests, minimum=0)
         check_count("test_episodes", self.test_episodes, minimum=2)  # a standard error needs two
+        if self.keep is not None:
+            object.__setattr__(self, "keep", check_path("keep", self.keep))
 
 
 def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
@@ -93,10 +104,11 @@ def perform(runs: Sequence[Run], path: str | Path, *, num_jobs: int | None = Non
     """Play the runs that have not been played yet, and show how far they are.
 
     After Ctrl-C or a kill the same call goes on, to the same bits: runs that are over are in the file, the others in
-    checkpoints in a folder beside it, which are deleted as their runs end.
+    checkpoints in a folder beside it, which are deleted as their runs end. Runs are played in new processes, so a
+    script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
-        runs: What is asked for.
+        runs: What is asked for. One whose name and seed are in the file, with at least its budget spent, is over.
         path: The CSV file of all tests (see ``FIELDS``); it may hold other runs, too.
         num_jobs: How many runs at a time, each in a process of its own; None takes the number of processors. Results
             do not depend on it.
@@ -107,74 +119,82 @@ def perform(runs: Sequence[Run], path: str | Path, *, num_jobs: int | None = Non
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A run is there twice, or ``num_jobs`` is below 1.
+        ValueError: A run is there twice, ``num_jobs`` is below 1, or a checkpoint is of a run with other settings.
+        BlockingIOError: Another process is at work on this file.
     """
     path = check_path("path", path)
     num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
         raise ValueError("runs: expected each name with each seed once, got one twice")
-    work = path.with_suffix(".unfinished")
+    work = _work(path)
     work.mkdir(parents=True, exist_ok=True)
-    rows = read_tests(path)
-    done = {(row["name"], row["seed"]) for row in rows}
-    missing = [run for run in runs if (run.name, run.seed) not in done]
+    try:
+        with _locked(work):
+            done = by_run(read_tests(path))
+            missing = [run for run in runs if not _is_over(run, done)]
+            if missing:
+                _play_all(missing, path, num_jobs, quiet)
+    finally:
+        with suppress(OSError):  # something is left to go on with
+            (work / "lock").unlink()
+            work.rmdir()
+    done = by_run(read_tests(path))
+    return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
+
+
+def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool) -> None:
+    """Play runs, each in one of some processes, and write each to the file as it ends."""
     context = multiprocessing.get_context("spawn")
     steps = context.Value("q", 0)
     num_threads = max(1, num_processors() // num_jobs)
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f}%"),
-    ]
-    columns += [TimeElapsedColumn(), TimeRemainingColumn()]
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
+    others = set(multiprocessing.active_children())
     with (
-        Progress(*columns, console=Console(stderr=True), disable=quiet) as progress,
+        Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet) as progress,
         ProcessPoolExecutor(num_jobs, context, initializer=_begin_worker, initargs=(steps, num_threads)) as pool,
     ):
-        bar = progress.add_task("", total=sum(run.budget for run in missing))
+        bar = progress.add_task("", total=sum(run.budget for run in runs))
         pending: dict[Future[list[Row]], Run] = {
-            pool.submit(_play, cloudpickle.dumps(run), _checkpoint(work, run), num_threads): run for run in missing
+            pool.submit(_play, cloudpickle.dumps(run), _checkpoint(path, run), num_threads): run for run in runs
         }
         try:
             while pending:
                 for future in wait(pending, timeout=0.5).done:
                     run = pending.pop(future)
-                    rows += future.result()
-                    _write_tests(path, rows)
-                    remove_checkpoint(_checkpoint(work, run))
+                    _add_tests(path, future.result())
+                    remove_checkpoint(_checkpoint(path, run))
                 progress.update(bar, completed=steps.value, description=f"{path.stem}, {len(pending)} runs to go")
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
+            for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
             if not isinstance(error, KeyboardInterrupt):
                 raise
             progress.console.print("Stopped; what was played is kept.")
-    if not any(work.iterdir()):
-        work.rmdir()
-    wanted = {(run.name, run.seed) for run in runs}
-    return [row for row in read_tests(path) if (row["name"], row["seed"]) in wanted]
 
 
 def has_begun(path: str | Path) -> bool:
     """Whether there is something of an experiment with this file of tests, finished or not."""
-    return Path(path).exists() or Path(path).with_suffix(".unfinished").exists()
+    return Path(path).exists() or _work(Path(path)).exists()
 
 
 def read_tests(path: str | Path) -> list[Row]:
-    """The tests of the runs that are over, numbers as floats; none where there is no file yet."""
+    """The tests of the runs that are over; none where there is no file yet."""
     if not Path(path).exists():
         return []
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    return [
-        {key: value if key == "name" or value == "" else float(value) for key, value in row.items()} for row in rows
-    ]
+    result: list[Row] = []
+    for row in rows:
+        numbers = {key: float(value) for key, value in row.items() if key != "name" and value != ""}
+        result.append({**row, **numbers, "seed": int(numbers["seed"])})
+    return result
 
 
-def by_run(rows: Iterable[Row]) -> dict[tuple[str, float], list[Row]]:
+def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
     """The tests of each run, in order; runs by name and seed."""
-    runs: dict[tuple[str, float], list[Row]] = {}
+    runs: dict[tuple[str, int], list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])):
         runs.setdefault((row["name"], row["seed"]), []).append(row)
     return runs
@@ -239,6 +259,28 @@ def learning_curves(rows: Iterable[Row], name: str) -> tuple[NDArray[np.float64]
     return at, np.array([np.interp(at, [r["steps"] for r in t], [r["test_mean"] for r in t]) for t in runs])
 
 
+def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | None) -> Table:
+    """A table of what the searches of some names came to.
+
+    Args:
+        rows: Tests.
+        names: Of the runs.
+        solved: The test reward that solves the task, or None.
+    """
+    result = Table(title="Test reward on fresh episodes")
+    for column in ("search", "seeds", "final, median", "least", "most", "seeds that solve", "steps to it, median"):
+        result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
+    for name in names:
+        found = outcome(rows, name, solved=np.inf if solved is None else solved)
+        steps = float(np.median(found.samples))
+        result.add_row(
+            name, str(found.num_seeds), *(f"{f(found.final):.1f}" for f in (np.median, np.min, np.max)),
+            "-" if solved is None else f"{found.num_solved} of {found.num_seeds}",
+            f"{steps:,.0f}" if np.isfinite(steps) else "-",
+        )  # fmt: skip
+    return result
+
+
 class _Diary:
     """A row for each test of a search. As a logger it is part of the search's checkpoints."""
 
@@ -295,7 +337,11 @@ def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
         searcher = run.make(run.seed, num_threads)
         _Diary(searcher, run)
         Checkpointer(searcher, checkpoint, every=20)
-    diary: _Diary = searcher.log_hook[0]
+    diary = next(logger for logger in searcher.log_hook if isinstance(logger, _Diary))
+    for name in ("budget", "num_tests", "test_episodes", "keep"):
+        before, now = getattr(diary.run, name), getattr(run, name)
+        if before != now:
+            raise ValueError(f"{name}: expected {before!r}, that of the run in {checkpoint}, got {now!r}")
     _advance(searcher.problem.interaction_count)
     while searcher.problem.interaction_count < run.budget:
         before = searcher.problem.interaction_count
@@ -322,15 +368,38 @@ def _advance(steps: int) -> None:
         _steps.value += steps
 
 
-def _checkpoint(work: Path, run: Run) -> Path:
-    return work / f"{run.name} {run.seed}.checkpoint"
+def _work(path: Path) -> Path:
+    """The folder of what is not over yet."""
+    return path.with_name(path.name + ".unfinished")
 
 
-def _write_tests(path: Path, rows: Iterable[Row]) -> None:
-    """All rows, in the place of what was there; at every instant there is a whole file."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])))
-    unfinished.replace(path)
+def _checkpoint(path: Path, run: Run) -> Path:
+    return _work(path) / f"{run.name} {run.seed}.checkpoint"
+
+
+def _is_over(run: Run, done: dict[tuple[str, int], list[Row]]) -> bool:
+    tests = done.get((run.name, run.seed))
+    return tests is not None and tests[-1]["steps"] >= run.budget
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """One process at a time; the lock of one that dies goes with it."""
+    with open(work / "lock", "w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BlockingIOError(f"another process plays runs in {work}") from error
+        yield
+
+
+def _add_tests(path: Path, tests: list[Row]) -> None:
+    """A run that is over, in the place of one of that name and seed; at every instant there is a whole file."""
+    runs = {(row["name"], row["seed"]) for row in tests}
+    rows = [row for row in read_tests(path) if (row["name"], row["seed"]) not in runs] + tests
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, FIELDS, restval="")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])))
+    write_whole(path, text.getvalue().encode())

@@ -61,28 +61,26 @@ class TensorBoardLogger(ScalarLogger):
         super().__init__(searcher, interval=interval)
         self._folder = str(check_path("folder", folder))
         self._step = 0
-        self._open()
-
-    def _open(self) -> None:
+        self._writer: Any = None
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            import tensorboard  # noqa: F401
         except ImportError as error:
             raise ImportError(f"TensorBoardLogger needs the package tensorboard: {error}") from error
-        self._writer = SummaryWriter(self._folder, purge_step=self._step + 1 if self._step else None)
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What was logged after this step was so before a resume.
+            self._writer = SummaryWriter(self._folder, purge_step=self._step + 1)
         self._step = int(numbers.get("total_interaction_count", numbers.get("iter", self._step + 1)))
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, self._step)
         self._writer.flush()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_writer"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
+        return {**self.__dict__, "_writer": None}
 
 
 def _numbers(status: dict[str, Any]) -> dict[str, float]:

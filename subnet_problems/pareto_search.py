@@ -73,7 +73,7 @@ class Found:
 def run(
     algorithm: NSGA2, folder: str | Path, *, budget: int, test_episodes: int = 100, test_seed: int = 12345,
     console: Console | None = None,
-) -> list[Found]:  # fmt: skip
+) -> tuple[list[Found], bool]:  # fmt: skip
     """Search until the budget is spent or Ctrl-C, then test every policy of the front, and keep all of it.
 
     The folder then has ``policies/<weights kept>_weights.safetensors``, ``front.csv`` and ``front.png``. Once the
@@ -88,16 +88,19 @@ def run(
         console: Where progress and the table are shown.
 
     Returns:
-        The front, sparsest first; empty where the search was stopped before its first generation.
+        What was tested of the front, sparsest first (nothing, where the search was stopped before its first
+        generation), and whether it was stopped by Ctrl-C.
     """
     folder, console = Path(folder), console or Console(stderr=True)
     budget, test_episodes = check_count("budget", budget), check_count("test_episodes", test_episodes, minimum=2)
-    _search(algorithm, budget, console)
+    stopped = _search(algorithm, budget, console)
     if not algorithm.is_initialized:
-        return []
+        return [], stopped
     problem = algorithm.problem
     found: list[Found] = []
     (folder / "policies").mkdir(parents=True, exist_ok=True)
+    for earlier in (folder / "policies").glob("*_weights.safetensors"):  # of a front that was drawn when it was stopped
+        earlier.unlink()
     try:
         with console.status("Evaluating the last population again, and testing its front on fresh episodes"):
             while few := [i for i in algorithm.pop if i.data["num_evaluations"] < CLOSING_EVALUATIONS]:
@@ -108,16 +111,18 @@ def run(
                 subnet.save(folder / "policies" / f"{subnet.num_active}_weights.safetensors")
                 found.append(Found(subnet, -float(individual.F[0]), individual.data["num_evaluations"]))
     except KeyboardInterrupt:
+        stopped = True
         console.print("Stopped: the policies that were tested are kept.")
     if found:
         _write(found, folder, problem.masked)
         console.print(_table(found, test_episodes))
-        if problem.interaction_count >= budget:
-            remove_checkpoint(folder / "checkpoint")
-    return found
+    if not stopped:
+        remove_checkpoint(folder / "checkpoint")
+    return found, stopped
 
 
-def _search(algorithm: NSGA2, budget: int, console: Console) -> None:
+def _search(algorithm: NSGA2, budget: int, console: Console) -> bool:
+    """Evolve until the budget is spent; whether Ctrl-C came first."""
     problem = algorithm.problem
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
     steps, start = problem.interaction_count, time.perf_counter()
@@ -138,6 +143,8 @@ def _search(algorithm: NSGA2, budget: int, console: Console) -> None:
                 )
         except KeyboardInterrupt:
             progress.console.print("Stopped: the front is drawn from what was found so far; it can be resumed.")
+            return True
+    return False
 
 
 def _front_of(algorithm: NSGA2) -> NDArray[Any]:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import gymnasium
 import matplotlib
 from rich.text import Text
 
+from algorithms import CheckpointError
+
+from ..rollout import EvaluationError
+from ..workers import WorkersLostError
 from . import many, policy, search
 from .options import app, err
 
 __all__ = ["main"]
+
+#: What a user may have done, or the machine; all else is a fault of this package, and is shown as one.
+_MISTAKES = (
+    ValueError, TypeError, OSError, ImportError, gymnasium.error.Error, CheckpointError, EvaluationError,
+    WorkersLostError,
+)  # fmt: skip
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search,
@@ -39,7 +50,7 @@ def main() -> int:
         app()
     except SystemExit as end:
         return int(end.code or 0)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except _MISTAKES as error:
         err.print(Text("Error: ", style="bold red").append(str(error), style="not bold default"), soft_wrap=True)
         return 1
     return 0

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import typer
 from evotorch.algorithms import SearchAlgorithm
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from algorithms import resume
 
@@ -34,6 +32,7 @@ from .options import (
     make_problem,
     new_folder,
     out,
+    same_folder,
 )
 
 
@@ -52,18 +51,21 @@ def pareto(
     """Search a front of policies, reward against sparsity, by NSGA-II; test, draw and keep all of them."""
     from .. import pareto_search
 
+    options: dict[str, Any] = {
+        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "weight_gain": weight_gain, "seed": seed,
+    }  # fmt: skip
+    settings = {**options, "popsize": popsize}
     if go_on:
+        same_folder(output, settings)
         algorithm = resume(output / "checkpoint", allow_pickle=True)
     else:
-        masked = make_problem(
-            env=env, env_config=env_config, hidden_sizes=hidden_sizes, seed=seed, num_episodes=1, mask=TopK(0.5),
-            weight_gain=weight_gain,
-        )  # fmt: skip
-        new_folder(output)
+        masked = make_problem(**options, num_episodes=1, mask=TopK(0.5))
+        new_folder(output, settings)
         algorithm = pareto_search.begin(masked, output, popsize=popsize, seed=seed)
-    pareto_search.run(algorithm, output, budget=budget, test_episodes=test_episodes, console=out)
-    out.print(f"{output}: front.csv, front.png, policies")
-    if algorithm.problem.interaction_count < budget:
+    found, stopped = pareto_search.run(algorithm, output, budget=budget, test_episodes=test_episodes, console=out)
+    if found:
+        out.print(f"{output}: front.csv, front.png, policies")
+    if stopped:
         raise typer.Exit(130)
 
 
@@ -90,13 +92,16 @@ def compare(
     if not names or not set(names) <= set(SEARCHES):
         raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
     tests = output / "tests.csv"
-    if experiments.has_begun(tests) and not go_on:
-        raise FileExistsError(f"{output} holds results: --resume goes on with them, --output takes another folder")
     options: dict[str, Any] = {
         "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "sparsity": sparsity,
         "weight_gain": weight_gain, "observation_normalization": observation_normalization,
     }  # fmt: skip
+    settings = {**options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests}
     task = make_problem(seed=0, num_episodes=1, **options).task  # what is wrong is told before anything runs
+    if go_on:
+        same_folder(output, settings)
+    else:
+        new_folder(output, settings)
     runs = [
         experiments.Run(
             name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),
@@ -105,19 +110,23 @@ def compare(
         for seed in range(seeds) for name in names
     ]  # fmt: skip
     rows = experiments.perform(runs, tests, num_jobs=jobs)
-    if not rows:
+    if rows:
+        _tell(rows, names, task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
+    if len(experiments.by_run(rows)) < len(runs):
         raise typer.Exit(130)
+
+
+def _tell(rows: list[experiments.Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
+    """Table and picture of a comparison."""
     names = [name for name in names if any(row["name"] == name for row in rows)]
-    out.print(_comparison(rows, names, task.reward_threshold))
-    axes = plot_learning_curves(rows, names, threshold=task.reward_threshold)
-    axes.set_title(f"{env}, hidden layers {hidden_sizes}")
+    out.print(experiments.comparison(rows, names, solved=threshold))
+    axes = plot_learning_curves(rows, names, threshold=threshold)
+    axes.set_title(title)
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     figure.savefig(output / "learning_curves.png", dpi=150)
     plt.close(figure)
-    out.print(f"Every test: {tests}; curves: {output / 'learning_curves.png'}")
-    if len({(row["name"], row["seed"]) for row in rows}) < len(runs):
-        raise typer.Exit(130)
+    out.print(f"{output}: tests.csv, learning_curves.png")
 
 
 def _make(
@@ -126,19 +135,3 @@ def _make(
     num_episodes = num_episodes or (3 if name == "paper" else 1)
     problem = make_problem(seed=seed, num_episodes=num_episodes, num_threads=num_threads, **options)
     return make_search(name, problem, popsize=popsize)
-
-
-def _comparison(rows: list[experiments.Row], names: list[str], threshold: float | None) -> Table:
-    """What each search came to."""
-    result = Table(title="Test reward on fresh episodes")
-    for column in ("search", "seeds", "final, median", "least", "most", "seeds that solve", "steps to it, median"):
-        result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
-    for name in names:
-        found = experiments.outcome(rows, name, solved=np.inf if threshold is None else threshold)
-        steps = float(np.median(found.samples))
-        result.add_row(
-            name, str(found.num_seeds), *(f"{f(found.final):.1f}" for f in (np.median, np.min, np.max)),
-            "-" if threshold is None else f"{found.num_solved} of {found.num_seeds}",
-            f"{steps:,.0f}" if np.isfinite(steps) else "-",
-        )  # fmt: skip
-    return result

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
+from .._subnetwork_file import write_whole
 from ..gym_problem import MaskedGymProblem
 from ..subnetwork import Subnetwork
 
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out, err = Console(soft_wrap=True), Console(stderr=True)
+out, err = Console(soft_wrap=True, markup=False, highlight=False), Console(stderr=True)
 
 Algorithm = Literal["elitist", "paper", "pgpe", "snes", "cem", "cmaes", "genetic"]
 Form = Literal["onnx", "c", "c-seed"]
@@ -60,11 +62,24 @@ def make_problem(
     )
 
 
-def new_folder(folder: Path) -> None:
-    """Make a folder; one that is there must be empty."""
+def new_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make a folder with ``settings.json``; one that is there must be empty."""
     if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"--output: expected a new or an empty folder, and {folder} is not")
+        raise FileExistsError(
+            f"--output: expected a new or an empty folder, and {folder} is not; to go on with what is there: --resume, "
+            "or the command resume for a search"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "settings.json", (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on in a folder with other settings than it was made with."""
+    before = json.loads((folder / "settings.json").read_text())
+    for name, value in settings.items():
+        if before.get(name) != value:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option}: expected {before.get(name)!r}, with which {folder} was begun, got {value!r}")
 
 
 def tell_tests(subnet: Subnetwork, threshold: float | None) -> None:

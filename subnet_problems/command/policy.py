@@ -62,8 +62,11 @@ def show(
     for name, text in lines.items():
         table.add_row(name, text)
     out.print(table, highlight=False)
-    if subnet.tests:
-        tell_tests(subnet, subnet.task().reward_threshold if subnet.env else None)
+    try:
+        threshold = subnet.task().reward_threshold
+    except ValueError:  # the task is not known here
+        threshold = None
+    tell_tests(subnet, threshold)
     if plot is not None:
         figure = plot_mask(subnet)[0].get_figure(root=True)
         assert isinstance(figure, Figure)

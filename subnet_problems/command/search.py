@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from .. import experiments
+from .._subnetwork_file import write_whole
 from ..searches import make_search
 from .options import (
     Algorithm,
@@ -70,12 +71,11 @@ def search(
     )  # fmt: skip
     torch.manual_seed(seed)  # some of EvoTorch's searches draw from the global generator
     searcher = make_search(algorithm, problem, popsize=popsize)
-    new_folder(output)
+    settings = {"budget": budget, "test_episodes": test_episodes}
+    new_folder(output, settings)
     CSVLogger(searcher, output / "log.csv")
     if tensorboard:
         TensorBoardLogger(searcher, output / "tensorboard")
-    settings = {"budget": budget, "test_episodes": test_episodes}
-    (output / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
     Checkpointer(searcher, output / "run.checkpoint", every=checkpoint_every)
     _run(searcher, output, **settings)
 
@@ -87,14 +87,17 @@ def resume_search(
     """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
     searcher = resume(folder / "run.checkpoint", allow_pickle=True)
     settings = json.loads((folder / "settings.json").read_text())
-    _run(searcher, folder, **{**settings, **({"budget": budget} if budget else {})})
+    if budget is not None:
+        settings["budget"] = budget
+        write_whole(folder / "settings.json", (json.dumps(settings, indent=2) + "\n").encode())
+    _run(searcher, folder, **settings)
 
 
 def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:
     """Search until the budget is spent, show how it goes, test, save."""
     problem, path = searcher.problem, folder / "subnetwork.safetensors"
     first, start = problem.interaction_count, time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}%"))
     stopped = False
     with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
         bar = progress.add_task("", total=budget, completed=first)
@@ -111,13 +114,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
         subnet = problem.to_subnetwork(experiments.hand_out(searcher))
         if not stopped:
             with err.status(f"Testing on {test_episodes} fresh episodes"):
-                problem_returns = problem.test(experiments.hand_out(searcher), num_episodes=test_episodes, seed=12345)
-            subnet.tests = {
-                "mean": float(problem_returns.mean()),
-                "standard_error": float(problem_returns.std(ddof=1) / test_episodes**0.5),
-                "num_episodes": test_episodes,
-                "seed": 12345,
-            }
+                subnet.test(num_episodes=test_episodes, seed=12345)
         subnet.save(path)
         out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
         tell_tests(subnet, problem.task.reward_threshold)

@@ -111,18 +111,25 @@ def test_searches_are_compared(tmp_path):
     out = accepted(*words)
     assert "elitist" in out
     assert "snes" in out
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["learning_curves.png", "tests.csv"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "learning_curves.png",
+        "settings.json",
+        "tests.csv",
+    ]
     again = command(*words)
     assert again.code == 1
-    assert "--resume goes on with them" in again.err
+    assert "to go on with what is there: --resume" in again.err
     assert accepted(*words, "--resume") == out
+    other = command("compare", "Acrobot-v1", *words[2:], "--resume")
+    assert other.code == 1
+    assert "--env: expected 'CartPole-v1', with which" in other.err
 
 
 def test_a_front_is_searched(tmp_path):
     words = ["CartPole-v1", "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
     accepted("pareto", *words, "--output", tmp_path / "out")
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert names == {"front.csv", "front.png", "policies"}
+    assert names == {"front.csv", "front.png", "policies", "settings.json"}
     with open(tmp_path / "out" / "front.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(list((tmp_path / "out" / "policies").iterdir()))
@@ -153,6 +160,12 @@ def test_a_users_mistake_is_told_without_a_traceback(words, code, message):
     done = command(*words)
     assert done.code == code
     assert message in done.err + done.out
+
+
+def test_a_path_may_look_like_markup(found, tmp_path):
+    folder = tmp_path / "a[bold]b[" / "x]"
+    folder.mkdir(parents=True)
+    assert str(folder) in accepted("export", found[0] / "subnetwork.safetensors", folder, "--form", "c")
 
 
 def test_a_damaged_file_and_a_folder_in_use_are_refused(tmp_path):

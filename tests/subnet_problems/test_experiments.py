@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
@@ -74,7 +75,7 @@ def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_noth
     before = path.stat().st_mtime_ns
     assert by_run(perform(runs(seeds=(1,)), path, quiet=True)) == {("masks", 1): by_run(rows)["masks", 1]}
     assert path.stat().st_mtime_ns == before
-    assert not path.with_suffix(".unfinished").exists()
+    assert not Path(f"{path}.unfinished").exists()
     alone = perform(runs(seeds=(1,)), tmp_path / "alone.csv", num_jobs=1, quiet=True)
     assert by_run(alone)["masks", 1] == by_run(rows)["masks", 1]
 
@@ -97,14 +98,14 @@ def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_
     )
     environment = {**os.environ, "PYTHONPATH": folders}
     process = subprocess.Popen([sys.executable, str(script), str(killed)], env=environment, start_new_session=True)
-    work = killed.with_suffix(".unfinished")
+    work = tmp_path / "killed.csv.unfinished"
     deadline = time.monotonic() + 60.0
     while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1.0)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert has_begun(killed)
+    assert not killed.exists()
     again = perform(runs(budget=40_000), killed, num_jobs=2, quiet=True)
     assert by_run(again) == by_run(perform(runs(budget=40_000), whole, num_jobs=2, quiet=True))
     assert not work.exists()
@@ -117,6 +118,73 @@ def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path
     with pytest.raises(ZeroDivisionError):
         perform([*runs(seeds=(0,)), broken], path, num_jobs=1, quiet=True)
     assert set(by_run(read_tests(path))) == {("masks", 0)}
+
+
+def interrupted(script_path, *arguments):
+    """A script that gets Ctrl-C, with all its processes, once a checkpoint is there."""
+    folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
+    process = subprocess.Popen(
+        [sys.executable, str(script_path), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": folders}, start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    work = Path(f"{arguments[0]}.unfinished")
+    deadline = time.monotonic() + 60.0
+    while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    return process.returncode, process.communicate(timeout=60.0)[1]
+
+
+def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live(tmp_path):
+    script, path = tmp_path / "script.py", tmp_path / "tests.csv"
+    script.write_text(
+        SCRIPT.replace(
+            "perform(",
+            """
+    import multiprocessing, signal, time
+    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    own.start()
+    time.sleep(2.0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    rows = perform(""",
+        )
+        + "    print(rows, own.is_alive(), file=sys.stderr)\n"
+    )
+    _, err = interrupted(script, path)
+    assert "[] True" in err
+    assert "Traceback" not in err
+    assert any(Path(f"{path}.unfinished").glob("*.checkpoint"))
+
+
+def test_one_process_at_a_time_plays_into_a_file(tmp_path):
+    path = tmp_path / "tests.csv"
+    fcntl = pytest.importorskip("fcntl")
+    Path(f"{path}.unfinished").mkdir()
+    with open(f"{path}.unfinished/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match="another process plays runs in"):
+            perform(runs(), path, quiet=True)
+    assert len(by_run(perform(runs(), path, quiet=True))) == 2
+
+
+def test_a_run_of_less_budget_is_played_again_in_its_place(tmp_path):
+    path = tmp_path / "tests.csv"
+    perform([*runs(2_000), Run("other", 5, search, 2_000, 1, 2)], path, quiet=True)
+    rows = perform(runs(), path, quiet=True)
+    assert {run: len(tests) for run, tests in by_run(rows).items()} == {("masks", 0): 4, ("masks", 1): 4}
+    assert set(by_run(read_tests(path))) == {("masks", 0), ("masks", 1), ("other", 5)}
+
+
+def with_a_logger(seed, num_threads):
+    searcher = search(seed, num_threads)
+    PandasLogger(searcher)
+    return searcher
+
+
+def test_a_search_may_have_loggers_of_its_own(tmp_path):
+    rows = perform([Run("logged", 0, with_a_logger, 2_000, 1, 2)], tmp_path / "tests", num_jobs=1, quiet=True)
+    assert len(rows) == 1
 
 
 def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():
@@ -142,6 +210,8 @@ def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_
         ({"name": ""}, ValueError, "name: expected one fit"),
         ({"seed": -1}, ValueError, "seed: expected"),
         ({"make": "PGPE"}, TypeError, "make: expected a callable that makes a search, got 'PGPE'"),
+        ({"seed": 2**50}, ValueError, "seed: expected"),
+        ({"keep": 3}, TypeError, "keep: expected"),
         ({"budget": 0}, ValueError, "budget: expected"),
         ({"num_tests": -1}, ValueError, "num_tests: expected"),
         ({"test_episodes": 1}, ValueError, "test_episodes: expected"),
