@@ -86,7 +86,6 @@ def dense_header(subnet: Subnetwork, *, by_rows: bool) -> str:
     dense = Subnetwork(subnet.network, torch.ones_like(subnet.mask), actions=subnet.actions)
     with tempfile.TemporaryDirectory() as folder:
         text = dense.export_c(folder).read_text()
-    start, end = text.index("static const uint8_t policy_counts0"), text.index("static inline void policy_act")
     data = ""
     for number, layer in enumerate(subnet.network.layers):
         matrix = subnet.network.weights[layer.slice].view(layer.shape)

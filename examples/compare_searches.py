@@ -25,14 +25,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from evotorch.algorithms import CEM, CMAES, PGPE, SNES, GeneticAlgorithm, SearchAlgorithm
-from evotorch.operators import GaussianMutation, TwoPointCrossOver
+from evotorch.algorithms import CEM, CMAES, SNES, SearchAlgorithm
 from rich.console import Console
-from rich.table import Table
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem
-from subnet_problems.experiments import Row, Run, has_begun, learning_curves, outcome, perform
+from subnet_problems.experiments import Row, Run, comparison, has_begun, learning_curves, perform
+from subnet_problems.searches import make_search
 
 Problem = MaskedGymProblem | DenseGymProblem
 TASK = {"env": "LunarLander-v3", "env_config": {"continuous": True}, "hidden_sizes": (87, 87)}
@@ -48,33 +47,18 @@ def dense(seed: int, num_episodes: int, num_threads: int) -> DenseGymProblem:
     return DenseGymProblem(**TASK, num_episodes=num_episodes, seed=seed, num_threads=num_threads)
 
 
-def pgpe(problem: Problem) -> PGPE:
-    return PGPE(
-        problem, popsize=64, center_learning_rate=0.3, stdev_learning_rate=0.1, stdev_init=0.1, optimizer="clipup",
-        optimizer_config={"max_speed": 0.6}, ranking_method="centered",
-    )  # fmt: skip
-
-
 # name: (problem, episodes a solution, search)
 SEARCHES: dict[str, tuple[Callable[[int, int, int], Problem], int, Callable[[Problem], SearchAlgorithm]]] = {
     "ElitistGaussian": (masked, 1, ElitistGaussianResampling),
-    "ElitistGaussian (paper)": (
-        masked, 3,
-        lambda p: ElitistGaussianResampling(p, popsize=32, num_elites=3, recombination="uniform"),
-    ),
-    "PGPE": (masked, 1, pgpe),
-    "SNES": (masked, 1, lambda p: SNES(p, popsize=64, stdev_init=0.1)),
-    "CEM": (masked, 1, lambda p: CEM(p, popsize=64, parenthood_ratio=0.25, stdev_init=0.1)),
-    "CMA-ES (separable)": (masked, 1, lambda p: CMAES(p, popsize=64, stdev_init=0.05, separable=True)),
-    "GeneticAlgorithm": (
-        masked, 1,
-        lambda p: GeneticAlgorithm(
-            p, popsize=32, operators=[TwoPointCrossOver(p, tournament_size=4), GaussianMutation(p, stdev=0.05)]
-        ),
-    ),
-    "ElitistGaussian, dense": (dense, 1, lambda p: ElitistGaussianResampling(p, stdev=0.1)),
-    "PGPE, dense": (dense, 1, pgpe),
-}  # fmt: skip
+    "ElitistGaussian (paper)": (masked, 3, partial(make_search, "paper")),
+    "PGPE": (masked, 1, partial(make_search, "pgpe")),
+    "SNES": (masked, 1, lambda problem: SNES(problem, popsize=64, stdev_init=0.1)),
+    "CEM": (masked, 1, lambda problem: CEM(problem, popsize=64, parenthood_ratio=0.25, stdev_init=0.1)),
+    "CMA-ES (separable)": (masked, 1, lambda problem: CMAES(problem, popsize=64, stdev_init=0.05, separable=True)),
+    "GeneticAlgorithm": (masked, 1, partial(make_search, "genetic")),
+    "ElitistGaussian, dense": (dense, 1, lambda problem: ElitistGaussianResampling(problem, stdev=0.1)),
+    "PGPE, dense": (dense, 1, partial(make_search, "pgpe")),
+}
 
 
 def make(seed: int, num_threads: int, *, name: str) -> SearchAlgorithm:
@@ -98,21 +82,6 @@ def plot(rows: list[Row], names: list[str], path: Path) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def table(rows: list[Row], names: list[str]) -> Table:
-    """What each search came to."""
-    result = Table(title=f"Test reward on fresh episodes, {len({row['seed'] for row in rows})} seeds")
-    for column in ("search", "final, median", "least", "most", "seeds that reached 200", "steps to 200, median"):
-        result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
-    for name in names:
-        found = outcome(rows, name, solved=200.0)
-        steps = float(np.median(found.samples))
-        result.add_row(
-            name, *(f"{x:.0f}" for x in (np.median(found.final), found.final.min(), found.final.max())),
-            f"{found.num_solved} of {found.num_seeds}", f"{steps:,.0f}" if np.isfinite(steps) else "-",
-        )  # fmt: skip
-    return result
 
 
 def main() -> None:
@@ -140,7 +109,7 @@ def main() -> None:
     names = [name for name in args.searches if any(row["name"] == name for row in rows)]
     if names:
         plot(rows, names, args.output / "test_reward.png")
-        Console().print(table(rows, names))
+        Console().print(comparison(rows, names, solved=200.0))
         print(f"Every test: {tests}; plot: {args.output / 'test_reward.png'}")
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from . import _c_source
 from ._checks import check_choice, check_path
+from ._subnetwork_file import write_whole
 from .pruning import MaskedLayer, compact, live_weights, masked_layers
 from .spaces import Actions, BoxActions
 
@@ -28,11 +29,12 @@ def export_c(subnet: Subnetwork, folder: str | Path, *, form: str = "rows") -> P
     check_choice("form", form, FORMS)
     if form == "seed" and subnet.network.weight_init is None:
         raise ValueError("form: expected 'rows' for weights that no seed makes, got 'seed'")
+    _check_actions(subnet.actions)
     layers = masked_layers(subnet)
     data, calls, layers = _rows(compact(layers)) if form == "rows" else _seed(subnet, layers)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "policy.h"
-    path.write_text(_header(subnet, layers, data, calls))
+    write_whole(path, _header(subnet, layers, data, calls).encode())
     return path
 
 
@@ -55,7 +57,8 @@ def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
 def _header(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
     """The file: what it is, its data, and ``policy_act``."""
     actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
-    task = "" if subnet.env is None else f" for {subnet.env.encode('unicode_escape').decode().replace('*/', '* /')}"
+    name = (subnet.env or "").encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
+    task = f" for {name}" if name else ""
     box = isinstance(actions, BoxActions)
     what = "the action, each number rounded and clipped as the task asks" if box else "the number of the action"
     width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
@@ -112,15 +115,33 @@ def _action_rule(actions: Actions) -> tuple[str, list[str]]:
         lines = ["    int best = 0;", "    for (int i = 1; i < POLICY_OUT_LENGTH; ++i)"]
         lines += ["        if (out[i] > out[best])", "            best = i;"]
         return "", [*lines, f"    act[0] = (float)(best + {actions.start});"]
-    whole = np.dtype(actions.dtype).kind != "f"
-    low, high = (np.asarray(bounds, dtype=np.float32) for bounds in (actions.low, actions.high))
+    bounds, dtype = (np.array(actions.low), np.array(actions.high)), np.dtype(actions.dtype)
     lines = ["    for (int i = 0; i < POLICY_ACT_LENGTH; ++i) {"]
-    lines += [f"        float a = {'rintf(out[i])' if whole else 'out[i]'};"]
-    if not np.isfinite([low, high]).any():
+    lines += [f"        float a = {'out[i]' if dtype.kind == 'f' else 'rintf(out[i])'};"]
+    if dtype in (np.float32, np.float64) and not np.isfinite(bounds).any():
         return "", [*lines, "        act[i] = a;", "    }"]
+    low, high = (_inward(bound, up=up) for bound, up in zip(actions.bounds[:2], (True, False), strict=True))
     lines += ["        a = a > policy_low[i] ? a : policy_low[i];"]
     lines += ["        act[i] = a < policy_high[i] ? a : policy_high[i];", "    }"]
     return _array("float", "low", low) + _array("float", "high", high) + "\n", lines
+
+
+def _inward(bounds: NDArray[Any], *, up: bool) -> NDArray[np.float32]:
+    """The nearest float32 numbers that are within the bounds; lower ones are rounded up."""
+    with np.errstate(over="ignore"):
+        rounded = bounds.astype(np.float32)
+    outside = rounded < bounds if up else rounded > bounds
+    return np.where(outside, np.nextafter(rounded, np.float32(np.inf if up else -np.inf)), rounded)
+
+
+def _check_actions(actions: Actions) -> None:
+    """An action's number is given as a float32, which holds whole numbers up to 2^24.
+
+    Raises:
+        ValueError: There are larger ones.
+    """
+    if not isinstance(actions, BoxActions) and max(abs(actions.start), abs(actions.start + actions.n)) > 2**24:
+        raise ValueError(f"actions: expected numbers of at most 2**24, which float32 holds, got {actions}")
 
 
 # The form of rows: for each unit how many weights it keeps, and for each of these its value and its column.

@@ -34,9 +34,8 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     module = subnet.network.to_module(subnet.weights)
     if as_chain(module) is not None:
         module = to_module(compact(masked_layers(subnet)))
-    obs = torch.zeros(2, subnet.network.obs_length)
-    if isinstance(module(obs), tuple):
-        raise ValueError(f"network: expected one without a state of its own, got {subnet.network!r}")
+    obs = torch.randn((3, subnet.network.obs_length), generator=torch.Generator().manual_seed(0))
+    _check_batches(module, obs, subnet)
     policy = _ActingModule(PolicyModule(module, subnet.normalizer, None), subnet.actions).eval()
     with _quiet():
         program = torch.onnx.export(
@@ -49,6 +48,20 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     model = program.model_proto
     model.doc_string = f"{subnet!r}"
     write_whole(path, model.SerializeToString())
+
+
+def _check_batches(module: nn.Module, obs: Tensor, subnet: Subnetwork) -> None:
+    """A network was made for one observation; as a model it must do the same for each of a batch."""
+    with torch.no_grad():
+        rows = [module(row) for row in obs]
+        if isinstance(rows[0], tuple):
+            raise ValueError(f"network: expected one without a state of its own, got {subnet.network!r}")
+        try:
+            same = torch.allclose(module(obs), torch.stack(rows), rtol=1e-4, atol=1e-5)
+        except (RuntimeError, ValueError, IndexError):
+            same = False
+    if not same:
+        raise ValueError(f"network: expected one that treats each observation of a batch alone, got {subnet.network!r}")
 
 
 class _ActingModule(nn.Module):

@@ -272,9 +272,9 @@ class Subnetwork:
 
         Args:
             folder: Where; it is made if it is not there.
-            form: ``"rows"``, the fast one: the kept weights, row by row, with their columns. ``"seed"``, the small one:
-                the mask alone, as the gaps between kept weights in a Golomb-Rice code; each weight is made from the
-                seed when it is used.
+            form: ``"rows"``, the fast one: the kept weights, row by row, with their columns. ``"seed"``: the
+                mask alone, as the gaps between kept weights in a Golomb-Rice code; each weight is made from the seed
+                when it is used. It is slow, and with more than some 400 live weights the smaller one.
 
         Returns:
             The header's path.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.wrappers import RecordVideo, RenderCollection
+from gymnasium.wrappers import RecordVideo
 from PIL import Image
 
 from ._checks import check_path, check_seed
 from .subnetwork import Subnetwork
 from .task import EnvLike, GymTask
 
-#: Pictures a second in a GIF, whose times are in hundredths of a second.
+#: The most pictures a second of a GIF.
 _GIF_FPS = 25
 
 
@@ -26,8 +28,8 @@ def record_video(subnet: Subnetwork, env: EnvLike | None, path: str | Path, *, s
     Args:
         subnet: The policy.
         env: The task; None for the one that the subnetwork knows.
-        path: The film. ``.mp4`` is written by Gymnasium's own recorder, which needs the package moviepy; ``.gif`` shows
-            25 pictures for each second of the simulation.
+        path: The film. ``.mp4`` is written by Gymnasium's own recorder, which needs the package moviepy; ``.gif`` has
+            at most 25 pictures for each second of the simulation.
         seed: The seed that the environment is reset with.
 
     Returns:
@@ -51,33 +53,42 @@ def record_video(subnet: Subnetwork, env: EnvLike | None, path: str | Path, *, s
     except TypeError as error:
         raise ValueError(f"env: expected one that takes render_mode='rgb_array', got {task.env!r}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".mp4":
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            recorder = RecordVideo(world, f"{folder}/film", episode_trigger=lambda _: True, disable_logger=True)
-            _play(recorder, subnet, task, seed)
-            recorder.close()  # type: ignore[no-untyped-call]
-            next(Path(folder, "film").glob("*.mp4")).replace(path)
-    else:
-        collector = RenderCollection(world, pop_frames=False)
-        _play(collector, subnet, task, seed)
-        frames: Any = collector.render()
-        fps = world.metadata.get("render_fps", _GIF_FPS)
-        collector.close()
-        chosen = np.arange(0, len(frames), max(1.0, fps / _GIF_FPS)).astype(int)
-        pictures = [Image.fromarray(frames[i]).quantize(64) for i in chosen]
-        duration = 1000 // min(fps, _GIF_FPS)
-        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=True)
+    if path.suffix == ".gif":
+        _film(world, subnet, task, seed, path)
+        return path
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        with closing(RecordVideo(world, f"{folder}/film", episode_trigger=lambda _: True)) as recorder:
+            for _ in _play(recorder, subnet, task, seed):
+                pass
+        next(Path(folder, "film").glob("*.mp4")).replace(path)
     return path
 
 
-def _play(env: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int) -> None:
+def _film(world: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int, path: Path) -> None:
+    """A GIF, whose colours are reduced picture by picture: an episode of raw ones would fill the memory."""
+    fps = world.metadata.get("render_fps", _GIF_FPS)
+    every = max(1.0, fps / _GIF_FPS)
+    pictures: list[Image.Image] = []
+    with closing(world):
+        for number, _ in enumerate(_play(world, subnet, task, seed)):
+            if number >= len(pictures) * every:
+                frame: Any = world.render()
+                pictures.append(Image.fromarray(frame).quantize(64))
+    duration = 10 * round(100 * every / fps)  # GIF counts hundredths of a second
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=True)
+
+
+def _play(env: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int) -> Iterator[None]:
+    """One episode; it pauses after the reset and after each step."""
     policy, state = subnet.to_policy(), None
     obs, _ = env.reset(seed=seed)
+    yield
     for _ in range(task.max_steps):
         with torch.no_grad():
             flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(-1))
             output = policy(flat) if state is None else policy(flat, state)
         output, state = output if isinstance(output, tuple) else (output, None)
         obs, _, terminated, truncated, _ = env.step(subnet.actions(output.numpy()[None])[0])
+        yield
         if terminated or truncated:
             break

@@ -19,11 +19,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 import numpy as np
-from evotorch.algorithms import PGPE, SearchAlgorithm
+from evotorch.algorithms import SearchAlgorithm
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
 from subnet_problems.experiments import Row, Run, learning_curves
+from subnet_problems.searches import make_search
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,7 @@ def dense(seed: int, num_threads: int, *, task: str, **options: Any) -> SearchAl
 
 def dense_pgpe(seed: int, num_threads: int, *, task: str, **options: Any) -> SearchAlgorithm:
     """EvoTorch's PGPE on the weights."""
-    return PGPE(
-        _dense_problem(seed, num_threads, task, options), popsize=64, center_learning_rate=0.3,
-        stdev_learning_rate=0.1, stdev_init=0.1, optimizer="clipup", optimizer_config={"max_speed": 0.6},
-        ranking_method="centered",
-    )  # fmt: skip
+    return make_search("pgpe", _dense_problem(seed, num_threads, task, options))
 
 
 def _dense_problem(seed: int, num_threads: int, task: str, options: Mapping[str, Any]) -> DenseGymProblem:

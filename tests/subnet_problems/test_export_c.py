@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, make, own
 from torch import nn
 
-from subnet_problems import BoxActions
+from subnet_problems import BoxActions, DiscreteActions
 from subnet_problems.export_c import rice_code
 from subnet_problems.networks import WEIGHT_INITS
 
@@ -115,8 +115,30 @@ def test_whole_numbers_are_rounded_and_bounds_may_be_missing(tmp_path):
         assert len(np.unique(acts)) >= 3
 
 
+def test_bounds_that_float32_does_not_hold_are_kept_from_within(tmp_path):
+    """Outputs of +-2e10 at such bounds: what comes is in the space, as near to its edge as float32 can be."""
+    edges = [
+        (0.1, 0.1, "float64"),
+        (-(2**31), 2**31 - 1, "int32"),
+        (16777217, 2**40, "int64"),
+        (-1e300, 1e300, "float64"),
+    ]
+    edges += [(-np.inf, np.inf, "float16"), (-np.inf, np.inf, "int8")]
+    for number, (low, high, dtype) in enumerate(edges):
+        actions = BoxActions(low=(low, low), high=(high, high), shape=(2,), dtype=dtype)
+        subnet = make((6, 5), actions=actions, options={"weight_gain": 1e10})
+        obs = np.random.default_rng(1).normal(scale=3.0, size=(1000, 4)).astype(np.float32)
+        acts = acts_in_c(subnet, tmp_path / str(number), obs, form="rows").astype(np.float64)
+        least, greatest, _ = actions.bounds
+        inside = (acts >= least) & (acts <= greatest)
+        assert inside.all() or low == high  # no float32 is 0.1
+        with torch.no_grad():
+            expected = subnet.actions(subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy())
+        np.testing.assert_allclose(acts, expected.astype(np.float64), rtol=1e-4)
+
+
 def test_a_task_whose_name_ends_a_comment_does_not(tmp_path):
-    assert_same_actions(make(env="a*/ b\n#error"), tmp_path, form="rows")
+    assert_same_actions(make(env="a*/ /* b\n#error"), tmp_path, form="rows")
 
 
 @given(st.lists(st.integers(0, 2000), max_size=60))
@@ -148,6 +170,7 @@ def test_the_code_of_a_mask_is_near_its_entropy():
         (lander(), {"form": "dense"}, ValueError, "form: expected one of"),
         (lander(), {"form": 3}, TypeError, "form: expected one of"),
         (lander(), {"folder": 3}, TypeError, "folder: expected"),
+        (make(actions=DiscreteActions(2, 2**24)), {}, ValueError, "actions: expected numbers of at most 2"),
         (make(RNN), {}, ValueError, "network: expected a chain of linear layers, tanh and ReLU"),
     ],
 )

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, make, module
+from torch import nn
 
 from subnet_problems import BoxActions
 
@@ -56,6 +57,13 @@ def test_networks_with_a_state_are_refused(tmp_path):
     with pytest.raises(TypeError, match="path: expected"):
         lander().export_onnx(3)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(dim=0), nn.Unflatten(0, (2, 1))])
+def test_networks_that_mix_the_observations_of_a_batch_are_refused(last, tmp_path):
+    network = [nn.Linear(4, 2), last] if isinstance(last, nn.Softmax) else [nn.Linear(4, 2), last, nn.Flatten(0)]
+    with pytest.raises(ValueError, match="network: expected one that treats each observation of a batch alone"):
+        make(nn.Sequential(*network)).export_onnx(tmp_path / "policy.onnx")
 
 
 def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
