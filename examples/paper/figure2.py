@@ -49,18 +49,23 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """A panel for each task, as in the paper."""
-    figure, all_axes = plt.subplots(1, len(TASKS), figsize=(16, 4.2), layout="constrained")
-    for axes, (task, (_, _, threshold)) in zip(all_axes, TASKS.items(), strict=True):
+    """A panel for each task that was played, as in the paper."""
+    names = {row["name"] for row in rows}
+    played = [task for task in TASKS if any(f"{task} {search}" in names for search in SEARCHES)]
+    figure, all_axes = plt.subplots(
+        1, len(played), figsize=(5.4 * len(played), 4.2), layout="constrained", squeeze=False
+    )
+    for axes, task in zip(all_axes[0], played, strict=True):
+        threshold = TASKS[task][2]
         for color, search in zip(("C0", "C1", "C2"), SEARCHES, strict=True):
             name = f"{task} {search}"
-            if any(row["name"] == name for row in rows):
+            if name in names:
                 draw_curves(axes, rows, name, label=search, color=color)
         for level in {SOLVED, threshold}:
             axes.axhline(level, color="0.5", linestyle=":")
         axes.set(title=task, xlabel="environment steps (millions)")
-    all_axes[0].set_ylabel("test reward: median, mean (dashed),\ninterquartile range")
-    all_axes[0].legend(frameon=False, loc="lower right")
+    all_axes[0, 0].set_ylabel("test reward: median, mean (dashed),\ninterquartile range")
+    all_axes[0, 0].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=150)
 
 
