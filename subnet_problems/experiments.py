@@ -267,8 +267,9 @@ def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | Non
         names: Of the runs.
         solved: The test reward that solves the task, or None.
     """
-    result = Table(title="Test reward on fresh episodes")
-    for column in ("search", "seeds", "final, median", "least", "most", "seeds that solve", "steps to it, median"):
+    goal = "" if solved is None else f"; it: a test of at least {solved:g}"
+    result = Table(title=f"Test reward on fresh episodes{goal}")
+    for column in ("search", "seeds", "final, median", "least", "most", "seeds that reached it", "steps to it, median"):
         result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
     for name in names:
         found = outcome(rows, name, solved=np.inf if solved is None else solved)

@@ -59,6 +59,7 @@ def _header(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: lis
     actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
     name = (subnet.env or "").encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
     task = f" for {name}" if name else ""
+    num_live = int(live_weights(masked_layers(subnet), subnet.num_weights).sum())
     box = isinstance(actions, BoxActions)
     what = "the action, each number rounded and clipped as the task asks" if box else "the number of the action"
     width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
@@ -85,7 +86,7 @@ def _header(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: lis
         if any(x.activation is kind for x in layers)
     ]
     return f"""\
-/* A policy{task}: {subnet.num_active} of the {subnet.num_weights} weights of a random network.
+/* A policy{task}: {subnet.num_active} of the {subnet.num_weights} weights of a random network; {num_live} of them matter.
  *
  * policy_act(obs, act) takes {network.obs_length} numbers and gives {what}.
  * C99; no allocation, and nothing is kept between calls. */

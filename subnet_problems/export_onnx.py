@@ -30,7 +30,7 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"export_onnx needs the packages onnx and onnxscript: {error}") from error
+        raise ImportError(f"export_onnx needs the packages onnx and onnxscript (the extra 'onnx'): {error}") from error
     module = subnet.network.to_module(subnet.weights)
     if as_chain(module) is not None:
         module = to_module(compact(masked_layers(subnet)))

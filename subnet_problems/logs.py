@@ -65,7 +65,9 @@ class TensorBoardLogger(ScalarLogger):
         try:
             import tensorboard  # noqa: F401
         except ImportError as error:
-            raise ImportError(f"TensorBoardLogger needs the package tensorboard: {error}") from error
+            raise ImportError(
+                f"TensorBoardLogger needs the package tensorboard (the extra of that name): {error}"
+            ) from error
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .experiments import Row, learning_curves
@@ -66,6 +67,10 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
         axes.set(xlabel="inputs", ylabel="units" if number == 0 else "")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+    if layers is not None:
+        names = ("removed", "kept, unit dead", "kept, alive")
+        patches = [Patch(facecolor=_COLORS(i), edgecolor="0.6", label=name) for i, name in enumerate(names)]
+        figure.legend(handles=patches, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     if graph and layers is not None:
         _draw_graph(all_axes[-1], layers)
     return all_axes
@@ -95,6 +100,9 @@ def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer]) -> None:
     axes.set_yticks(range(len(units)), ["inputs", *(f"layer {n + 1}" for n in range(len(units) - 2)), "outputs"])
     axes.set(xticks=[], xlim=(0, 1), ylim=(-0.3, len(layers) + 0.3))
     axes.set_title(f"{paths.any(axis=0).sum()} of {paths.shape[1]} inputs reach an output", fontsize=10)
+    for color, sign in (("C0", "positive"), ("C3", "negative")):
+        axes.plot([], [], color=color, label=f"{sign} weight")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, frameon=False, fontsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -184,7 +192,7 @@ def plot_learning_curves(
         axes.plot(at / 1e6, median, label=f"{label} ({len(lines)} seed{'s' * (len(lines) > 1)})", **style)
         axes.fill_between(at / 1e6, low, high, color=style["color"], alpha=0.15, linewidth=0)
     if threshold is not None:
-        axes.axhline(threshold, color="0.5", linewidth=1, linestyle=":")
+        axes.axhline(threshold, color="0.5", linewidth=1, linestyle=":", label=f"solved ({threshold:g})")
     axes.set(xlabel="environment steps (millions)", ylabel="test reward: median and interquartile range")
     axes.legend(frameon=False)
     return axes

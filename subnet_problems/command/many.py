@@ -66,6 +66,7 @@ def pareto(
     if found:
         out.print(f"{output}: front.csv, front.png, policies")
     if stopped:
+        out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)
 
 
@@ -113,6 +114,7 @@ def compare(
     if rows:
         _tell(rows, names, task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
     if len(experiments.by_run(rows)) < len(runs):
+        out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)
 
 

@@ -31,9 +31,9 @@ Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3
 EnvConfig = Annotated[str, typer.Option(help="Its options, as JSON: '{\"continuous\": true}'.", metavar="JSON")]
 Hidden = Annotated[str, typer.Option(help="Sizes of the hidden layers.", metavar="N,N,...")]
 Sparsity = Annotated[
-    float | None, typer.Option(help="Share of the weights removed, exactly; left free where not given.", min=0.0)
+    float | None, typer.Option(help="Share of the weights removed, exactly, in [0, 1); left free where not given.")
 ]
-Gain = Annotated[float, typer.Option(help="Weights are uniform between -GAIN and GAIN.", metavar="GAIN")]
+Gain = Annotated[float, typer.Option(help="Weights are drawn uniformly between -GAIN and GAIN.", metavar="GAIN")]
 Episodes = Annotated[
     int | None, typer.Option(help="Episodes of one evaluation: 1 by default, 3 for the paper's search.", min=1)
 ]

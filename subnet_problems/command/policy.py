@@ -88,10 +88,18 @@ def export(
     file: File,
     path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for policy.h.", show_default=False)],
     form: Annotated[
-        Form, typer.Option(help="ONNX; C with the kept weights, row by row; or C with the seed and the mask alone.")
-    ] = "onnx",
+        Form | None,
+        typer.Option(
+            help="ONNX; C with the kept weights, row by row; or C with the seed and the mask alone. By default "
+            "ONNX for an .onnx file, and C for a folder.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a policy as an ONNX model, or as one C99 header without allocation."""
+    form = form or ("onnx" if path.suffix == ".onnx" else "c")
+    if (path.suffix == ".onnx") != (form == "onnx") or path.suffix == ".h":
+        raise ValueError(f"path: expected {'a file .onnx' if form == 'onnx' else 'a folder'} for {form}, got {path}")
     subnet = Subnetwork.load(file)
     if form == "onnx":
         subnet.export_onnx(path)

@@ -85,6 +85,8 @@ def resume_search(
     budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
 ) -> None:
     """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
+    if (folder / "settings.json").exists() and not (folder / "run.checkpoint").exists():
+        raise ValueError(f"folder: expected a search that was stopped, and that in {folder} is over")
     searcher = resume(folder / "run.checkpoint", allow_pickle=True)
     settings = json.loads((folder / "settings.json").read_text())
     if budget is not None:
