@@ -86,7 +86,7 @@ def _header(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: lis
         if any(x.activation is kind for x in layers)
     ]
     return f"""\
-/* A policy{task}: {subnet.num_active} of the {subnet.num_weights} weights of a random network; {num_live} of them matter.
+/* A policy{task}: {subnet.num_active} of {subnet.num_weights} weights of a random network; {num_live} of them matter.
  *
  * policy_act(obs, act) takes {network.obs_length} numbers and gives {what}.
  * C99; no allocation, and nothing is kept between calls. */
