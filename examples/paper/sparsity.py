@@ -67,8 +67,10 @@ def table(rows: list[Row]) -> str:
 
 def plot(rows: list[Row], path: Path) -> None:
     """The highest test reward, tested again, of each seed, by the sparsity that its policy has in the end."""
-    figure, all_axes = plt.subplots(1, len(TASKS), figsize=(15, 4), layout="constrained")
-    for axes, (task, (_, solved, _)) in zip(all_axes, TASKS.items(), strict=True):
+    played = [task for task in TASKS if any(row["name"].startswith(f"{task} ") for row in rows)]
+    figure, all_axes = plt.subplots(1, len(played), figsize=(7 * len(played), 4), layout="constrained", squeeze=False)
+    for axes, task in zip(all_axes[0], played, strict=True):
+        solved = TASKS[task][1]
         for rule, color, marker in (("top-k", "C0", "o"), ("threshold", "C1", "^"), ("free", "0.3", "s")):
             found = [outcome(rows, f"{task} {name}", solved=solved) for name in RULES if name.startswith(rule)]
             density = np.concatenate([1.0 - outcome.sparsity for outcome in found])
@@ -77,8 +79,8 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.axhline(solved, color="0.5", linestyle=":")
         axes.set(xscale="log", title=task, xlabel="share of the weights kept")
         axes.invert_xaxis()
-    all_axes[0].set_ylabel("highest test reward, tested again")
-    all_axes[0].legend(frameon=False)
+    all_axes[0, 0].set_ylabel("highest test reward, tested again")
+    all_axes[0, 0].legend(frameon=False)
     figure.savefig(path, dpi=150)
 
 
