@@ -12,6 +12,8 @@ import io
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -155,9 +157,10 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool) -> No
         ProcessPoolExecutor(num_jobs, context, initializer=_begin_worker, initargs=(steps, num_threads)) as pool,
     ):
         bar = progress.add_task("", total=sum(run.budget for run in runs))
-        pending: dict[Future[list[Row]], Run] = {
-            pool.submit(_play, cloudpickle.dumps(run), _checkpoint(path, run), num_threads): run for run in runs
-        }
+        with _no_interrupts():  # new processes inherit it: Ctrl-C is for this one alone, which ends them
+            pending: dict[Future[list[Row]], Run] = {
+                pool.submit(_play, cloudpickle.dumps(run), _checkpoint(path, run), num_threads): run for run in runs
+            }
         try:
             while pending:
                 for future in wait(pending, timeout=0.5).done:
@@ -349,6 +352,19 @@ def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
         searcher.step()
         _advance(searcher.problem.interaction_count - before)
     return diary.close()
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Ctrl-C is ignored, where that can be said: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _steps: Any = None  # of all processes together

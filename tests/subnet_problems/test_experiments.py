@@ -22,7 +22,7 @@ from test_experiments import runs
 from subnet_problems.experiments import perform
 
 if __name__ == "__main__":
-    perform(runs(budget=40_000), sys.argv[1], num_jobs=2)
+    perform(runs(budget=30_000), sys.argv[1], num_jobs=2)
 """
 
 
@@ -73,7 +73,7 @@ def test_a_search_on_weights_has_no_sparsity(played):
 def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_nothing(played, tmp_path):
     path, rows = played
     before = path.stat().st_mtime_ns
-    assert by_run(perform(runs(seeds=(1,)), path, quiet=True)) == {("masks", 1): by_run(rows)["masks", 1]}
+    assert by_run(perform(runs(seeds=(1,)), path, num_jobs=1, quiet=True)) == {("masks", 1): by_run(rows)["masks", 1]}
     assert path.stat().st_mtime_ns == before
     assert not Path(f"{path}.unfinished").exists()
     alone = perform(runs(seeds=(1,)), tmp_path / "alone.csv", num_jobs=1, quiet=True)
@@ -82,7 +82,7 @@ def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_noth
 
 def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_highest_test(tmp_path):
     keep = tmp_path / "policies" / "best.safetensors"
-    rows = perform(runs(seeds=(0,), num_tests=0, keep=keep), tmp_path / "tests.csv", quiet=True)
+    rows = perform(runs(seeds=(0,), num_tests=0, keep=keep), tmp_path / "tests.csv", num_jobs=1, quiet=True)
     assert [row["generation"] for row in rows] == list(range(1, len(rows) + 1))
     highest = max(rows, key=lambda row: row["test_mean"])
     assert Subnetwork.load(keep).sparsity == highest["sparsity"]
@@ -106,8 +106,8 @@ def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_
     process.wait()
     assert has_begun(killed)
     assert not killed.exists()
-    again = perform(runs(budget=40_000), killed, num_jobs=2, quiet=True)
-    assert by_run(again) == by_run(perform(runs(budget=40_000), whole, num_jobs=2, quiet=True))
+    again = perform(runs(budget=30_000), killed, num_jobs=2, quiet=True)
+    assert by_run(again) == by_run(perform(runs(budget=30_000), whole, num_jobs=2, quiet=True))
     assert not work.exists()
 
 
@@ -164,14 +164,14 @@ def test_one_process_at_a_time_plays_into_a_file(tmp_path):
     with open(f"{path}.unfinished/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError, match="another process plays runs in"):
-            perform(runs(), path, quiet=True)
-    assert len(by_run(perform(runs(), path, quiet=True))) == 2
+            perform(runs(), path, num_jobs=1, quiet=True)
+    assert len(by_run(perform(runs(), path, num_jobs=1, quiet=True))) == 2
 
 
 def test_a_run_of_less_budget_is_played_again_in_its_place(tmp_path):
     path = tmp_path / "tests.csv"
-    perform([*runs(2_000), Run("other", 5, search, 2_000, 1, 2)], path, quiet=True)
-    rows = perform(runs(), path, quiet=True)
+    perform([*runs(2_000), Run("other", 5, search, 2_000, 1, 2)], path, num_jobs=1, quiet=True)
+    rows = perform(runs(), path, num_jobs=1, quiet=True)
     assert {run: len(tests) for run, tests in by_run(rows).items()} == {("masks", 0): 4, ("masks", 1): 4}
     assert set(by_run(read_tests(path))) == {("masks", 0), ("masks", 1), ("other", 5)}
 
