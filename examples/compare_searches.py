@@ -76,7 +76,7 @@ def plot(rows: list[Row], names: list[str], path: Path) -> None:
         axes.plot(at / 1e6, np.median(lines, axis=0), style, color=f"C{i}", label=name)
         axes.fill_between(at / 1e6, lines.min(axis=0), lines.max(axis=0), color=f"C{i}", alpha=0.08, linewidth=0)
     axes.axhline(200, color="0.5", linewidth=1, linestyle=":")
-    axes.text(0, 204, "solved", color="0.4", va="bottom")
+    axes.text(0.01, 204, "solved", color="0.4", va="bottom", transform=axes.get_yaxis_transform())
     axes.set(xlabel="environment steps (millions)", ylabel="test reward", ylim=(-300, 300))
     axes.set_title("LunarLander continuous, hidden (87, 87): median and range over seeds")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
