@@ -130,16 +130,11 @@ def perform(runs: Sequence[Run], path: str | Path, *, num_jobs: int | None = Non
         raise ValueError("runs: expected each name with each seed once, got one twice")
     work = _work(path)
     work.mkdir(parents=True, exist_ok=True)
-    try:
-        with _locked(work):
-            done = by_run(read_tests(path))
-            missing = [run for run in runs if not _is_over(run, done)]
-            if missing:
-                _play_all(missing, path, num_jobs, quiet)
-    finally:
-        with suppress(OSError):  # something is left to go on with
-            (work / "lock").unlink()
-            work.rmdir()
+    with _locked(work):
+        done = by_run(read_tests(path))
+        missing = [run for run in runs if not _is_over(run, done)]
+        if missing:
+            _play_all(missing, path, num_jobs, quiet)
     done = by_run(read_tests(path))
     return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
 
@@ -401,14 +396,19 @@ def _is_over(run: Run, done: dict[tuple[str, int], list[Row]]) -> bool:
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
-    """One process at a time; the lock of one that dies goes with it."""
+    """One process at a time; the lock of one that dies goes with it. Once left, an empty folder is removed."""
     with open(work / "lock", "w") as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise BlockingIOError(f"another process plays runs in {work}") from error
-        yield
+        try:
+            yield
+        finally:  # by its owner alone
+            with suppress(OSError):  # something is left to go on with
+                (work / "lock").unlink()
+                work.rmdir()
 
 
 def _add_tests(path: Path, tests: list[Row]) -> None:

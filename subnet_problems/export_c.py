@@ -31,10 +31,11 @@ def export_c(subnet: Subnetwork, folder: str | Path, *, form: str = "rows") -> P
         raise ValueError("form: expected 'rows' for weights that no seed makes, got 'seed'")
     _check_actions(subnet.actions)
     layers = masked_layers(subnet)
-    data, calls, layers = _rows(compact(layers)) if form == "rows" else _seed(subnet, layers)
+    live = live_weights(layers, subnet.num_weights)
+    data, calls, layers = _rows(compact(layers)) if form == "rows" else _seed(subnet, layers, live)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "policy.h"
-    write_whole(path, _header(subnet, layers, data, calls).encode())
+    write_whole(path, _header(subnet, layers, int(live.sum()), data, calls).encode())
     return path
 
 
@@ -54,12 +55,11 @@ def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
     return k, bits
 
 
-def _header(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
+def _header(subnet: Subnetwork, layers: list[MaskedLayer], num_live: int, data: str, calls: list[str]) -> str:
     """The file: what it is, its data, and ``policy_act``."""
     actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
     name = (subnet.env or "").encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
     task = f" for {name}" if name else ""
-    num_live = int(live_weights(masked_layers(subnet), subnet.num_weights).sum())
     box = isinstance(actions, BoxActions)
     what = "the action, each number rounded and clipped as the task asks" if box else "the number of the action"
     width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
@@ -169,9 +169,10 @@ def _rows(layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]
 # The form of the seed: the gaps between kept weights, and the generator that makes them.
 
 
-def _seed(subnet: Subnetwork, layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]:
+def _seed(
+    subnet: Subnetwork, layers: list[MaskedLayer], live: NDArray[np.bool_]
+) -> tuple[str, list[str], list[MaskedLayer]]:
     """Data, first line and one call for each layer; every tensor of the network has a code of its own."""
-    live = live_weights(layers, subnet.num_weights)
     bits: list[int] = []
     adds: list[str] = []
     for tensor, scale in zip(subnet.network.layers, _scales(subnet), strict=True):

@@ -165,6 +165,7 @@ def test_one_process_at_a_time_plays_into_a_file(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError, match="another process plays runs in"):
             perform(runs(), path, num_jobs=1, quiet=True)
+        assert Path(f"{path}.unfinished/lock").exists()  # it is another's
     assert len(by_run(perform(runs(), path, num_jobs=1, quiet=True))) == 2
 
 
