@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .experiments import Row, learning_curves
-from .pruning import MaskedLayer, live_units, masked_layers, reached
+from .pruning import Bools, MaskedLayer, live_units, masked_layers, reached
 from .subnetwork import Subnetwork
 
 #: Removed; kept, but at a dead unit; kept and alive.
@@ -49,7 +49,8 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
         layers = None
     tensors = [layer for layer in subnet.network.layers if len(layer.shape) >= 2]
     alive = subnet.mask if layers is None else subnet.prune().mask
-    graph = layers is not None and sum(int(units.sum()) for units in live_units(layers)) <= _MAX_UNITS
+    units = [] if layers is None else live_units(layers)
+    graph = layers is not None and sum(int(level.sum()) for level in units) <= _MAX_UNITS
     if figure is None:
         figure = plt.figure(figsize=(3.2 * len(tensors) + (5 if graph else 0), 4), layout="constrained")
     ratios = [1.0] * len(tensors) + [1.6] * graph
@@ -61,7 +62,7 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
         kept = int(subnet.mask[tensor.slice].sum())
         title = f"layer {number + 1}: {kept:,} of {tensor.size:,}"
         if layers is not None and number < len(layers) - 1:
-            dead = int((~live_units(layers)[number + 1]).sum())
+            dead = int((~units[number + 1]).sum())
             title += f"\n{dead} of {tensor.shape[0]} units dead"
         axes.set_title(title, fontsize=10)
         axes.set(xlabel="inputs", ylabel="units" if number == 0 else "")
@@ -72,13 +73,12 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
         patches = [Patch(facecolor=_COLORS(i), edgecolor="0.6", label=name) for i, name in enumerate(names)]
         figure.legend(handles=patches, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     if graph and layers is not None:
-        _draw_graph(all_axes[-1], layers)
+        _draw_graph(all_axes[-1], layers, units)
     return all_axes
 
 
-def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer]) -> None:
+def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer], units: Sequence[Bools]) -> None:
     """Live units, a level for each layer, and a line for each kept weight between them."""
-    units = live_units(layers)
     shown = [np.ones_like(units[0]), *units[1:-1], np.ones_like(units[-1])]
     places = [np.cumsum(level) - 1 for level in shown]
     x = [(place + 0.5) / max(1, level.sum()) for place, level in zip(places, shown, strict=True)]
