@@ -30,7 +30,8 @@ from rich.console import Console
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem
-from subnet_problems.experiments import Row, Run, comparison, has_begun, learning_curves, perform
+from subnet_problems.experiments import Run, has_begun, perform
+from subnet_problems.outcomes import Row, comparison, learning_curves
 from subnet_problems.searches import make_search
 
 Problem = MaskedGymProblem | DenseGymProblem

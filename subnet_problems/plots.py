@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .experiments import Row, learning_curves
+from .outcomes import Row, learning_curves
 from .pruning import Bools, MaskedLayer, live_units, masked_layers, reached
 from .subnetwork import Subnetwork
 
@@ -168,7 +168,7 @@ def plot_learning_curves(
     """Draw test reward against environment steps: the median over seeds, and the interquartile range as a band.
 
     Args:
-        rows: Tests, from ``subnet_problems.experiments.perform`` or ``read_tests``.
+        rows: Tests, from ``experiments.perform`` or ``outcomes.read_tests``.
         names: Whose runs; all of them, in order, by default.
         labels: How they are called in the picture; by default by their names.
         threshold: The reward at which the task is solved, or None.

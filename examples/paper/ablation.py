@@ -25,7 +25,8 @@ from scipy.stats import rankdata, wilcoxon
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
-from subnet_problems.experiments import Row, Run, by_run, outcome
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, by_run, outcome
 
 #: Setting: its problem, reward that solves it, environment steps of a run.
 SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {

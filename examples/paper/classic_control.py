@@ -18,7 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import draw_curves, markdown, masked, millions, parser, perform, report
 
-from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, outcome
 
 HIDDEN = (64, 64)
 #: Task: reward that solves it, environment steps of a run.

@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
 
-from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, outcome
 
 #: Task: hidden sizes, environment steps of a run, the task's own threshold.
 TASKS = {

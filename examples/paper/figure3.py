@@ -20,7 +20,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import OURS, PLAIN, markdown, masked, parser, perform, report
 
-from subnet_problems.experiments import Row, Run, by_run
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, by_run
 
 TASK, HIDDEN, BUDGET, TEST_EPISODES = "BipedalWalker", (64, 64), 10_000_000, 20
 SETTINGS = {

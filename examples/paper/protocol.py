@@ -23,7 +23,8 @@ from evotorch.algorithms import SearchAlgorithm
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
-from subnet_problems.experiments import Row, Run, learning_curves
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, learning_curves
 from subnet_problems.searches import make_search
 
 

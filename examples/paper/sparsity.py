@@ -22,7 +22,8 @@ import numpy as np
 from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import MaskRule, Threshold, TopK
-from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, outcome
 
 #: Task: hidden sizes, reward that solves it, environment steps of a run.
 TASKS = {

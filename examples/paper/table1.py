@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import OURS, PLAIN, Setting, markdown, masked, millions, parser, perform
 
-from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, outcome
 
 #: The paper's rows: task, hidden sizes, test reward, millions of samples.
 PAPER = [

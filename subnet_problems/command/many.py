@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from algorithms import resume
 
-from .. import experiments
+from .. import experiments, outcomes
 from ..masks import TopK
 from ..plots import plot_learning_curves
 from ..searches import SEARCHES, make_search
@@ -113,15 +113,15 @@ def compare(
     rows = experiments.perform(runs, tests, num_jobs=jobs)
     if rows:
         _tell(rows, names, task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
-    if len(experiments.by_run(rows)) < len(runs):
+    if len(outcomes.by_run(rows)) < len(runs):
         out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)
 
 
-def _tell(rows: list[experiments.Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
+def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
     """Table and picture of a comparison."""
     names = [name for name in names if any(row["name"] == name for row in rows)]
-    out.print(experiments.comparison(rows, names, solved=threshold))
+    out.print(outcomes.comparison(rows, names, solved=threshold))
     axes = plot_learning_curves(rows, names, threshold=threshold)
     axes.set_title(title)
     figure = axes.get_figure(root=True)

@@ -14,7 +14,8 @@ from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
-from subnet_problems.experiments import Run, by_run, has_begun, learning_curves, outcome, perform, read_tests
+from subnet_problems.experiments import Run, has_begun, perform
+from subnet_problems.outcomes import by_run, outcome, read_tests
 
 SCRIPT = """
 import sys
@@ -186,21 +187,6 @@ def with_a_logger(seed, num_threads):
 def test_a_search_may_have_loggers_of_its_own(tmp_path):
     rows = perform([Run("logged", 0, with_a_logger, 2_000, 1, 2)], tmp_path / "tests", num_jobs=1, quiet=True)
     assert len(rows) == 1
-
-
-def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():
-    def row(seed, steps, test_mean):
-        return {"name": "a", "seed": seed, "steps": steps, "test_mean": test_mean, "again_mean": 1.0, "sparsity": 0.5}
-
-    rows = [row(0, 10, 5.0), row(0, 20, 9.0), row(0, 30, 7.0), row(1, 10, 1.0), row(1, 20, 2.0), row(1, 30, 3.0)]
-    found = outcome(reversed(rows), "a", solved=7.0)
-    assert found.samples.tolist() == [20, np.inf]
-    assert (found.num_seeds, found.num_solved) == (2, 1)
-    assert found.highest.tolist() == [9.0, 3.0]
-    assert found.final.tolist() == [7.0, 3.0]
-    at, lines = learning_curves(rows, "a")
-    assert (at[0], at[-1]) == (10, 30)
-    assert lines[:, 100].tolist() == [9.0, 2.0]
 
 
 @pytest.mark.parametrize(
