@@ -80,7 +80,7 @@ class GymProblem(SolutionMethods, Problem):
         observation_normalization: Normalise observations by the mean and standard deviation of all that were acted
             upon in earlier rounds. They are fixed within a round.
         num_episodes: Episodes each solution plays in a round (3 to 10 in the paper).
-        episode_length: The most steps of an episode; None leaves it to the environment.
+        episode_length: The most steps of an episode; None leaves it to the environment. Tests play whole episodes.
         decrease_rewards_by: Subtracted from each reward.
         alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b added to each reward from step t (t1) on, and a growing
             share of it between t0 and t1.

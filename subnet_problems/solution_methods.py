@@ -78,8 +78,9 @@ class SolutionMethods:
     def test(self, x: Solution | ArrayLike | Tensor, *, num_episodes: int = 100, seed: int = 0) -> NDArray[np.float64]:
         """Returns of fresh episodes on Gymnasium itself, whatever simulator the search uses.
 
-        The rewards are the environment's own: no bonus, no noise. The episodes' seeds come from another stream
-        than those of a search, and the problem's counters do not move.
+        Rewards are the environment's own, without bonus or noise, and so is the length of episodes: ``episode_length``
+        shortens those of the search alone (where the environment sets no limit, tests too). The episodes' seeds come
+        from another stream than those of a search, and the problem's counters do not move.
 
         Args:
             x: One solution ``(D,)``.
@@ -87,7 +88,7 @@ class SolutionMethods:
             seed: Seed of the episodes.
 
         Returns:
-            ``(num_episodes,)`` sums of rewards, each over at most the problem's ``episode_length`` steps.
+            ``(num_episodes,)`` sums of rewards.
 
         Raises:
             EvaluationError: An environment raised, or returned something that is not finite.
@@ -95,9 +96,8 @@ class SolutionMethods:
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
         weights = self._weights_of(self._express(self._to_values(x)))
-        return play_tests(
-            self._task, self._network, weights, num_episodes=count, seed=seed, normalizer=self._normalizer()
-        )
+        task, normalizer = self._task.at_full_length(), self._normalizer()
+        return play_tests(task, self._network, weights, num_episodes=count, seed=seed, normalizer=normalizer)
 
     def _normalizer(self) -> Normalizer | None:
         return None if self._stats is None else self._stats.normalizer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from math import prod
 from typing import Any
 
@@ -99,6 +99,7 @@ class GymTask:
                 "max_episode_steps and an episode might never end, got None"
             )
         self.max_steps = min(limits)
+        self._full_length = limits[-1]
         self.backend, self._envpool_name = self._choose(backend, env_limit)
 
     def _choose(self, backend: str, env_limit: int | None) -> tuple[str, str]:
@@ -122,6 +123,12 @@ class GymTask:
         if isinstance(self.env, str):
             return gym.make(self.env, **{"disable_env_checker": True, **self.env_config, **kwargs})
         return self.env(**{**self.env_config, **kwargs})
+
+    def at_full_length(self) -> GymTask:
+        """This task with episodes as long as the environment itself lets them be, where it sets a limit."""
+        task = copy(self)
+        task.max_steps = self._full_length
+        return task
 
     def turns(self, backend: str | None = None) -> int:
         """How many parts of a population take turns, each in its own simulator: 2 where stepping does not block."""

@@ -76,7 +76,7 @@ def test_a_subnetwork_is_the_same_policy_with_its_task():
     assert (subnet.env, subnet.env_config) == ("LunarLander-v3", {"continuous": True})
     assert subnet.num_active == round(0.2 * problem.solution_length)
     returns = problem.test(x, num_episodes=3, seed=8)
-    np.testing.assert_array_equal(subnet.test(num_episodes=3, seed=8, episode_length=40), returns)
+    np.testing.assert_array_equal(subnet.test(num_episodes=3, seed=8), returns)
 
 
 def test_a_test_gives_the_same_numbers_again_and_others_with_another_seed():
@@ -109,6 +109,17 @@ def test_a_test_plays_no_episode_of_the_search(echo_log):
 def test_a_test_pays_the_environments_own_rewards():
     options = {"decrease_rewards_by": 5.0, "alive_bonus_schedule": (0, 1.0), "action_noise_stdev": 1.0}
     assert (echo(**options, risk_aversion=1.0).test(WEIGHTS[0], num_episodes=3) == 24.0).all()
+
+
+def test_a_test_plays_whole_episodes_whatever_the_length_of_those_of_the_search():
+    short, whole = (
+        DenseGymProblem("CartPole-v1", LINEAR, episode_length=n, num_episodes=3, seed=0) for n in (10, None)
+    )
+    balancing = torch.tensor([[0.0, 0.0, -1.0, -1.0], [0.0, 0.0, 1.0, 1.0]]).flatten()  # pushes to where the pole falls
+    assert (fitness(short, balancing[None]) == 10.0).all()
+    returns = short.test(balancing, num_episodes=4)
+    assert (returns > 100.0).all()
+    np.testing.assert_array_equal(returns, whole.test(balancing, num_episodes=4))
 
 
 def test_tests_and_runs_move_no_counter_no_statistics_and_no_generator():
