@@ -67,6 +67,7 @@ VARIANTS: dict[str, Callable[..., SearchAlgorithm]] = {
     "weights U(-1, 1)": partial(changed, search=ElitistGaussianResampling, weight_gain=1.0),
     "no repulsion": partial(changed, search=NoRepulsion),
     "no candidates": partial(changed, search=NoCandidates),
+    "episodes of 400 steps": partial(changed, search=ElitistGaussianResampling, episode_length=400),
     "two episodes": partial(changed, search=ElitistGaussianResampling, num_episodes=2),
     "plain": partial(masked, setting=PLAIN),
 }
