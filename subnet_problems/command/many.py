@@ -24,6 +24,7 @@ from .options import (
     Episodes,
     Gain,
     Hidden,
+    Length,
     Normalize,
     Popsize,
     Seed,
@@ -79,6 +80,7 @@ def compare(
     sparsity: Sparsity = None,
     popsize: Popsize = None,
     num_episodes: Episodes = None,
+    episode_length: Length = None,
     weight_gain: Gain = 1.0,
     observation_normalization: Normalize = False,
     budget: Budget = 600_000,
@@ -96,6 +98,7 @@ def compare(
     options: dict[str, Any] = {
         "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "sparsity": sparsity,
         "weight_gain": weight_gain, "observation_normalization": observation_normalization,
+        "episode_length": episode_length,
     }  # fmt: skip
     settings = {**options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests}
     task = make_problem(seed=0, num_episodes=1, **options).task  # what is wrong is told before anything runs

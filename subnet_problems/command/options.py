@@ -37,6 +37,10 @@ Gain = Annotated[float, typer.Option(help="Weights are drawn uniformly between -
 Episodes = Annotated[
     int | None, typer.Option(help="Episodes of one evaluation: 1 by default, 3 for the paper's search.", min=1)
 ]
+Length = Annotated[
+    int | None,
+    typer.Option("--episode-length", help="The most steps of an episode of the search; tests play whole ones.", min=1),
+]
 Budget = Annotated[int, typer.Option(help="Environment steps of a search.", min=1)]
 Seed = Annotated[int, typer.Option(help="Of the network, the search and the episodes.", min=0)]
 Popsize = Annotated[int | None, typer.Option(help="Solutions of a generation; each search has its own default.", min=1)]

@@ -25,6 +25,7 @@ from .options import (
     Episodes,
     Gain,
     Hidden,
+    Length,
     Normalize,
     Popsize,
     Seed,
@@ -47,6 +48,7 @@ def search(
     algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
     popsize: Popsize = None,
     num_episodes: Episodes = None,
+    episode_length: Length = None,
     weight_gain: Gain = 1.0,
     observation_normalization: Normalize = False,
     budget: Budget = 1_000_000,
@@ -67,7 +69,7 @@ def search(
     problem = make_problem(
         env=env, env_config=env_config, hidden_sizes=hidden_sizes, seed=seed, num_episodes=num_episodes,
         sparsity=sparsity, weight_gain=weight_gain, observation_normalization=observation_normalization,
-        num_actors=num_actors or None,
+        episode_length=episode_length, num_actors=num_actors or None,
     )  # fmt: skip
     torch.manual_seed(seed)  # some of EvoTorch's searches draw from the global generator
     searcher = make_search(algorithm, problem, popsize=popsize)
