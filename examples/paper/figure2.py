@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,11 +21,12 @@ from protocol import dense, dense_pgpe, draw_curves, markdown, masked, millions,
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
 
-#: Task: hidden sizes, environment steps of a run, the task's own threshold.
-TASKS = {
-    "LunarLander": ((87, 87), 3_000_000, 200.0),
-    "LunarLanderContinuous": ((87, 87), 1_000_000, 200.0),
-    "BipedalWalker": ((64, 64), 10_000_000, 300.0),
+#: Task: its problem, environment steps of a run, the task's own threshold. A walker that stands still does so for 1,600
+#: steps, so all searches cut its episodes at 400; tests are whole.
+TASKS: dict[str, tuple[dict[str, Any], int, float]] = {
+    "LunarLander": ({"hidden_sizes": (87, 87)}, 3_000_000, 200.0),
+    "LunarLanderContinuous": ({"hidden_sizes": (87, 87)}, 1_000_000, 200.0),
+    "BipedalWalker": ({"hidden_sizes": (64, 64), "episode_length": 400}, 10_000_000, 300.0),
 }
 SEARCHES = {"masks": masked, "weights": dense, "weights, PGPE": dense_pgpe}
 SOLVED = 200.0  # the paper's, for all three
@@ -77,7 +79,7 @@ def main() -> None:
     args = options.parse_args()
     runs = [
         Run(
-            f"{task} {search}", seed, partial(SEARCHES[search], task=task, hidden_sizes=TASKS[task][0]),
+            f"{task} {search}", seed, partial(SEARCHES[search], task=task, **TASKS[task][0]),
             args.budget or TASKS[task][1],
         )
         for seed in range(args.seeds) for task in args.tasks for search in args.searches
