@@ -71,7 +71,8 @@ class GymProblem(SolutionMethods, Problem):
             ``hidden_sizes``.
         hidden_sizes: Sizes of the hidden layers of a fully connected tanh network. Default (64, 64).
         network_args: Keyword arguments for a network that is a callable, or constants for a string.
-        bias: Whether the network of ``hidden_sizes`` has biases.
+        bias: Whether the network of ``hidden_sizes`` has biases. Without them it is an odd function (tanh is): its
+            outputs at -x are the opposite of those at x, which suits tasks that are the same in a mirror.
         weight_init: How weights are drawn; see ``FrozenNetwork``. Default ``"uniform"``, U(-1, 1); an ``nn.Module``
             keeps the weights it has.
         weight_gain: A factor on the drawn weights.
