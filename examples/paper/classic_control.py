@@ -1,7 +1,7 @@
 """The paper also draws on classic control, and reports nothing of it: are masks enough there, and how soon?
 
-Each task is searched with a network without biases, as in the paper, with biases, and with biases and 90 % of all
-weights removed. Without biases a tanh network is an odd function: at -x it does the opposite of what it does at x.
+Each task is searched for masks with a network without biases, as in the paper, with biases, and with biases and 90 % of
+all weights removed; and, as a yardstick, for the weights themselves, with biases, by the same search. Without biases a tanh network is an odd function: at -x it does the opposite of what it does at x.
 
 CartPole, Acrobot and the mountain cars are solved at Gymnasium's own reward thresholds. Pendulum has none: -200 is what
 we call solved, a swing up and a hold from most starts (a pendulum that is never swung up earns about -1200).
@@ -13,13 +13,15 @@ Writes classic_control.csv (every test of every run), classic_control.md and cla
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import draw_curves, markdown, masked, millions, parser, perform, report
+from evotorch.algorithms import SearchAlgorithm
+from protocol import dense, draw_curves, markdown, masked, millions, parser, perform, report
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
@@ -34,24 +36,25 @@ TASKS: dict[str, tuple[dict[str, Any], float, int]] = {
     "MountainCarContinuous": ({"observation_normalization": True}, 90.0, 1_000_000),
     "Pendulum": ({}, -200.0, 6_000_000),
 }
-NETWORKS: dict[str, dict[str, Any]] = {
-    "no biases": {},
-    "biases": {"bias": True},
-    "biases, sparsity 0.9": {"bias": True, "sparsity": 0.9},
+SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
+    "no biases": masked,
+    "biases": partial(masked, bias=True),
+    "biases, sparsity 0.9": partial(masked, bias=True, sparsity=0.9),
+    "weights themselves": partial(dense, bias=True),
 }
 
 
 def table(rows: list[Row]) -> str:
     """Solved or not, and how soon."""
-    head = ["task", "network", "solved at", "seeds that solve", "samples to it: best seed", "median"]
+    head = ["task", "search", "solved at", "seeds that solve", "samples to it: best seed", "median"]
     head += ["final reward: median", "least", "most"]
     lines = []
     for task, (_, solved, _) in TASKS.items():
-        for network in NETWORKS:
-            found = outcome(rows, f"{task} {network}", solved=solved)
+        for search in SEARCHES:
+            found = outcome(rows, f"{task} {search}", solved=solved)
             if found.num_seeds:
                 lines.append([
-                    task, network, f"{solved:g}", f"{found.num_solved} of {found.num_seeds}",
+                    task, search, f"{solved:g}", f"{found.num_solved} of {found.num_seeds}",
                     millions(found.samples.min()), millions(float(np.median(found.samples))),
                     *(f"{x:.1f}" for x in (np.median(found.final), found.final.min(), found.final.max())),
                 ])  # fmt: skip
@@ -62,10 +65,10 @@ def plot(rows: list[Row], path: Path) -> None:
     """Test reward against environment steps, a panel for each task."""
     figure, all_axes = plt.subplots(1, len(TASKS), figsize=(18, 3.6), layout="constrained")
     for axes, (task, (_, solved, _)) in zip(all_axes, TASKS.items(), strict=True):
-        for color, network in zip(("0.5", "C0", "C3"), NETWORKS, strict=True):
-            name = f"{task} {network}"
+        for color, search in zip(("0.5", "C0", "C3", "C1"), SEARCHES, strict=True):
+            name = f"{task} {search}"
             if any(row["name"] == name for row in rows):
-                draw_curves(axes, rows, name, label=network, color=color)
+                draw_curves(axes, rows, name, label=search, color=color)
         axes.axhline(solved, color="0.5", linestyle=":")
         axes.set(title=task, xlabel="environment steps (millions)")
     all_axes[0].set_ylabel("test reward")
@@ -77,12 +80,12 @@ def main() -> None:
     args = parser(__doc__, seeds=5).parse_args()
     runs = [
         Run(
-            f"{task} {name}", seed, partial(masked, task=task, hidden_sizes=HIDDEN, **problem, **network),
+            f"{task} {name}", seed, partial(search, task=task, hidden_sizes=HIDDEN, **problem),
             args.budget or budget,
         )
         for seed in range(args.seeds)
         for task, (problem, _, budget) in TASKS.items()
-        for name, network in NETWORKS.items()
+        for name, search in SEARCHES.items()
     ]  # fmt: skip
     report(perform(runs, args, "classic_control"), args.output / "classic_control", table, plot)
 
