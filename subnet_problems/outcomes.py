@@ -26,11 +26,7 @@ def read_tests(path: str | Path) -> list[Row]:
         return []
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    result: list[Row] = []
-    for row in rows:
-        numbers = {key: float(value) for key, value in row.items() if key != "name" and value != ""}
-        result.append({**row, **numbers, "seed": int(numbers["seed"])})
-    return result
+    return [{key: _number(key, value) for key, value in row.items()} for row in rows]
 
 
 def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
@@ -121,3 +117,9 @@ def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | Non
             f"{steps:,.0f}" if np.isfinite(steps) else "-",
         )  # fmt: skip
     return result
+
+
+def _number(key: str, value: str) -> Any:
+    if key == "name" or value == "":
+        return value
+    return int(float(value)) if key in ("seed", "generation", "steps", "episodes") else float(value)

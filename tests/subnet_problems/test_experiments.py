@@ -173,9 +173,11 @@ def test_one_process_at_a_time_plays_into_a_file(tmp_path):
 def test_a_run_of_less_budget_is_played_again_in_its_place(tmp_path):
     path = tmp_path / "tests.csv"
     perform([*runs(2_000), Run("other", 5, search, 2_000, 1, 2)], path, num_jobs=1, quiet=True)
+    others = [line for line in path.read_text().splitlines() if line.startswith("other")]
     rows = perform(runs(), path, num_jobs=1, quiet=True)
     assert {run: len(tests) for run, tests in by_run(rows).items()} == {("masks", 0): 4, ("masks", 1): 4}
     assert set(by_run(read_tests(path))) == {("masks", 0), ("masks", 1), ("other", 5)}
+    assert [line for line in path.read_text().splitlines() if line.startswith("other")] == others != []
 
 
 def with_a_logger(seed, num_threads):
