@@ -23,7 +23,7 @@ from protocol import OURS, PLAIN, markdown, masked, parser, perform, report
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, by_run
 
-TASK, BUDGET, TEST_EPISODES = "BipedalWalker", 6_000_000, 20
+TASK, BUDGET, TEST_EPISODES = "BipedalWalker", 5_000_000, 20
 #: A walker that stands still does so for 1,600 steps, so the searches cut its episodes; tests are whole.
 PROBLEM = {"hidden_sizes": (64, 64), "episode_length": 400}
 SETTINGS = {
