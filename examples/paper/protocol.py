@@ -24,7 +24,7 @@ from evotorch.algorithms import SearchAlgorithm
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
 from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, learning_curves
+from subnet_problems.outcomes import Row, learning_curves, read_tests
 from subnet_problems.searches import make_search
 
 
@@ -86,7 +86,7 @@ def _dense_problem(seed: int, num_threads: int, task: str, options: Mapping[str,
 
 
 def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Row]:
-    """Play what has not been played yet; all rows of these runs, which are kept in ``<output>/<stem>.csv``.
+    """Play what has not been played yet; all tests in ``<output>/<stem>.csv``, of these runs and of others before.
 
     Args:
         runs: What is asked for.
@@ -99,7 +99,8 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
     path = args.output / f"{stem}.csv"
     if experiments.has_begun(path) and not args.resume:
         raise SystemExit(f"{args.output} holds results of {stem}: --resume goes on with them, --output takes another")
-    return experiments.perform(runs, path, num_jobs=args.jobs)
+    experiments.perform(runs, path, num_jobs=args.jobs)
+    return read_tests(path)
 
 
 def draw_curves(axes: Any, rows: Iterable[Row], name: str, *, label: str, color: str) -> None:

@@ -74,8 +74,8 @@ def plot(rows: list[Row], path: Path) -> None:
         solved = TASKS[task][1]
         for rule, color, marker in (("top-k", "C0", "o"), ("threshold", "C1", "^"), ("free", "0.3", "s")):
             found = [outcome(rows, f"{task} {name}", solved=solved) for name in RULES if name.startswith(rule)]
-            density = np.concatenate([1.0 - outcome.sparsity for outcome in found])
-            reward = np.concatenate([outcome.again for outcome in found])
+            density = np.concatenate([1.0 - runs.sparsity for runs in found])
+            reward = np.concatenate([runs.again for runs in found])
             axes.plot(density, reward, marker, color=color, alpha=0.6, label=rule)
         axes.axhline(solved, color="0.5", linestyle=":")
         axes.set(xscale="log", title=task, xlabel="share of the weights kept")
@@ -88,6 +88,7 @@ def plot(rows: list[Row], path: Path) -> None:
 def main() -> None:
     options = parser(__doc__, seeds=5)
     options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
+    options.add_argument("--rules", nargs="+", choices=RULES, default=RULES, metavar="RULE")
     args = options.parse_args()
     runs = [
         Run(
@@ -98,7 +99,7 @@ def main() -> None:
             ),
             args.budget or TASKS[task][2],
         )
-        for seed in range(args.seeds) for task in args.tasks for rule in RULES
+        for seed in range(args.seeds) for task in args.tasks for rule in args.rules
     ]  # fmt: skip
     report(perform(runs, args, "sparsity"), args.output / "sparsity", table, plot)
 
