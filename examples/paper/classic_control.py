@@ -2,7 +2,8 @@
 
 Each task is searched for masks with a network without biases, as in the paper, with biases, and with biases and 90 % of
 all weights removed; and, as a yardstick, by the same search for the weights themselves, with biases. Without biases a
-tanh network is an odd function: at -x it does the opposite of what it does at x.
+tanh network is an odd function: at -x it does the opposite of what it does at x. Observations of the mountain cars are
+normalised.
 
 CartPole, Acrobot and the mountain cars are solved at Gymnasium's own reward thresholds. Pendulum has none: -200 is what
 we call solved, a swing up and a hold from most starts (a pendulum that is never swung up earns about -1200).
