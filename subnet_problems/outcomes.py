@@ -73,8 +73,11 @@ def outcome(rows: Iterable[Row], name: str, *, solved: float) -> Outcome:
         rows: Tests.
         name: Of the runs.
         solved: The test reward that is asked for.
+
+    Returns:
+        Arrays of length 0 where there are no runs of that name.
     """
-    runs = [tests for (run, _), tests in by_run(rows).items() if run == name]
+    runs = _runs_of(rows, name)
     first = [next((row["steps"] for row in tests if row["test_mean"] >= solved), np.inf) for tests in runs]
     return Outcome(
         highest=np.array([max(row["test_mean"] for row in tests) for tests in runs]),
@@ -90,8 +93,13 @@ def learning_curves(rows: Iterable[Row], name: str) -> tuple[NDArray[np.float64]
 
     Returns:
         ``(points,)`` environment steps, and ``(seeds, points)`` test rewards.
+
+    Raises:
+        ValueError: There are no runs of that name.
     """
-    runs = [tests for (run, _), tests in by_run(rows).items() if run == name]
+    runs = _runs_of(rows, name)
+    if not runs:
+        raise ValueError(f"name: expected that of some runs, got {name!r}")
     at = np.linspace(max(tests[0]["steps"] for tests in runs), min(tests[-1]["steps"] for tests in runs), 201)
     return at, np.array([np.interp(at, [r["steps"] for r in t], [r["test_mean"] for r in t]) for t in runs])
 
@@ -103,13 +111,18 @@ def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | Non
         rows: Tests.
         names: Of the runs.
         solved: The test reward that solves the task, or None.
+
+    Raises:
+        ValueError: There are no runs of one of these names.
     """
-    goal = "" if solved is None else f"; it: a test of at least {solved:g}"
+    goal = "" if solved is None else f"; solved: a test of at least {solved:g}"
     result = Table(title=f"Test reward on fresh episodes{goal}")
-    for column in ("search", "seeds", "final, median", "least", "most", "seeds that reached it", "steps to it, median"):
+    for column in ("search", "seeds", "final, median", "least", "most", "seeds that solve", "steps to it, median"):
         result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
     for name in names:
         found = outcome(rows, name, solved=np.inf if solved is None else solved)
+        if not found.num_seeds:
+            raise ValueError(f"names: expected those of some runs, got {name!r}")
         steps = float(np.median(found.samples))
         result.add_row(
             name, str(found.num_seeds), *(f"{f(found.final):.1f}" for f in (np.median, np.min, np.max)),
@@ -117,6 +130,11 @@ def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | Non
             f"{steps:,.0f}" if np.isfinite(steps) else "-",
         )  # fmt: skip
     return result
+
+
+def _runs_of(rows: Iterable[Row], name: str) -> list[list[Row]]:
+    """The tests of each run of a name, by the order of seeds."""
+    return list(by_run(row for row in rows if row["name"] == name).values())
 
 
 def _number(key: str, value: str) -> Any:

@@ -1,7 +1,8 @@
 """The paper's Table 1: three shapes of some 8,500 weights on both LunarLanders, and how many samples each needs.
 
-Each row is searched by this package's default search, with weights between -0.7 and 0.7 ("ours"), and by the paper's own
-settings ("plain"). "Samples" are all environment steps of a search until the first test with a mean reward of at least 200.
+Each row is searched by this package's default search, with weights between -0.7 and 0.7 ("ours"), and by the paper's
+own settings ("plain"). "Samples" are all environment steps of a search until the first test with a mean reward of at
+least 200.
 
     python examples/paper/table1.py --seeds 10
 

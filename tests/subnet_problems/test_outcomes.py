@@ -1,8 +1,9 @@
 """What runs came to: the law of each number, on tests that are written down."""
 
 import numpy as np
+import pytest
 
-from subnet_problems.outcomes import learning_curves, outcome
+from subnet_problems.outcomes import comparison, learning_curves, outcome
 
 
 def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():
@@ -18,3 +19,11 @@ def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_
     at, lines = learning_curves(rows, "a")
     assert (at[0], at[-1]) == (10, 30)
     assert lines[:, 100].tolist() == [9.0, 2.0]
+
+
+def test_names_without_runs_come_to_nothing_and_have_no_curve():
+    assert outcome([], "a", solved=1.0).num_seeds == 0
+    with pytest.raises(ValueError, match=r"^name: expected that of some runs, got 'a'"):
+        learning_curves([], "a")
+    with pytest.raises(ValueError, match=r"^names: expected those of some runs, got 'a'"):
+        comparison([], ["a"], solved=None)
