@@ -80,11 +80,16 @@ def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
     assert "POLICY_SEED" not in (tmp_path / "rows" / "policy.h").read_text()
 
 
+def hear_ctrl_c():
+    """Also where the tests themselves run in the background, which do not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_search_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     task = ["search", "CartPole-v1", "--sparsity", "0.5", *SMALL]
     words = [sys.executable, "-m", "subnet_problems", *task, "--budget", "99000000", "--output", str(stopped)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
     log = stopped / "log.csv"
     deadline = time.monotonic() + 60.0
     while not (log.exists() and log.read_text().count("\n") > 30) and time.monotonic() < deadline:
