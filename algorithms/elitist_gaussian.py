@@ -56,6 +56,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         num_elites: K. Default a quarter of the population; the paper, which draws single elites, found fewer than 6
             best.
         stdev: Standard deviation of the noise, in the units of the solutions. The paper found 0.01 to 0.2 best.
+        stdev_decay: A factor on the standard deviation in each later generation; ``status["stdev"]`` tells where it is.
+        stdev_min: Where it falls no further.
         clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
             is noisy. The paper does not.
         recombination: ``"weighted"`` or ``"uniform"``, see above.
@@ -72,6 +74,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     _popsize: int
     _num_elites: int
     _stdev: float
+    _stdev_decay: float
+    _stdev_min: float
     _clone_elites: bool
     _recombination: str
     _obj_index: int
@@ -83,6 +87,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         popsize: int = 64,
         num_elites: int | None = None,
         stdev: float = 0.05,
+        stdev_decay: float = 1.0,
+        stdev_min: float | None = None,
         clone_elites: bool = False,
         recombination: str = "weighted",
         obj_index: int | None = None,
@@ -98,6 +104,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             num_elites = max(1, self._popsize // 4)
         self._num_elites = check_whole_number("num_elites", num_elites, maximum=self._popsize)
         self._stdev = check_positive("stdev", stdev)
+        self._stdev_decay = check_positive("stdev_decay", stdev_decay, maximum=1.0)
+        self._stdev_min = 0.0 if stdev_min is None else check_positive("stdev_min", stdev_min, maximum=self._stdev)
         if not isinstance(clone_elites, bool):
             raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
         if not isinstance(recombination, str) or recombination not in ("uniform", "weighted"):
@@ -118,6 +126,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
+        self.add_status_getters({"stdev": self._get_stdev})
         if recombination == "weighted":
             self.add_status_getters({"center": self._get_center})
 
@@ -150,6 +159,10 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         if self._recombination == "weighted":
             self._move_center()
             self._judge_candidates()
+
+    def _get_stdev(self) -> float:
+        """Of the next generation's noise; the first population is the problem's own."""
+        return max(self._stdev * self._stdev_decay ** max(0, self.step_count - 1), self._stdev_min)
 
     def _get_center(self) -> Tensor | None:
         return self._handed_out
@@ -195,7 +208,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         num_cloned = len(elites) if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
-        values.normal_(0.0, self._stdev, generator=self.problem.generator)  # stdev * N(0, I), eq. 1
+        values.normal_(0.0, self._get_stdev(), generator=self.problem.generator)  # stdev * N(0, I), eq. 1
         if self._center is not None:
             values += self._center
         else:
