@@ -162,7 +162,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     def _get_stdev(self) -> float:
         """Of the next generation's noise; the first population is the problem's own."""
-        return max(self._stdev * self._stdev_decay ** max(0, self.step_count - 1), self._stdev_min)
+        num_decays: int = max(0, self.step_count - 1)
+        return max(self._stdev * self._stdev_decay**num_decays, self._stdev_min)
 
     def _get_center(self) -> Tensor | None:
         return self._handed_out

@@ -57,6 +57,21 @@ def test_children_are_elites_plus_gaussian_noise(sense):
         assert abs(correlations).max() < 0.35  # no two children share their noise
 
 
+@pytest.mark.parametrize("recombination", ["uniform", "weighted"])
+def test_the_noise_of_later_generations_falls_down_to_its_least(recombination):
+    searcher = ElitistGaussianResampling(
+        sphere(length=2000), popsize=7, num_elites=1, stdev=0.08, stdev_decay=0.5, stdev_min=0.03,
+        recombination=recombination,
+    )  # fmt: skip
+    searcher.step()
+    for stdev in (0.08, 0.04, 0.03, 0.03):
+        assert searcher.status["stdev"] == pytest.approx(stdev)
+        searcher.step()
+        children = searcher.population.values.as_subclass(torch.Tensor)
+        noise = children - children.mean(dim=0)  # all start from the same parent
+        assert noise.std().item() == pytest.approx(stdev * math.sqrt(6 / 7), rel=0.05)
+
+
 def test_each_elite_is_drawn_equally_often():
     searcher = plain(sphere(length=50), popsize=1000, num_elites=5, stdev=0.001)
     searcher.step()
@@ -350,6 +365,12 @@ def test_a_step_that_failed_can_be_taken_again(failing_step):
         ("stdev", math.inf, ValueError),
         ("stdev", "0.1", TypeError),
         ("stdev", True, TypeError),
+        ("stdev_decay", 0.0, ValueError),
+        ("stdev_decay", 1.01, ValueError),
+        ("stdev_decay", "0.9", TypeError),
+        ("stdev_min", 0.0, ValueError),
+        ("stdev_min", 0.06, ValueError),  # above stdev
+        ("stdev_min", "0.01", TypeError),
         ("clone_elites", 1, TypeError),
         ("recombination", "average", ValueError),
         ("recombination", None, ValueError),
