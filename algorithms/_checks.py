@@ -25,19 +25,18 @@ def check_whole_number(name: str, value: Any, *, maximum: int | None = None) -> 
     return number
 
 
-def check_positive(name: str, value: Any, *, maximum: float = sys.float_info.max) -> float:
-    """Return ``value`` as a finite float above 0 (and at most ``maximum``).
+def check_positive(name: str, value: Any) -> float:
+    """Return ``value`` as a finite float above 0.
 
     Raises:
         TypeError: It is not a real number.
-        ValueError: It is NaN, infinite, not positive, or too large.
+        ValueError: It is NaN, infinite or not positive.
     """
-    expected = "a finite number > 0" + (f" and <= {maximum:g}" if maximum < sys.float_info.max else "")
     number: Any = value
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}: expected {expected}, got {value!r}")
-    if not 0.0 < number <= maximum:  # an int may be too large for float()
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        raise TypeError(f"{name}: expected a finite number > 0, got {value!r}")
+    if not 0.0 < number <= sys.float_info.max:  # an int may be too large for float()
+        raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
     return float(number)
 
 

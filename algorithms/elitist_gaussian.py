@@ -56,8 +56,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         num_elites: K. Default a quarter of the population; the paper, which draws single elites, found fewer than 6
             best.
         stdev: Standard deviation of the noise, in the units of the solutions. The paper found 0.01 to 0.2 best.
-        stdev_decay: A factor on the standard deviation in each later generation; ``status["stdev"]`` tells where it is.
-        stdev_min: Where it falls no further.
+            It may be changed between generations, by ``searcher.stdev = 0.01``.
         clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
             is noisy. The paper does not.
         recombination: ``"weighted"`` or ``"uniform"``, see above.
@@ -74,8 +73,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     _popsize: int
     _num_elites: int
     _stdev: float
-    _stdev_decay: float
-    _stdev_min: float
     _clone_elites: bool
     _recombination: str
     _obj_index: int
@@ -87,8 +84,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         popsize: int = 64,
         num_elites: int | None = None,
         stdev: float = 0.05,
-        stdev_decay: float = 1.0,
-        stdev_min: float | None = None,
         clone_elites: bool = False,
         recombination: str = "weighted",
         obj_index: int | None = None,
@@ -104,8 +99,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             num_elites = max(1, self._popsize // 4)
         self._num_elites = check_whole_number("num_elites", num_elites, maximum=self._popsize)
         self._stdev = check_positive("stdev", stdev)
-        self._stdev_decay = check_positive("stdev_decay", stdev_decay, maximum=1.0)
-        self._stdev_min = 0.0 if stdev_min is None else check_positive("stdev_min", stdev_min, maximum=self._stdev)
         if not isinstance(clone_elites, bool):
             raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
         if not isinstance(recombination, str) or recombination not in ("uniform", "weighted"):
@@ -120,13 +113,13 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._clone_elites = clone_elites
         self._recombination = recombination
         self._center: Tensor | None = None
-        self._average: Tensor | None = None
+        self._average: Tensor | None = None  # of the last ``_num_averaged`` centres
+        self._num_averaged = 0
         self._candidates: list[_Candidate] = []
         self._handed_out: Tensor | None = None
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
-        self.add_status_getters({"stdev": self._get_stdev})
         if recombination == "weighted":
             self.add_status_getters({"center": self._get_center})
 
@@ -134,6 +127,21 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def population(self) -> SolutionBatch:
         """The population that was evaluated last (or the initial one); its last rows are the candidates."""
         return self._population
+
+    @property
+    def stdev(self) -> float:
+        """Standard deviation of the noise.
+
+        Setting it begins a new average of ``m`` and drops the candidates: what they have shown belongs to a time of
+        larger steps, and often, where the problem's ``episode_length`` is changed with it, of another fitness.
+        """
+        return self._stdev
+
+    @stdev.setter
+    def stdev(self, stdev: float) -> None:
+        self._stdev = check_positive("stdev", stdev)
+        self._candidates = []
+        self._num_averaged = 0
 
     @property
     def obj_index(self) -> int:
@@ -160,11 +168,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             self._move_center()
             self._judge_candidates()
 
-    def _get_stdev(self) -> float:
-        """Of the next generation's noise; the first population is the problem's own."""
-        num_decays: int = max(0, self.step_count - 1)
-        return max(self._stdev * self._stdev_decay**num_decays, self._stdev_min)
-
     def _get_center(self) -> Tensor | None:
         return self._handed_out
 
@@ -176,14 +179,16 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def _move_center(self) -> None:
         values = self._population.values.as_subclass(Tensor)
         order = self._rank()
-        towards = _weighted_mean(values, order[: self._num_elites])
-        if self._center is None or self._average is None:
-            self._center, self._average = towards, towards
-            return
-        away = _weighted_mean(values, order.flip(0)[: self._num_elites])
-        self._center = towards - self._repulsion * (away - self._center)
-        share = (self._eta + 1) / (self.step_count + 1 + self._eta)
-        self._average = (1 - share) * self._average + share * self._center
+        self._center, before = _weighted_mean(values, order[: self._num_elites]), self._center
+        if before is not None:
+            away = _weighted_mean(values, order.flip(0)[: self._num_elites])
+            self._center = self._center - self._repulsion * (away - before)
+        self._num_averaged += 1
+        if self._average is None or self._num_averaged == 1:
+            self._average = self._center
+        else:
+            share = (self._eta + 1) / (self._num_averaged + self._eta)
+            self._average = (1 - share) * self._average + share * self._center
 
     def _judge_candidates(self) -> None:
         """Choose what is handed out by what the candidates have shown, and take in the new average."""
@@ -209,7 +214,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         num_cloned = len(elites) if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
-        values.normal_(0.0, self._get_stdev(), generator=self.problem.generator)  # stdev * N(0, I), eq. 1
+        values.normal_(0.0, self._stdev, generator=self.problem.generator)  # stdev * N(0, I), eq. 1
         if self._center is not None:
             values += self._center
         else:

@@ -81,7 +81,8 @@ class GymProblem(SolutionMethods, Problem):
         observation_normalization: Normalise observations by the mean and standard deviation of all that were acted
             upon in earlier rounds. They are fixed within a round.
         num_episodes: Episodes each solution plays in a round (3 to 10 in the paper).
-        episode_length: The most steps of an episode; None leaves it to the environment. Tests play whole episodes.
+        episode_length: The most steps of an episode; None leaves it to the environment. Tests play whole episodes. It
+            may be changed between evaluations, by ``problem.episode_length = 1600``.
         decrease_rewards_by: Subtracted from each reward.
         alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b added to each reward from step t (t1) on, and a growing
             share of it between t0 and t1.
@@ -276,7 +277,7 @@ class GymProblem(SolutionMethods, Problem):
         if self._workers is None:
             shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
         else:
-            tasks = [[self._pack(payload[i : i + size]), self._round, self._stats] for i in starts]
+            tasks = [[self._pack(payload[i : i + size]), *self._make_sync_data()] for i in starts]
             try:
                 shares = self._workers.map("_play_remote_share", tasks)
             except WorkersLostError:
@@ -288,8 +289,9 @@ class GymProblem(SolutionMethods, Problem):
         return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
 
     def _play_remote_share(
-        self, packed: NDArray[Any], round_: int, stats: ObservationStats | None
+        self, packed: NDArray[Any], round_: int, stats: ObservationStats | None, episode_length: int
     ) -> Episodes | EvaluationError:
+        self.episode_length = episode_length
         return self._play_share(self._unpack(packed), round_, stats)
 
     def _play_share(self, payload: Tensor, round_: int, stats: ObservationStats | None) -> Episodes | EvaluationError:
@@ -380,11 +382,14 @@ class GymProblem(SolutionMethods, Problem):
     def _nonserialized_attribs(self) -> list[str]:
         return ["_workers", "_parcel", "_in_evaluate"]
 
+    def _make_sync_data(self) -> tuple[int, ObservationStats | None, int]:
+        return self._round, self._stats, self.episode_length
+
     def _make_sync_data_for_actors(self) -> Any:
-        return NotImplemented if self._in_evaluate else (self._round, self._stats)
+        return NotImplemented if self._in_evaluate else self._make_sync_data()
 
     def _use_sync_data_from_main(self, received: Any) -> None:
-        self._round, self._stats = received
+        self._round, self._stats, self.episode_length = received
         self._synced_stats = self._stats
         self._local_counts = (0, 0)
 
@@ -422,6 +427,15 @@ class GymProblem(SolutionMethods, Problem):
     def backend(self) -> str:
         """The simulator that evaluates: ``"envpool"`` or ``"gymnasium"``."""
         return self._task.backend
+
+    @property
+    def episode_length(self) -> int:
+        """The most steps of an episode. It may be set between evaluations; None leaves it to the environment."""
+        return self._task.max_steps
+
+    @episode_length.setter
+    def episode_length(self, episode_length: int | None) -> None:
+        self._task = self._task.at_length(episode_length)
 
     @property
     def problem_seed(self) -> int:

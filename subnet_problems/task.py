@@ -91,16 +91,20 @@ class GymTask:
         finally:
             probe.close()
         self.obs_length = prod(self.obs_shape)
+        self._env_limit = env_limit
+        self.max_steps = self._shorter(episode_length)
+        self.backend, self._envpool_name = self._choose(backend, env_limit)
+
+    def _shorter(self, episode_length: int | None) -> int:
+        """The shorter of this length and the environment's own."""
         own_limit = None if episode_length is None else check_count("episode_length", episode_length)
-        limits = [limit for limit in (own_limit, env_limit) if limit is not None]
+        limits = [limit for limit in (own_limit, self._env_limit) if limit is not None]
         if not limits:
             raise ValueError(
                 "episode_length: expected a whole number >= 1, since the environment's spec sets no "
                 "max_episode_steps and an episode might never end, got None"
             )
-        self.max_steps = min(limits)
-        self._full_length = limits[-1]
-        self.backend, self._envpool_name = self._choose(backend, env_limit)
+        return min(limits)
 
     def _choose(self, backend: str, env_limit: int | None) -> tuple[str, str]:
         if backend == "gymnasium":
@@ -124,11 +128,20 @@ class GymTask:
             return gym.make(self.env, **{"disable_env_checker": True, **self.env_config, **kwargs})
         return self.env(**{**self.env_config, **kwargs})
 
+    def at_length(self, episode_length: int | None) -> GymTask:
+        """This task with episodes of at most so many steps, or as long as the environment itself lets them be.
+
+        Raises:
+            TypeError: It is not a whole number.
+            ValueError: It is below 1, or None where the environment sets no limit.
+        """
+        task = copy(self)
+        task.max_steps = self._shorter(episode_length)
+        return task
+
     def at_full_length(self) -> GymTask:
         """This task with episodes as long as the environment itself lets them be, where it sets a limit."""
-        task = copy(self)
-        task.max_steps = self._full_length
-        return task
+        return self if self._env_limit is None else self.at_length(None)
 
     def turns(self, backend: str | None = None) -> int:
         """How many parts of a population take turns, each in its own simulator: 2 where stepping does not block."""

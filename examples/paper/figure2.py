@@ -1,7 +1,8 @@
 """The paper's Figure 2: test reward over environment steps, searched by masks and by the weights themselves.
 
 On three tasks: the default search for masks, the same search on the weights (the paper's "ES benchmark") and EvoTorch's
-PGPE on the weights.
+PGPE on the weights. On BipedalWalker, for longer, also a search for masks in stages: it learns to walk in short
+episodes, then goes on with smaller steps, and at last in whole episodes.
 
     python examples/paper/figure2.py --seeds 5
 
@@ -18,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
 
+from algorithms import ElitistGaussianResampling
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
 
@@ -28,8 +30,39 @@ TASKS: dict[str, tuple[dict[str, Any], int, float]] = {
     "LunarLanderContinuous": ({"hidden_sizes": (87, 87)}, 1_000_000, 200.0),
     "BipedalWalker": ({"hidden_sizes": (64, 64), "episode_length": 400}, 10_000_000, 300.0),
 }
-SEARCHES = {"masks": masked, "weights": dense, "weights, PGPE": dense_pgpe}
 SOLVED = 200.0  # the paper's, for all three
+#: From how many steps on a search in stages has which stdev and episode length (None: whole).
+STAGES: list[tuple[int, float, int | None]] = [(5_000_000, 0.0125, 400), (8_000_000, 0.0125, None)]
+STAGED, STAGED_BUDGET = "masks, in stages", 18_000_000
+
+
+class Stages:
+    """A hook that changes a search when it has come so far; part of the search's checkpoints."""
+
+    def __init__(self, searcher: ElitistGaussianResampling) -> None:
+        self.searcher, self.left = searcher, list(STAGES)
+        searcher.before_step_hook.append(self)
+
+    def __call__(self) -> None:
+        """What EvoTorch calls before each generation."""
+        problem = self.searcher.problem
+        while self.left and problem.interaction_count >= self.left[0][0]:
+            _, self.searcher.stdev, problem.episode_length = self.left.pop(0)
+
+
+def staged(seed: int, num_threads: int, **options: Any) -> ElitistGaussianResampling:
+    """A search for masks in stages."""
+    searcher = masked(seed, num_threads, **options)
+    Stages(searcher)
+    return searcher
+
+
+SEARCHES = {"masks": masked, STAGED: staged, "weights": dense, "weights, PGPE": dense_pgpe}
+
+
+def budget(task: str, search: str) -> int:
+    """Environment steps of a run."""
+    return STAGED_BUDGET if search == STAGED else TASKS[task][1]
 
 
 def table(rows: list[Row]) -> str:
@@ -60,7 +93,7 @@ def plot(rows: list[Row], path: Path) -> None:
     )
     for axes, task in zip(all_axes[0], played, strict=True):
         threshold = TASKS[task][2]
-        for color, search in zip(("C0", "C1", "C2"), SEARCHES, strict=True):
+        for color, search in zip(("C0", "C3", "C1", "C2"), SEARCHES, strict=True):
             name = f"{task} {search}"
             if name in names:
                 draw_curves(axes, rows, name, label=search, color=color)
@@ -80,9 +113,10 @@ def main() -> None:
     runs = [
         Run(
             f"{task} {search}", seed, partial(SEARCHES[search], task=task, **TASKS[task][0]),
-            args.budget or TASKS[task][1],
+            args.budget or budget(task, search),
         )
         for seed in range(args.seeds) for task in args.tasks for search in args.searches
+        if search != STAGED or task == "BipedalWalker"
     ]  # fmt: skip
     report(perform(runs, args, "figure2"), args.output / "figure2", table, plot)
 

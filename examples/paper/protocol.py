@@ -63,7 +63,9 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-def masked(seed: int, num_threads: int, *, task: str, setting: Setting = OURS, **options: Any) -> SearchAlgorithm:
+def masked(
+    seed: int, num_threads: int, *, task: str, setting: Setting = OURS, **options: Any
+) -> ElitistGaussianResampling:
     """A search for masks; the seed draws the network, the scores and the episodes."""
     problem = MaskedGymProblem(
         **TASKS[task], **setting.problem, **options, network_seed=seed, seed=seed, num_threads=num_threads
