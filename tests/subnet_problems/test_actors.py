@@ -52,7 +52,8 @@ def observed(problem):
 
 def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
     alone, together = lander(**EVERYTHING), with_actors(lander(**EVERYTHING, num_actors=2))
-    for popsize in (7, 3, 1):
+    for popsize, episode_length in ((7, 60), (3, 20), (1, None)):
+        alone.episode_length = together.episode_length = episode_length
         scores = alone.generate_batch(popsize).values
         assert torch.equal(together.generate_batch(popsize).values, scores)
         assert torch.equal(fitness(together, scores), fitness(alone, scores))
@@ -119,10 +120,12 @@ def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
         stdev_init=0.1,
         distributed=True,
     )
-    for step in range(1, 4):
+    for step, episode_length in enumerate((5, 5, 3), 1):
+        problem.episode_length = episode_length
+        before = problem.interaction_count
         searcher.step()
         assert problem.episode_count == step * 12 * 2
-        assert problem.interaction_count == step * 12 * 2 * 5  # no lander is down after 5 steps
+        assert problem.interaction_count - before == 12 * 2 * episode_length  # no lander is down so soon
         assert problem.get_observation_stats().count == problem.interaction_count
         assert problem.evaluation_round == step
         assert searcher.status["total_interaction_count"] == problem.interaction_count

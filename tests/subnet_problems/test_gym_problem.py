@@ -103,6 +103,20 @@ def test_action_noise_is_common_to_all_solutions_of_a_round_and_new_in_the_next(
     np.testing.assert_allclose(got, 300 * (WEIGHTS[:, 0].numpy() + noise.mean(axis=(2, 3))), rtol=1e-4, atol=1e-3)
 
 
+def test_episodes_may_grow_between_evaluations_up_to_the_environments_own_length():
+    problem = MaskedGymProblem("Pendulum-v1", hidden_sizes=(3,), num_episodes=2, episode_length=30, seed=0)
+    values = problem.generate_batch(3).values
+    whole = fitness(MaskedGymProblem("Pendulum-v1", hidden_sizes=(3,), num_episodes=2, seed=0), values, 3)
+    counts = []
+    for episode_length in (30, 50, None):
+        problem.episode_length = episode_length
+        last = fitness(problem, values)
+        counts.append(problem.interaction_count)
+    assert counts == [6 * 30, 6 * (30 + 50), 6 * (30 + 50 + 200)]
+    assert problem.episode_length == 200
+    assert torch.equal(last[0], whole[2])  # the round's episodes are what they would have been
+
+
 def test_no_action_noise_and_noise_of_stdev_0_are_the_same():
     assert torch.equal(fitness(echo(action_noise_stdev=0.0), WEIGHTS), fitness(echo(), WEIGHTS))
 

@@ -124,6 +124,12 @@ def test_an_environment_that_never_ends_is_refused_unless_its_episodes_are_bound
     problem = DenseGymProblem(Endless, hidden_sizes=(3,), episode_length=23)
     assert fitness(problem, problem.generate_batch(4).values).tolist() == [[23.0] * 4]
     assert problem.interaction_count == 4 * 23
+    for value, error in ((None, ValueError), (0, ValueError), (1.5, TypeError)):
+        with pytest.raises(error, match=rf"^episode_length: expected .* got {value}$"):
+            problem.episode_length = value
+    assert problem.episode_length == 23
+    problem.episode_length = 31
+    assert fitness(problem, problem.generate_batch(4).values).tolist() == [[31.0] * 4]
 
 
 def test_an_environment_that_raises_at_step_17_is_an_error_that_says_so():
