@@ -117,6 +117,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._num_averaged = 0
         self._candidates: list[_Candidate] = []
         self._handed_out: Tensor | None = None
+        self._num_children = self._popsize  # of the population; its other rows are candidates
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
@@ -163,7 +164,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             if generator is not None:
                 generator.set_state(state)
             raise
-        self._population = population
+        self._population, self._num_children = population, self._popsize - len(self._candidates)
         if self._recombination == "weighted":
             self._move_center()
             self._judge_candidates()
@@ -174,7 +175,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def _rank(self) -> Tensor:
         """Indices of the solutions from the best on, candidates left out."""
         order: Tensor = self._population.argsort(self._obj_index)
-        return order[order < self._popsize - len(self._candidates)]
+        return order[order < self._num_children]
 
     def _move_center(self) -> None:
         values = self._population.values.as_subclass(Tensor)
@@ -195,12 +196,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         assert self._average is not None
         sign = 1.0 if self.problem.senses[self._obj_index] == "max" else -1.0
         evals = (sign * self._population.evals[:, self._obj_index]).tolist()
-        num_children = len(evals) - len(self._candidates)
-        for candidate, shown in zip(self._candidates, evals[num_children:], strict=True):
+        for candidate, shown in zip(self._candidates, evals[self._num_children :], strict=True):
             candidate.shown.append(shown)
         self._handed_out = self._average
         if self._candidates:
-            stdev = _pooled_stdev([c.shown for c in self._candidates], evals[:num_children])
+            stdev = _pooled_stdev([c.shown for c in self._candidates], evals[: self._num_children])
             best = max(self._candidates, key=lambda c: fmean(c.shown) - stdev / len(c.shown) ** 0.5)
             self._handed_out = best.values
             if len(self._candidates) >= self._popsize // 8:
