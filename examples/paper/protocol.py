@@ -67,9 +67,8 @@ def masked(
     seed: int, num_threads: int, *, task: str, setting: Setting = OURS, **options: Any
 ) -> ElitistGaussianResampling:
     """A search for masks; the seed draws the network, the scores and the episodes."""
-    problem = MaskedGymProblem(
-        **TASKS[task], **setting.problem, **options, network_seed=seed, seed=seed, num_threads=num_threads
-    )
+    options = {**setting.problem, **options}
+    problem = MaskedGymProblem(**TASKS[task], **options, network_seed=seed, seed=seed, num_threads=num_threads)
     return ElitistGaussianResampling(problem, **setting.search)
 
 
