@@ -101,7 +101,7 @@ def plot(rows: list[Row], path: Path) -> None:
             axes.axhline(level, color="0.5", linestyle=":")
         axes.set(title=task, xlabel="environment steps (millions)")
     all_axes[0, 0].set_ylabel("test reward: median, mean (dashed),\ninterquartile range")
-    all_axes[0, 0].legend(frameon=False, loc="lower right")
+    all_axes[0, -1].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=150)
 
 
