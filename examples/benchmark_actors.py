@@ -37,7 +37,7 @@ def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:
 def sent(problem: MaskedGymProblem, batch: SolutionBatch) -> tuple[int, int]:
     """Bytes of half a population's masks as they go to an actor, and of what comes back."""
     payload = problem.mask(batch)[: len(batch) // 2]
-    task = [problem._pack(payload), problem.evaluation_round, None]
+    task = [problem._pack(payload), *problem._make_sync_data()]
     return len(ray.cloudpickle.dumps(task)), len(ray.cloudpickle.dumps(problem._play_remote_share(*task)))
 
 
