@@ -134,7 +134,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         """Standard deviation of the noise.
 
         Setting it begins a new average of ``m`` and drops the candidates: what they have shown belongs to a time of
-        larger steps, and often, where the problem's ``episode_length`` is changed with it, of another fitness.
+        other steps, and often, where the problem's ``episode_length`` is changed with it, of another fitness.
         """
         return self._stdev
 
@@ -142,7 +142,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def stdev(self, stdev: float) -> None:
         self._stdev = check_positive("stdev", stdev)
         self._candidates = []
-        self._num_averaged = 0
+        self._average, self._num_averaged = None, 0
 
     @property
     def obj_index(self) -> int:
@@ -185,7 +185,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             away = _weighted_mean(values, order.flip(0)[: self._num_elites])
             self._center = self._center - self._repulsion * (away - before)
         self._num_averaged += 1
-        if self._average is None or self._num_averaged == 1:
+        if self._average is None:
             self._average = self._center
         else:
             share = (self._eta + 1) / (self._num_averaged + self._eta)
