@@ -472,6 +472,24 @@ class GymProblem(SolutionMethods, Problem):
             raise ValueError("observation_normalization: expected True for a problem that has statistics, got False")
         return self._stats
 
+    def set_observation_stats(self, stats: ObservationStats) -> None:
+        """Put other statistics in the place of the problem's: another problem's, or those of an earlier time.
+
+        Args:
+            stats: What ``get_observation_stats`` gave. Observations to come are added to them.
+
+        Raises:
+            TypeError: ``stats`` is something else.
+            ValueError: They are of observations of another length, or the problem was made without
+                ``observation_normalization=True``.
+        """
+        if not isinstance(stats, ObservationStats):
+            raise TypeError(f"stats: expected ObservationStats, got {stats!r}")
+        expected = len(self.get_observation_stats().sum)
+        if len(stats.sum) != expected:
+            raise ValueError(f"stats: expected those of observations of length {expected}, got {len(stats.sum)}")
+        self._stats = stats
+
     def get_env(self) -> gym.Env[Any, Any]:
         """A new environment of this task."""
         return self._task.make_env()

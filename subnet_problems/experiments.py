@@ -31,6 +31,7 @@ from algorithms import Checkpointer, remove_checkpoint, resume
 
 from ._checks import check_count, check_path
 from ._subnetwork_file import write_whole
+from .observations import ObservationStats
 from .outcomes import FIELDS, Row, by_run, read_tests
 from .task import num_processors
 
@@ -174,7 +175,7 @@ class _Diary:
     def __init__(self, searcher: SearchAlgorithm, run: Run) -> None:
         self.searcher, self.run = searcher, run
         self.rows: list[Row] = []
-        self.best: tuple[float, torch.Tensor] | None = None
+        self.best: tuple[float, torch.Tensor, ObservationStats | None] | None = None
         searcher.log_hook.append(self)
 
     def __call__(self, status: Row) -> None:
@@ -190,7 +191,9 @@ class _Diary:
         row |= {"test_mean": tested[0], "test_standard_error": tested[1], "sparsity": self.sparsity(solution)}
         self.rows.append(row)
         if self.best is None or tested[0] > self.best[0]:
-            self.best = (tested[0], solution.clone())
+            problem = self.searcher.problem
+            stats = problem.get_observation_stats() if problem.observation_normalization else None
+            self.best = (tested[0], solution.clone(), stats)
 
     def test(self, solution: torch.Tensor, *, number: int) -> tuple[float, float]:
         """Mean return of fresh episodes and its standard error; each test of a run has episodes of its own."""
@@ -206,10 +209,13 @@ class _Diary:
     def close(self) -> list[Row]:
         """All rows, the last with one more test of the policy whose test was the highest."""
         assert self.best is not None
-        again = self.test(self.best[1], number=99_999)
+        _, solution, stats = self.best
+        if stats is not None:  # a policy is what normalises its observations, too
+            self.searcher.problem.set_observation_stats(stats)
+        again = self.test(solution, number=99_999)
         if self.run.keep is not None:
             self.run.keep.parent.mkdir(parents=True, exist_ok=True)
-            self.searcher.problem.to_subnetwork(self.best[1]).save(self.run.keep)
+            self.searcher.problem.to_subnetwork(solution).save(self.run.keep)
         self.rows[-1] |= {"again_mean": again[0], "again_standard_error": again[1]}
         return self.rows
 

@@ -27,8 +27,8 @@ if __name__ == "__main__":
 """
 
 
-def search(seed, num_threads, *, problem=MaskedGymProblem):
-    made = problem("CartPole-v1", hidden_sizes=(8,), network_seed=seed, seed=seed, num_threads=num_threads)
+def search(seed, num_threads, *, problem=MaskedGymProblem, **options):
+    made = problem("CartPole-v1", hidden_sizes=(8,), network_seed=seed, seed=seed, num_threads=num_threads, **options)
     return ElitistGaussianResampling(made, popsize=8)
 
 
@@ -88,6 +88,19 @@ def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_h
     highest = max(rows, key=lambda row: row["test_mean"])
     assert Subnetwork.load(keep).sparsity == highest["sparsity"]
     assert rows[-1]["again_mean"] == Subnetwork.load(keep).test(num_episodes=5, seed=199_999).mean()
+
+
+def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_was_tested_with(tmp_path):
+    keep, make = tmp_path / "best.safetensors", partial(search, observation_normalization=True)
+    run = Run("normalised", 0, make, 20_000, num_tests=0, test_episodes=5, keep=keep)
+    rows = perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
+    highest = max(rows, key=lambda row: row["test_mean"])
+    assert highest["generation"] < rows[-1]["generation"]
+    searcher = make(0, 1)
+    searcher.run(highest["generation"])
+    expected, kept = searcher.problem.to_subnetwork(searcher.status["center"]), Subnetwork.load(keep)
+    np.testing.assert_array_equal(kept.normalizer.mean, expected.normalizer.mean)
+    assert rows[-1]["again_mean"] == expected.test(num_episodes=5, seed=199_999).mean()
 
 
 def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_path):

@@ -10,6 +10,7 @@ from evotorch.neuroevolution import GymNE
 from torch import nn
 
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
+from subnet_problems.observations import ObservationStats
 
 LINEAR = "Linear(obs_length, act_length, bias=False)"
 WEIGHTS = torch.tensor([[2.0], [-1.0], [0.5]])
@@ -157,6 +158,29 @@ def test_observation_statistics_are_those_of_all_observations_that_were_acted_up
     assert stats.count == len(seen) == problem.interaction_count
     np.testing.assert_allclose(stats.mean, seen.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(stats.stdev, seen.std(axis=0), rtol=1e-6)
+
+
+def test_statistics_that_were_set_are_normalised_by_and_added_to():
+    first, second = (lander(observation_normalization=True, seed=seed) for seed in (1, 2))
+    scores = first.generate_batch(2).values
+    fitness(first, scores)
+    stats = first.get_observation_stats()
+    assert second.test(scores[0], num_episodes=3).tolist() != first.test(scores[0], num_episodes=3).tolist()
+    second.set_observation_stats(stats)
+    assert second.test(scores[0], num_episodes=3).tolist() == first.test(scores[0], num_episodes=3).tolist()
+    fitness(second, scores)
+    assert second.get_observation_stats().count == stats.count + second.interaction_count
+    assert first.get_observation_stats() is stats
+
+
+def test_statistics_of_something_else_are_refused():
+    problem = lander(observation_normalization=True)
+    with pytest.raises(TypeError, match=r"^stats: expected ObservationStats, got 3"):
+        problem.set_observation_stats(3)
+    with pytest.raises(ValueError, match=r"^stats: expected those of observations of length 8, got 4"):
+        problem.set_observation_stats(ObservationStats(4))
+    with pytest.raises(ValueError, match=r"^observation_normalization: expected True"):
+        lander().set_observation_stats(ObservationStats(8))
 
 
 def test_a_problem_that_does_not_normalise_has_no_statistics():
