@@ -99,7 +99,8 @@ class GymProblem(SolutionMethods, Problem):
         subbatch_size: Or, how large a piece is.
         seed: Seed of the initial solutions, of the search's own random numbers and of the episodes. None draws one
             (``problem_seed`` tells it).
-        backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``.
+        backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``. It may be changed between evaluations,
+            by ``problem.backend = "gymnasium"``.
         num_threads: EnvPool's threads for each half of the population; see ``GymTask``.
         device: Where solutions are held and the forward pass runs.
 
@@ -289,9 +290,9 @@ class GymProblem(SolutionMethods, Problem):
         return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
 
     def _play_remote_share(
-        self, packed: NDArray[Any], round_: int, stats: ObservationStats | None, episode_length: int
+        self, packed: NDArray[Any], round_: int, stats: ObservationStats | None, episode_length: int, backend: str
     ) -> Episodes | EvaluationError:
-        self.episode_length = episode_length
+        self.episode_length, self.backend = episode_length, backend
         return self._play_share(self._unpack(packed), round_, stats)
 
     def _play_share(self, payload: Tensor, round_: int, stats: ObservationStats | None) -> Episodes | EvaluationError:
@@ -382,14 +383,14 @@ class GymProblem(SolutionMethods, Problem):
     def _nonserialized_attribs(self) -> list[str]:
         return ["_workers", "_parcel", "_in_evaluate"]
 
-    def _make_sync_data(self) -> tuple[int, ObservationStats | None, int]:
-        return self._round, self._stats, self.episode_length
+    def _make_sync_data(self) -> tuple[int, ObservationStats | None, int, str]:
+        return self._round, self._stats, self.episode_length, self.backend
 
     def _make_sync_data_for_actors(self) -> Any:
         return NotImplemented if self._in_evaluate else self._make_sync_data()
 
     def _use_sync_data_from_main(self, received: Any) -> None:
-        self._round, self._stats, self.episode_length = received
+        self._round, self._stats, self.episode_length, self.backend = received
         self._synced_stats = self._stats
         self._local_counts = (0, 0)
 
@@ -425,8 +426,12 @@ class GymProblem(SolutionMethods, Problem):
 
     @property
     def backend(self) -> str:
-        """The simulator that evaluates: ``"envpool"`` or ``"gymnasium"``."""
+        """The simulator that evaluates: ``"envpool"`` or ``"gymnasium"``. It may be set between evaluations."""
         return self._task.backend
+
+    @backend.setter
+    def backend(self, backend: str) -> None:
+        self._task = self._task.at_backend(backend)
 
     @property
     def episode_length(self) -> int:

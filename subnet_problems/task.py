@@ -65,7 +65,6 @@ class GymTask:
         if not isinstance(env, str) and not callable(env):
             raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
         env_config = check_mapping("env_config", env_config)
-        check_choice("backend", backend, BACKENDS)
         self.env = env
         self.env_config: dict[str, Any] = deepcopy(env_config)
         self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
@@ -86,14 +85,13 @@ class GymTask:
         try:
             self.obs_shape = observation_shape(probe.observation_space)
             self.actions = actions_of(probe.action_space)
-            env_limit = None if probe.spec is None else probe.spec.max_episode_steps
+            self._env_limit = None if probe.spec is None else probe.spec.max_episode_steps
             self.reward_threshold = None if probe.spec is None else probe.spec.reward_threshold
         finally:
             probe.close()
         self.obs_length = prod(self.obs_shape)
-        self._env_limit = env_limit
         self.max_steps = self._shorter(episode_length)
-        self.backend, self._envpool_name = self._choose(backend, env_limit)
+        self.backend, self._envpool_name = self._choose(backend)
 
     def _shorter(self, episode_length: int | None) -> int:
         """The shorter of this length and the environment's own."""
@@ -106,11 +104,12 @@ class GymTask:
             )
         return min(limits)
 
-    def _choose(self, backend: str, env_limit: int | None) -> tuple[str, str]:
+    def _choose(self, backend: str) -> tuple[str, str]:
+        check_choice("backend", backend, BACKENDS)
         if backend == "gymnasium":
             return "gymnasium", ""
         try:
-            name = envpool_task_name(self.env, self.env_config, self.obs_shape, self.actions, env_limit)
+            name = envpool_task_name(self.env, self.env_config, self.obs_shape, self.actions, self._env_limit)
         except ValueError as error:
             if backend == "envpool":
                 raise ValueError(f"backend: 'envpool' cannot serve {self.env!r}: {error}") from error
@@ -137,6 +136,17 @@ class GymTask:
         """
         task = copy(self)
         task.max_steps = self._shorter(episode_length)
+        return task
+
+    def at_backend(self, backend: str) -> GymTask:
+        """This task stepped by another simulator.
+
+        Raises:
+            TypeError: ``backend`` is no string.
+            ValueError: It is unknown or cannot serve this task.
+        """
+        task = copy(self)
+        task.backend, task._envpool_name = self._choose(backend)
         return task
 
     def at_full_length(self) -> GymTask:

@@ -2,7 +2,8 @@
 
 On three tasks: the default search for masks, the same search on the weights (the paper's "ES benchmark") and EvoTorch's
 PGPE on the weights. On BipedalWalker, for longer, also a search for masks in stages, on normalised observations: it
-learns to walk in short episodes, then goes on with smaller steps, and at last in whole episodes.
+learns to walk in short episodes, then goes on with smaller steps, in whole episodes, and at last on the simulator that
+tests.
 
     python examples/paper/figure2.py --seeds 5
 
@@ -31,9 +32,13 @@ TASKS: dict[str, tuple[dict[str, Any], int, float]] = {
     "BipedalWalker": ({"hidden_sizes": (64, 64), "episode_length": 400}, 10_000_000, 300.0),
 }
 SOLVED = 200.0  # the paper's, for all three
-#: From how many steps on a search in stages has which stdev and episode length (None: whole).
-STAGES: list[tuple[int, float, int | None]] = [(4_000_000, 0.0125, 400), (6_000_000, 0.00625, None)]
-STAGED, STAGED_BUDGET, STAGED_TESTS = "masks, in stages", 24_000_000, 16
+#: From how many steps on a search in stages has which stdev, episode length (None: whole) and simulator.
+STAGES: list[tuple[int, float, int | None, str]] = [
+    (4_000_000, 0.0125, 400, "auto"),
+    (6_000_000, 0.00625, None, "auto"),
+    (24_000_000, 0.00625, None, "gymnasium"),
+]
+STAGED, STAGED_BUDGET = "masks, in stages", 30_000_000
 
 
 class Stages:
@@ -47,7 +52,7 @@ class Stages:
         """What EvoTorch calls before each generation."""
         problem = self.searcher.problem
         while self.left and problem.interaction_count >= self.left[0][0]:
-            _, self.searcher.stdev, problem.episode_length = self.left.pop(0)
+            _, self.searcher.stdev, problem.episode_length, problem.backend = self.left.pop(0)
 
 
 def staged(seed: int, num_threads: int, **options: Any) -> ElitistGaussianResampling:
@@ -113,7 +118,7 @@ def main() -> None:
     runs = [
         Run(
             f"{task} {search}", seed, partial(SEARCHES[search], task=task, **TASKS[task][0]),
-            args.budget or budget(task, search), num_tests=STAGED_TESTS if search == STAGED else 20,
+            args.budget or budget(task, search),
         )
         for seed in range(args.seeds) for task in args.tasks for search in args.searches
         if search != STAGED or task == "BipedalWalker"
