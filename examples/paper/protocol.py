@@ -72,7 +72,7 @@ def masked(
     return ElitistGaussianResampling(problem, **setting.search)
 
 
-def dense(seed: int, num_threads: int, *, task: str, **options: Any) -> SearchAlgorithm:
+def dense(seed: int, num_threads: int, *, task: str, **options: Any) -> ElitistGaussianResampling:
     """The same search on the weights themselves, the paper's "ES benchmark (weights could be changed)"."""
     return ElitistGaussianResampling(_dense_problem(seed, num_threads, task, options), stdev=0.1)
 

@@ -9,7 +9,7 @@ import pytest
 import ray
 import torch
 from conftest import FAULTS, Moody, batch_of, fitness
-from evotorch.algorithms import PGPE
+from evotorch.algorithms import PGPE, SNES
 
 from algorithms import Checkpointer, ElitistGaussianResampling, resume
 from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
@@ -52,8 +52,10 @@ def observed(problem):
 
 def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
     alone, together = lander(**EVERYTHING), with_actors(lander(**EVERYTHING, num_actors=2))
-    for popsize, episode_length in ((7, 60), (3, 20), (1, None)):
+    changes = ((7, 60, "auto"), (3, 20, "auto"), (3, 60, "gymnasium"), (1, None, "auto"))
+    for popsize, episode_length, backend in changes:
         alone.episode_length = together.episode_length = episode_length
+        alone.backend = together.backend = backend
         scores = alone.generate_batch(popsize).values
         assert torch.equal(together.generate_batch(popsize).values, scores)
         assert torch.equal(fitness(together, scores), fitness(alone, scores))
@@ -130,6 +132,17 @@ def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
         assert problem.evaluation_round == step
         assert searcher.status["total_interaction_count"] == problem.interaction_count
     assert torch.isfinite(searcher.status["center"]).all()
+
+
+def test_the_actors_of_a_distributed_search_change_the_simulator_with_the_problem(with_actors):
+    def play(*backends):
+        problem = with_actors(lander(num_actors=2))
+        searcher = SNES(problem, popsize=8, stdev_init=0.1, distributed=True)
+        for problem.backend in backends:
+            searcher.step()
+        return searcher.status["mean_eval"]
+
+    assert play("envpool", "gymnasium") == play("envpool", "gymnasium") != play("envpool", "envpool")
 
 
 def test_what_an_actor_that_is_killed_for_good_would_have_done_another_does(with_actors):

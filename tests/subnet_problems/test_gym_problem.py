@@ -160,6 +160,24 @@ def test_observation_statistics_are_those_of_all_observations_that_were_acted_up
     np.testing.assert_allclose(stats.stdev, seen.std(axis=0), rtol=1e-6)
 
 
+def test_the_simulator_may_change_between_evaluations():
+    problem, gymnasium = lander(), lander(backend="gymnasium")
+    assert problem.backend == "envpool"
+    values = problem.generate_batch(3).values
+    on_envpool, on_gymnasium = fitness(lander(), values, 3), fitness(gymnasium, values, 3)
+    assert not torch.equal(on_envpool, on_gymnasium)
+    played = []
+    for backend in ("envpool", "gymnasium", "auto"):
+        problem.backend = backend
+        played.append(fitness(problem, values)[0])
+    assert torch.equal(torch.stack(played), torch.stack([on_envpool[0], on_gymnasium[1], on_envpool[2]]))
+    for backend, error in (("brax", ValueError), (3, TypeError)):
+        with pytest.raises(error, match=r"^backend: expected"):
+            problem.backend = backend
+    with pytest.raises(ValueError, match=r"^backend: 'envpool' cannot serve"):
+        MaskedGymProblem(OddSpaces, env_config={"discrete": True}, episode_length=20).backend = "envpool"
+
+
 def test_statistics_that_were_set_are_normalised_by_and_added_to():
     first, second = (lander(observation_normalization=True, seed=seed) for seed in (1, 2))
     scores = first.generate_batch(2).values
