@@ -70,6 +70,7 @@ VARIANTS: dict[str, Callable[..., SearchAlgorithm]] = {
     "no candidates": partial(changed, search=NoCandidates),
     "episodes of 400 steps": partial(changed, search=ElitistGaussianResampling, episode_length=400),
     "biases": partial(changed, search=ElitistGaussianResampling, bias=True),
+    "normalised observations": partial(changed, search=ElitistGaussianResampling, observation_normalization=True),
     "two episodes": partial(changed, search=ElitistGaussianResampling, num_episodes=2),
     "plain": partial(masked, setting=PLAIN),
 }
@@ -117,7 +118,7 @@ def table(rows: list[Row]) -> str:
     return (
         markdown(head, lines)
         + "\n"
-        + markdown(["over the settings that ran", "ours, so changed, is", "p", "p, Holm"], summary)
+        + markdown(["variant, over the settings that ran", "ours, so changed, is", "p", "p, Holm"], summary)
     )
 
 
