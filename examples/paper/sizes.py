@@ -80,7 +80,7 @@ def plot(rows: list[Row], path: Path) -> None:
         all_axes[1, column].set(xlabel="weights")
     all_axes[0, 0].set_ylabel("environment steps to 200 (millions);\nabove the dotted line: never")
     all_axes[1, 0].set_ylabel("highest test reward, tested again")
-    all_axes[0, 0].legend(frameon=False, title="enforced sparsity")
+    all_axes[1, 0].legend(frameon=False, title="enforced sparsity", loc="lower right")
     figure.savefig(path, dpi=150)
 
 
