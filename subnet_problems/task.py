@@ -65,6 +65,7 @@ class GymTask:
         if not isinstance(env, str) and not callable(env):
             raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
         env_config = check_mapping("env_config", env_config)
+        check_choice("backend", backend, BACKENDS)
         self.env = env
         self.env_config: dict[str, Any] = deepcopy(env_config)
         self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
@@ -105,7 +106,6 @@ class GymTask:
         return min(limits)
 
     def _choose(self, backend: str) -> tuple[str, str]:
-        check_choice("backend", backend, BACKENDS)
         if backend == "gymnasium":
             return "gymnasium", ""
         try:
@@ -145,6 +145,7 @@ class GymTask:
             TypeError: ``backend`` is no string.
             ValueError: It is unknown or cannot serve this task.
         """
+        check_choice("backend", backend, BACKENDS)
         task = copy(self)
         task.backend, task._envpool_name = self._choose(backend)
         return task
