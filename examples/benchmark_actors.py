@@ -37,14 +37,14 @@ def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:
 def sent(problem: MaskedGymProblem, batch: SolutionBatch) -> tuple[int, int]:
     """Bytes of half a population's masks as they go to an actor, and of what comes back."""
     payload = problem.mask(batch)[: len(batch) // 2]
-    task = [problem._pack(payload), *problem._make_sync_data()]
+    task = [problem._pack(payload), problem._make_sync_data()]
     return len(ray.cloudpickle.dumps(task)), len(ray.cloudpickle.dumps(problem._play_remote_share(*task)))
 
 
 def measure(backend: str, steps: int, args: argparse.Namespace) -> dict[str, Any]:
     """Medians of one row of the table."""
     options: dict[str, Any] = {"env_config": {"continuous": True}, "hidden_sizes": (87, 87), "score_stdev": 1.0}
-    options |= {"episode_length": steps, "backend": backend, "seed": 0}
+    options |= {"num_episodes": 3, "episode_length": steps, "backend": backend, "seed": 0}
     alone = MaskedGymProblem("LunarLander-v3", **options)
     together = MaskedGymProblem("LunarLander-v3", num_actors=args.num_actors, **options)
     batch = alone.generate_batch(args.popsize)

@@ -27,6 +27,9 @@ from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
 from .workers import ACTOR_OPTIONS, Workers, WorkersLostError
 
+#: What an actor is told: the round, the observations' statistics, the length of episodes, the simulator.
+_SyncData = tuple[int, ObservationStats | None, int, str]
+
 
 class GymOptions(TypedDict, total=False):
     """Keyword arguments that every problem takes; see ``GymProblem`` for what they mean."""
@@ -276,9 +279,9 @@ class GymProblem(SolutionMethods, Problem):
         starts = range(0, len(payload), size)
         shares: list[Episodes | EvaluationError]
         if self._workers is None:
-            shares = [self._play_share(payload[i : i + size], self._round, self._stats) for i in starts]
+            shares = [self._play_share(payload[i : i + size]) for i in starts]
         else:
-            tasks = [[self._pack(payload[i : i + size]), *self._make_sync_data()] for i in starts]
+            tasks = [[self._pack(payload[i : i + size]), self._make_sync_data()] for i in starts]
             try:
                 shares = self._workers.map("_play_remote_share", tasks)
             except WorkersLostError:
@@ -289,15 +292,14 @@ class GymProblem(SolutionMethods, Problem):
                 raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
         return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
 
-    def _play_remote_share(
-        self, packed: NDArray[Any], round_: int, stats: ObservationStats | None, episode_length: int, backend: str
-    ) -> Episodes | EvaluationError:
-        self.episode_length, self.backend = episode_length, backend
-        return self._play_share(self._unpack(packed), round_, stats)
+    def _play_remote_share(self, packed: NDArray[Any], sync_data: _SyncData) -> Episodes | EvaluationError:
+        self._use_sync_data_from_main(sync_data)
+        return self._play_share(self._unpack(packed))
 
-    def _play_share(self, payload: Tensor, round_: int, stats: ObservationStats | None) -> Episodes | EvaluationError:
-        """Some solutions' episodes of a round: a pure function. An error is a value, so that it crosses processes."""
-        seeds, noise_seeds = self._episode_seeds(payload, round_)
+    def _play_share(self, payload: Tensor) -> Episodes | EvaluationError:
+        """Some solutions' episodes of this round. An error is a value, so that it crosses processes."""
+        stats = self._stats
+        seeds, noise_seeds = self._episode_seeds(payload)
         try:
             return play(
                 self._task,
@@ -313,15 +315,15 @@ class GymProblem(SolutionMethods, Problem):
         except EvaluationError as error:
             return error
 
-    def _episode_seeds(self, payload: Tensor, round_: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Seeds of the episodes and of their noise, both ``(N, E)``."""
+    def _episode_seeds(self, payload: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Seeds of this round's episodes and of their noise, both ``(N, E)``."""
         if self._common_random_numbers:
             substreams = [0]
         else:
             digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in self._pack(payload))
             substreams = [int.from_bytes(digest, "little") for digest in digests]
         count = 2 * self._num_episodes
-        rows = [episode_seeds(self._problem_seed, count, stream=round_, substream=s) for s in substreams]
+        rows = [episode_seeds(self._problem_seed, count, stream=self._round, substream=s) for s in substreams]
         seeds = np.broadcast_to(np.stack(rows), (len(payload), count))
         return np.ascontiguousarray(seeds[:, 0::2]), np.ascontiguousarray(seeds[:, 1::2])
 
@@ -340,9 +342,9 @@ class GymProblem(SolutionMethods, Problem):
         counts = {"total_interaction_count": self._interaction_count, "total_episode_count": self._episode_count}
         return {**counts, **self._status}
 
-    # What EvoTorch asks of a problem that lives in several processes. Actors hold no state of their own, and a share
-    # carries all they need, but where a search samples in them (``distributed=True``): then they are told the round,
-    # and tell what they counted.
+    # What EvoTorch asks of a problem that lives in several processes. Actors keep nothing: with each share, or, where a
+    # search samples in them (``distributed=True``), before each generation, they are told all that may change; and in
+    # the latter case they tell what they counted.
 
     def seed(self, seed: int) -> None:
         """Seed the generator: EvoTorch calls this in each actor."""
@@ -383,13 +385,13 @@ class GymProblem(SolutionMethods, Problem):
     def _nonserialized_attribs(self) -> list[str]:
         return ["_workers", "_parcel", "_in_evaluate"]
 
-    def _make_sync_data(self) -> tuple[int, ObservationStats | None, int, str]:
+    def _make_sync_data(self) -> _SyncData:
         return self._round, self._stats, self.episode_length, self.backend
 
     def _make_sync_data_for_actors(self) -> Any:
         return NotImplemented if self._in_evaluate else self._make_sync_data()
 
-    def _use_sync_data_from_main(self, received: Any) -> None:
+    def _use_sync_data_from_main(self, received: _SyncData) -> None:
         self._round, self._stats, self.episode_length, self.backend = received
         self._synced_stats = self._stats
         self._local_counts = (0, 0)
