@@ -18,6 +18,7 @@ from ..masks import TopK
 from ..plots import plot_learning_curves
 from ..searches import SEARCHES, make_search
 from .options import (
+    Bias,
     Budget,
     Env,
     EnvConfig,
@@ -42,6 +43,7 @@ def pareto(
     output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/pareto"),
     env_config: EnvConfig = "{}",
     hidden_sizes: Hidden = "87,87",
+    bias: Bias = False,
     weight_gain: Gain = 1.0,
     popsize: Annotated[int, typer.Option(help="Survivors of a generation.", min=1)] = 24,
     budget: Budget = 8_000_000,
@@ -53,7 +55,8 @@ def pareto(
     from .. import pareto_search
 
     options: dict[str, Any] = {
-        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "weight_gain": weight_gain, "seed": seed,
+        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "weight_gain": weight_gain,
+        "seed": seed,
     }  # fmt: skip
     settings = {**options, "popsize": popsize}
     if go_on:
@@ -77,6 +80,7 @@ def compare(
     algorithms: Annotated[str, typer.Option(help="The searches.", metavar="NAME,NAME,...")] = ",".join(SEARCHES),
     env_config: EnvConfig = "{}",
     hidden_sizes: Hidden = "64,64",
+    bias: Bias = False,
     sparsity: Sparsity = None,
     popsize: Popsize = None,
     num_episodes: Episodes = None,
@@ -96,7 +100,7 @@ def compare(
         raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
     tests = output / "tests.csv"
     options: dict[str, Any] = {
-        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "sparsity": sparsity,
+        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "sparsity": sparsity,
         "weight_gain": weight_gain, "observation_normalization": observation_normalization,
         "episode_length": episode_length,
     }  # fmt: skip

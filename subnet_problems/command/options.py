@@ -33,6 +33,7 @@ Hidden = Annotated[str, typer.Option(help="Sizes of the hidden layers.", metavar
 Sparsity = Annotated[
     float | None, typer.Option(help="Share of the weights removed, exactly, in [0, 1); left free where not given.")
 ]
+Bias = Annotated[bool, typer.Option("--bias", help="Give the network biases: masked weights like all others.")]
 Gain = Annotated[float, typer.Option(help="Weights are drawn uniformly between -GAIN and GAIN.", metavar="GAIN")]
 Episodes = Annotated[
     int | None, typer.Option(help="Episodes of one evaluation: 1 by default, 3 for the paper's search.", min=1)

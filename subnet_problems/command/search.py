@@ -19,6 +19,7 @@ from .._subnetwork_file import write_whole
 from ..searches import make_search
 from .options import (
     Algorithm,
+    Bias,
     Budget,
     Env,
     EnvConfig,
@@ -44,6 +45,7 @@ def search(
     output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/search"),
     env_config: EnvConfig = "{}",
     hidden_sizes: Hidden = "64,64",
+    bias: Bias = False,
     sparsity: Sparsity = None,
     algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
     popsize: Popsize = None,
@@ -67,7 +69,7 @@ def search(
 
     num_episodes = num_episodes or (3 if algorithm == "paper" else 1)
     problem = make_problem(
-        env=env, env_config=env_config, hidden_sizes=hidden_sizes, seed=seed, num_episodes=num_episodes,
+        env=env, env_config=env_config, hidden_sizes=hidden_sizes, bias=bias, seed=seed, num_episodes=num_episodes,
         sparsity=sparsity, weight_gain=weight_gain, observation_normalization=observation_normalization,
         episode_length=episode_length, num_actors=num_actors or None,
     )  # fmt: skip

@@ -140,6 +140,17 @@ def test_a_front_is_searched(tmp_path):
     assert len(rows) == len(list((tmp_path / "out" / "policies").iterdir()))
 
 
+def test_biases_are_weights_like_all_others(tmp_path):
+    small = ["--hidden-sizes", 8, "--popsize", 4, "--budget", 500, "--test-episodes", 3, "--bias"]
+    accepted("search", "CartPole-v1", *small, "--output", tmp_path / "search")
+    accepted("pareto", "CartPole-v1", *small, "--output", tmp_path / "pareto")
+    accepted("compare", "CartPole-v1", *small, "--output", tmp_path / "compare", "--algorithms", "snes", "--seeds", 1)
+    for file in [tmp_path / "search" / "subnetwork.safetensors", *(tmp_path / "pareto" / "policies").iterdir()]:
+        assert Subnetwork.load(file).num_weights == 4 * 8 + 8 + 8 * 2 + 2
+    other = command("compare", "CartPole-v1", *small[:-1], "--output", tmp_path / "compare", "--resume")
+    assert "--bias: expected True, with which" in other.err
+
+
 def test_all_searches_are_offered():
     assert set(get_args(Algorithm)) == set(SEARCHES)
 
