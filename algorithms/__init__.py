@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ._checkpoint_file import CheckpointError
 from .checkpoint import Checkpointer, remove_checkpoint, resume
 from .elitist_gaussian import ElitistGaussianResampling
+from .race import Race
 
 if TYPE_CHECKING:
     from .pareto import (
@@ -29,6 +30,7 @@ __all__ = [
     "NeighbourSelection",
     "NicheSurvival",
     "ParetoCheckpointer",
+    "Race",
     "ReevaluatingSurvival",
     "evaluate_again",
     "pareto_operators",

@@ -23,6 +23,7 @@ from evotorch.tools.hook import Hook
 
 from ._checkpoint_file import CheckpointError, previous_of, read, remove, write
 from ._checks import check_path, check_whole_number
+from .race import Race
 
 #: What can change the bits of a run.
 _PACKAGES = ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "gymnasium")
@@ -66,7 +67,8 @@ class Checkpointer:
     def __init__(self, searcher: SearchAlgorithm, path: str | PathLike[str], *, every: int = 10) -> None:
         if not isinstance(searcher, SearchAlgorithm):
             raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
-        if searcher._step.__name__ == "_step_distributed" and searcher.problem._num_actors:
+        parts = searcher.searchers if isinstance(searcher, Race) else [searcher]
+        if any(part._step.__name__ == "_step_distributed" and part.problem._num_actors for part in parts):
             raise ValueError(
                 "searcher: expected one that samples in the main process (distributed=False), got one whose actors "
                 "sample, and hold random numbers that a checkpoint cannot"

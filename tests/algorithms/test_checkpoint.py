@@ -20,6 +20,7 @@ from algorithms import (
     CheckpointError,
     ElitistGaussianResampling,
     ParetoCheckpointer,
+    Race,
     remove_checkpoint,
     resume,
 )
@@ -324,5 +325,7 @@ def test_a_search_that_samples_in_actors_is_refused(tmp_path):
 
     options = {"center_learning_rate": 0.1, "stdev_learning_rate": 0.1, "stdev_init": 0.1}
     searcher = PGPE(problem(num_actors=2), popsize=8, distributed=True, **options)
-    with pytest.raises(ValueError, match="searcher: expected one that samples in the main process"):
-        Checkpointer(searcher, tmp_path / "checkpoint")
+    race = Race([ElitistGaussianResampling(problem(), popsize=8), searcher], steps=1_000)
+    for refused in (searcher, race):
+        with pytest.raises(ValueError, match="searcher: expected one that samples in the main process"):
+            Checkpointer(refused, tmp_path / "checkpoint")

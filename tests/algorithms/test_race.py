@@ -1,0 +1,126 @@
+"""A race: whose turn it is, who goes on, and what it reports."""
+
+import numpy as np
+import pytest
+from evotorch import Problem
+from evotorch.algorithms import PGPE, SNES
+from evotorch.logging import PandasLogger
+
+from algorithms import Checkpointer, ElitistGaussianResampling, Race, resume
+from subnet_problems import MaskedGymProblem
+
+
+def search(seed, **options):
+    options = {"popsize": 8, **options}
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(6,), episode_length=100, network_seed=seed, seed=seed)
+    return ElitistGaussianResampling(problem, **options)
+
+
+def race(num=3, *, steps=1_500, window=2):
+    return Race([search(seed) for seed in range(num)], steps=steps, window=window)
+
+
+def alone(seed, num_steps):
+    """What a search comes to that is in no race."""
+    searcher = search(seed)
+    return [
+        (searcher.step(), float(searcher.status["mean_eval"]), searcher.problem.interaction_count)[1:]
+        for _ in range(num_steps)
+    ]
+
+
+def test_all_get_their_steps_then_the_best_of_the_last_generations_goes_on_alone():
+    racing = race()
+    searchers = racing.searchers
+    while len(racing.searchers) > 1:
+        spent = [searcher.problem.interaction_count for searcher in searchers]
+        before = [searcher.step_count for searcher in searchers]
+        racing.step()
+        turns = np.subtract([searcher.step_count for searcher in searchers], before)
+        assert turns.sum() == 1
+        assert spent[turns.argmax()] == min(spent)
+    lengths = [searcher.step_count for searcher in searchers]
+    histories = [alone(seed, length) for seed, length in enumerate(lengths)]
+    assert all(history[-1][1] >= 1_500 > history[-2][1] for history in histories)
+    worths = [np.mean([evaluation for evaluation, _ in history[-2:]]) for history in histories]
+    assert racing.searchers == [searchers[int(np.argmax(worths))]]
+    racing.run(5)
+    assert [searcher.step_count for searcher in searchers if searcher not in racing.searchers] == [
+        length for searcher, length in zip(searchers, lengths, strict=True) if searcher not in racing.searchers
+    ]
+
+
+def test_the_status_is_that_of_the_best_with_the_counts_of_all():
+    racing = race()
+    searchers = racing.searchers
+    logger = PandasLogger(racing)
+    for number in range(1, 30):
+        racing.step()
+        status = racing.status
+        assert status["iter"] == racing.step_count == number == sum(searcher.step_count for searcher in searchers)
+        for total, count in (("interaction", "interaction_count"), ("episode", "episode_count")):
+            counted = sum(getattr(searcher.problem, count) for searcher in searchers)
+            assert status[f"total_{total}_count"] == counted
+        leader = next(searcher for searcher in searchers if searcher.problem is racing.problem)
+        assert (status["center"] == leader.status["center"]).all()
+        assert status["mean_eval"] == leader.status["mean_eval"]
+    assert len(racing.searchers) == 1
+    assert len(logger.to_dataframe()) == 29
+
+
+def test_a_race_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path):
+    whole, stopped = race(), race()
+    whole.run(30)
+    Checkpointer(stopped, tmp_path / "checkpoint", every=5)
+    for _ in range(7):
+        stopped.step()
+    stopped = resume(tmp_path / "checkpoint", allow_pickle=True)
+    assert stopped.step_count == 5
+    stopped.run(25)
+    assert stopped.status["center"].tolist() == whole.status["center"].tolist()
+    assert stopped.status["total_interaction_count"] == whole.status["total_interaction_count"]
+    assert stopped.problem.problem_seed == whole.problem.problem_seed
+
+
+def test_searches_of_other_kinds_may_race_and_the_lowest_wins_where_it_is_to_be_low():
+    class Counting(Problem):
+        def __init__(self, worth):
+            super().__init__("min", solution_length=3, initial_bounds=(-1, 1), seed=1)
+            self.worth, self.interaction_count, self.episode_count = worth, 0, 0
+
+        def _evaluate_batch(self, batch):
+            self.interaction_count += len(batch)
+            self.episode_count += len(batch)
+            batch.set_evals((batch.values**2).sum(dim=-1) + self.worth)
+
+    problems = [Counting(worth) for worth in (2.0, -50.0, 3.0)]
+    racing = Race(
+        [
+            SNES(problems[0], stdev_init=0.1, popsize=10),
+            PGPE(problems[1], popsize=10, center_learning_rate=0.1, stdev_learning_rate=0.1, stdev_init=0.1),
+            ElitistGaussianResampling(problems[2], popsize=10),
+        ],
+        steps=50,
+    )
+    racing.run(15)
+    assert [searcher.problem for searcher in racing.searchers] == [problems[1]] == [racing.problem]
+
+
+@pytest.mark.parametrize(
+    ("searchers", "options", "error", "message"),
+    [
+        (lambda: [search(0)], {}, ValueError, "searchers: expected at least two"),
+        (lambda: [search(0), 3], {}, TypeError, "searchers: expected EvoTorch searches, got 3"),
+        (lambda: [search(0)] * 2, {}, ValueError, "searchers: expected at least two, each on a problem of its own"),
+        (
+            lambda: [search(0), SNES(Problem("max", sum, solution_length=2, initial_bounds=(0, 1)), stdev_init=1.0)],
+            {}, TypeError, "searchers: expected problems that count environment steps",
+        ),
+        (lambda: [search(0), search(1)], {"steps": 0}, ValueError, "steps: expected"),
+        (lambda: [search(0), search(1)], {"steps": 1.5}, TypeError, "steps: expected"),
+        (lambda: [search(0), search(1)], {"window": 0}, ValueError, "window: expected"),
+    ],
+)  # fmt: skip
+def test_a_wrong_race_is_refused_by_name(searchers, options, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        Race(searchers(), **{"steps": 100} | options)
