@@ -169,55 +169,64 @@ def has_begun(path: str | Path) -> bool:
     return Path(path).exists() or _work(Path(path)).exists()
 
 
+@dataclass(frozen=True)
+class _Best:
+    """The policy of the highest test."""
+
+    mean: float
+    problem: Any
+    solution: torch.Tensor
+    stats: ObservationStats | None
+
+
 class _Diary:
     """A row for each test of a search. As a logger it is part of the search's checkpoints."""
 
     def __init__(self, searcher: SearchAlgorithm, run: Run) -> None:
         self.searcher, self.run = searcher, run
         self.rows: list[Row] = []
-        self.best: tuple[float, torch.Tensor, ObservationStats | None] | None = None
+        self.best: _Best | None = None
         searcher.log_hook.append(self)
 
     def __call__(self, status: Row) -> None:
         """What EvoTorch asks of a logger, after each generation."""
-        run, steps = self.run, self.searcher.problem.interaction_count
+        run, steps = self.run, status["total_interaction_count"]
         share = run.budget / run.num_tests if run.num_tests else 0.0
         if steps < min(share * (len(self.rows) + 1), run.budget):
             return
-        solution = hand_out(self.searcher)
-        tested = self.test(solution, number=len(self.rows))
+        problem, solution = self.searcher.problem, hand_out(self.searcher)
+        tested = self.test(problem, solution, number=len(self.rows))
         row = {"name": run.name, "seed": run.seed, "generation": status["iter"], "steps": steps}
-        row |= {"episodes": self.searcher.problem.episode_count, "mean_eval": status["mean_eval"]}
-        row |= {"test_mean": tested[0], "test_standard_error": tested[1], "sparsity": self.sparsity(solution)}
+        row |= {"episodes": status["total_episode_count"], "mean_eval": status["mean_eval"]}
+        row |= {"test_mean": tested[0], "test_standard_error": tested[1], "sparsity": _sparsity(problem, solution)}
         self.rows.append(row)
-        if self.best is None or tested[0] > self.best[0]:
-            problem = self.searcher.problem
+        if self.best is None or tested[0] > self.best.mean:
             stats = problem.get_observation_stats() if problem.observation_normalization else None
-            self.best = (tested[0], solution.clone(), stats)
+            self.best = _Best(tested[0], problem, solution.clone(), stats)
 
-    def test(self, solution: torch.Tensor, *, number: int) -> tuple[float, float]:
+    def test(self, problem: Any, solution: torch.Tensor, *, number: int) -> tuple[float, float]:
         """Mean return of fresh episodes and its standard error; each test of a run has episodes of its own."""
         seed = 100_000 * (self.run.seed + 1) + number
-        returns = self.searcher.problem.test(solution, num_episodes=self.run.test_episodes, seed=seed)
+        returns = problem.test(solution, num_episodes=self.run.test_episodes, seed=seed)
         return float(returns.mean()), float(returns.std(ddof=1) / len(returns) ** 0.5)
-
-    def sparsity(self, solution: torch.Tensor) -> float | str:
-        """Share of the weights that the policy does without; empty for a search on the weights themselves."""
-        problem = self.searcher.problem
-        return 1.0 - float(problem.mask(solution).double().mean()) if hasattr(problem, "mask") else ""
 
     def close(self) -> list[Row]:
         """All rows, the last with one more test of the policy whose test was the highest."""
-        assert self.best is not None
-        _, solution, stats = self.best
-        if stats is not None:  # a policy is what normalises its observations, too
-            self.searcher.problem.set_observation_stats(stats)
-        again = self.test(solution, number=99_999)
+        best = self.best
+        assert best is not None
+        if best.stats is not None:  # a policy is what normalises its observations, too
+            best.problem.set_observation_stats(best.stats)
+        again = self.test(best.problem, best.solution, number=99_999)
         if self.run.keep is not None:
             self.run.keep.parent.mkdir(parents=True, exist_ok=True)
-            self.searcher.problem.to_subnetwork(solution).save(self.run.keep)
+            best.problem.to_subnetwork(best.solution).save(self.run.keep)
         self.rows[-1] |= {"again_mean": again[0], "again_standard_error": again[1]}
         return self.rows
+
+
+def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:
+    """Share of the weights that a policy does without; empty for a search on the weights themselves."""
+    return 1.0 - float(problem.mask(solution).double().mean()) if hasattr(problem, "mask") else ""
 
 
 def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
@@ -235,11 +244,12 @@ def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
         before, now = getattr(diary.run, name), getattr(run, name)
         if before != now:
             raise ValueError(f"{name}: expected {before!r}, that of the run in {checkpoint}, got {now!r}")
-    _advance(searcher.problem.interaction_count)
-    while searcher.problem.interaction_count < run.budget:
-        before = searcher.problem.interaction_count
+    spent = searcher.status.get("total_interaction_count", 0)
+    _advance(spent)
+    while spent < run.budget:
         searcher.step()
-        _advance(searcher.problem.interaction_count - before)
+        before, spent = spent, searcher.status["total_interaction_count"]
+        _advance(spent - before)
     return diary.close()
 
 

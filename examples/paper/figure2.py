@@ -22,7 +22,7 @@ import numpy as np
 from evotorch.algorithms import SearchAlgorithm
 from protocol import dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
 
-from algorithms import ElitistGaussianResampling
+from algorithms import ElitistGaussianResampling, Race
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
 
@@ -34,20 +34,27 @@ TASKS: dict[str, tuple[dict[str, Any], int, float]] = {
     "BipedalWalker": ({"hidden_sizes": (64, 64), "episode_length": 400}, 10_000_000, 300.0),
 }
 SOLVED = 200.0  # the paper's, for all three
+Stage = tuple[int, float, int | None, str]
 #: From how many steps on a search in stages has what share of its stdev, what episode length (None: whole) and backend.
-STAGES: list[tuple[int, float, int | None, str]] = [
+STAGES: list[Stage] = [
     (4_000_000, 1 / 4, 400, "auto"),
     (6_000_000, 1 / 8, None, "auto"),
     (24_000_000, 1 / 8, None, "gymnasium"),
 ]
-STAGED_BUDGETS = {"masks, in stages": 30_000_000, "weights, in stages": 9_000_000}
+#: The same for the best of a race, which has fewer steps left.
+RACED_STAGES = [*STAGES[:2], (12_000_000, *STAGES[2][1:])]
+STAGED_BUDGETS = {
+    "masks, in stages": 30_000_000,
+    "masks, in stages, best of 4": 30_000_000,
+    "weights, in stages": 9_000_000,
+}
 
 
 class Stages:
     """A hook that changes a search when it has come so far; part of the search's checkpoints."""
 
-    def __init__(self, searcher: ElitistGaussianResampling) -> None:
-        self.searcher, self.stdev, self.left = searcher, searcher.stdev, list(STAGES)
+    def __init__(self, searcher: ElitistGaussianResampling, stages: list[Stage]) -> None:
+        self.searcher, self.stdev, self.left = searcher, searcher.stdev, list(stages)
         searcher.before_step_hook.append(self)
 
     def __call__(self) -> None:
@@ -58,16 +65,29 @@ class Stages:
             self.searcher.stdev = share * self.stdev
 
 
-def staged(make: Callable[..., ElitistGaussianResampling], *args: Any, **options: Any) -> ElitistGaussianResampling:
+def staged(
+    make: Callable[..., ElitistGaussianResampling], *args: Any, stages: list[Stage] = STAGES, **options: Any
+) -> ElitistGaussianResampling:
     """A search in stages, on normalised observations."""
     searcher = make(*args, **options, observation_normalization=True)
-    Stages(searcher)
+    Stages(searcher, stages)
     return searcher
+
+
+#: Masks in stages. Weights up to 0.4 walk only on normalised observations.
+staged_masks = partial(staged, masked, weight_gain=0.4)
+
+
+def raced(seed: int, num_threads: int, **options: Any) -> Race:
+    """Four networks in stages, of which the best goes on after 4.5 million steps."""
+    searchers = [staged_masks(seed + 5 * i, num_threads, stages=RACED_STAGES, **options) for i in range(4)]
+    return Race(searchers, steps=4_500_000)
 
 
 SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
     "masks": masked,
-    "masks, in stages": partial(staged, masked, weight_gain=0.4),  # which walks only on normalised observations
+    "masks, in stages": staged_masks,
+    "masks, in stages, best of 4": raced,
     "weights": dense,
     "weights, in stages": partial(staged, dense),
     "weights, PGPE": dense_pgpe,
@@ -107,7 +127,7 @@ def plot(rows: list[Row], path: Path) -> None:
     )
     for axes, task in zip(all_axes[0], played, strict=True):
         threshold = TASKS[task][2]
-        for color, search in zip(("C0", "C3", "C1", "C4", "C2"), SEARCHES, strict=True):
+        for color, search in zip(("C0", "C3", "C5", "C1", "C4", "C2"), SEARCHES, strict=True):
             name = f"{task} {search}"
             if name in names:
                 draw_curves(axes, rows, name, label=search, color=color)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from evotorch.logging import PandasLogger
 
-from algorithms import ElitistGaussianResampling
+from algorithms import ElitistGaussianResampling, Race
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
 from subnet_problems.experiments import Run, has_begun, perform
 from subnet_problems.outcomes import by_run, outcome, read_tests
@@ -101,6 +101,27 @@ def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_
     expected, kept = searcher.problem.to_subnetwork(searcher.status["center"]), Subnetwork.load(keep)
     np.testing.assert_array_equal(kept.normalizer.mean, expected.normalizer.mean)
     assert rows[-1]["again_mean"] == expected.test(num_episodes=5, seed=199_999).mean()
+
+
+def racing(seed, num_threads):
+    return Race([search(10 * seed + i, num_threads) for i in range(3)], steps=4_000)
+
+
+def test_a_race_is_a_run_whose_budget_all_its_searches_share(tmp_path):
+    keep = tmp_path / "best.safetensors"
+    run = Run("race", 1, racing, 40_000, num_tests=8, test_episodes=5, keep=keep)
+    rows = perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
+    race, networks = racing(1, 1), []
+    for number, row in enumerate(rows):
+        while race.status.get("total_interaction_count", 0) < row["steps"]:
+            race.step()
+        assert row["steps"] == race.status["total_interaction_count"] >= (number + 1) * 5_000
+        returns = race.problem.test(race.status["center"], num_episodes=5, seed=200_000 + number)
+        assert row["test_mean"] == returns.mean()
+        networks.append(race.problem.network.seed)
+    assert len(race.searchers) == 1
+    assert rows[-1]["again_mean"] == Subnetwork.load(keep).test(num_episodes=5, seed=299_999).mean()
+    assert Subnetwork.load(keep).network.seed == networks[np.argmax([row["test_mean"] for row in rows])]
 
 
 def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_path):
