@@ -58,7 +58,8 @@ class Race(SearchAlgorithm):
     """
 
     def __init__(self, searchers: Sequence[SearchAlgorithm], *, steps: int, window: int = 10) -> None:
-        searchers = list(searchers)
+        if not isinstance(searchers, Sequence):
+            raise TypeError(f"searchers: expected a list of EvoTorch searches, got {searchers!r}")
         for searcher in searchers:
             if not isinstance(searcher, SearchAlgorithm):
                 raise TypeError(f"searchers: expected EvoTorch searches, got {searcher!r}")

@@ -21,6 +21,7 @@ from algorithms import (
     NeighbourSelection,
     NicheSurvival,
     ParetoCheckpointer,
+    Race,
     ReevaluatingSurvival,
     evaluate_again,
     pareto_operators,
@@ -186,6 +187,7 @@ CALLS = {
     "ParetoSparsityProblem.mask": lambda **kwargs: ParetoSparsityProblem(problem()).mask(**kwargs),
     "ParetoSparsityProblem.to_subnetwork": lambda **kwargs: ParetoSparsityProblem(problem()).to_subnetwork(**kwargs),
     "ElitistGaussianResampling": lambda **kwargs: ElitistGaussianResampling(**{"problem": problem()} | kwargs),
+    "Race": lambda **kwargs: Race(**{"searchers": [searcher(), other_searcher()], "steps": 100} | kwargs),
     "GaussianSampling": GaussianSampling,
     "GaussianResampling": lambda **kwargs: GaussianResampling(**{"stdev": 0.1, "last_stdev": 0.1} | kwargs),
     "MeanRecombination": MeanRecombination,
@@ -343,6 +345,11 @@ BAD_ARGUMENTS = [
     ("ElitistGaussianResampling", "clone_elites", 1, TypeError),
     ("ElitistGaussianResampling", "recombination", np.array(["uniform", "weighted"]), ValueError),
     ("ElitistGaussianResampling", "obj_index", 0.0, ValueError),
+    ("Race", "searchers", None, TypeError),
+    ("Race", "searchers", [], ValueError),
+    ("Race", "searchers", "ab", TypeError),
+    ("Race", "steps", 0, ValueError),
+    ("Race", "window", 2.0, TypeError),
     ("GaussianSampling", "stdev", 10**400, ValueError),
     ("GaussianSampling", "stdev", None, TypeError),
     ("GaussianResampling", "stdev", 0.0, ValueError),
@@ -378,6 +385,10 @@ def problem():
 
 def searcher():
     return ElitistGaussianResampling(problem())
+
+
+def other_searcher():
+    return ElitistGaussianResampling(MaskedGymProblem("CartPole-v1", hidden_sizes=(4,)))
 
 
 def network():
