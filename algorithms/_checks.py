@@ -45,7 +45,10 @@ def check_path(name: str, value: Any) -> Path:
 
     Raises:
         TypeError: It is neither a string nor a path.
+        ValueError: It is empty, or holds a null character.
     """
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name}: expected a path, got {value!r}")
+    if str(value) == "" or "\0" in str(value):
+        raise ValueError(f"{name}: expected a path, got {value!r}")
     return Path(value)

@@ -67,7 +67,7 @@ class Checkpointer:
     def __init__(self, searcher: SearchAlgorithm, path: str | PathLike[str], *, every: int = 10) -> None:
         if not isinstance(searcher, SearchAlgorithm):
             raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
-        parts = searcher.searchers if isinstance(searcher, Race) else [searcher]
+        parts = _parts(searcher)
         if any(part._step.__name__ == "_step_distributed" and part.problem._num_actors for part in parts):
             raise ValueError(
                 "searcher: expected one that samples in the main process (distributed=False), got one whose actors "
@@ -116,7 +116,16 @@ class Checkpointer:
                 self.save()
 
     def _pickled(self) -> bytes:
-        hooks = (self._searcher.log_hook, self._searcher.end_of_run_hook)  # loggers are in both
+        try:
+            return self._pickled_without_some_loggers()
+        except TypeError:
+            if not self._loggers:
+                raise
+            self._loggers.clear()  # one may have opened its file since it was looked at
+            return self._pickled_without_some_loggers()
+
+    def _pickled_without_some_loggers(self) -> bytes:
+        hooks = [hook for part in _parts(self._searcher) for hook in (part.log_hook, part.end_of_run_hook)]
         before = [list(hook) for hook in hooks]
         for hook in hooks:
             hook[:] = [logger for logger in hook if logger == self._at_end_of_run or self._is_kept(logger)]
@@ -192,6 +201,11 @@ def remove_checkpoint(path: str | PathLike[str]) -> None:
         TypeError: ``path`` is no path.
     """
     remove(check_path("path", path).absolute())
+
+
+def _parts(searcher: SearchAlgorithm) -> list[SearchAlgorithm]:
+    """A search, and those within it."""
+    return [searcher, *searcher.searchers] if isinstance(searcher, Race) else [searcher]
 
 
 # Shared with the pymoo callback

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from evotorch.algorithms import SearchAlgorithm
+from evotorch.algorithms.searchalgorithm import LazyReporter
 
 from ._checks import check_whole_number
 
@@ -22,6 +23,11 @@ class _Racer:
 
     def count(self, name: str) -> int:
         return int(getattr(self.searcher.problem, name))
+
+    def look(self) -> None:
+        """Note what its last generation came to, if it has had one."""
+        if self.searcher.step_count:
+            self.shown.append(float(self.searcher.status["mean_eval"]))
 
     @property
     def worth(self) -> float:
@@ -47,7 +53,8 @@ class Race(SearchAlgorithm):
         >>> subnetwork = race.problem.to_subnetwork(race.status["center"])
 
     Args:
-        searchers: At least two, each on a problem of its own that counts environment steps and episodes.
+        searchers: At least two, each on a problem of its own that counts environment steps and episodes. One that has
+            run before begins with its last generation. The actors of those that are out are killed.
         steps: Environment steps after which a search has shown what it is worth.
         window: How many generations its worth is the mean of.
 
@@ -63,6 +70,8 @@ class Race(SearchAlgorithm):
         for searcher in searchers:
             if not isinstance(searcher, SearchAlgorithm):
                 raise TypeError(f"searchers: expected EvoTorch searches, got {searcher!r}")
+            if isinstance(searcher, Race):
+                raise TypeError(f"searchers: expected searches that are no races themselves, got {searcher!r}")
             if not all(hasattr(searcher.problem, name) for name in _COUNTS):
                 raise TypeError(f"searchers: expected problems that count environment steps, got {searcher.problem!r}")
         if len({id(searcher.problem) for searcher in searchers}) < max(2, len(searchers)):
@@ -72,6 +81,8 @@ class Race(SearchAlgorithm):
             raise ValueError(f"searchers: expected problems with the same single objective, got {senses!r}")
         self._steps, window = check_whole_number("steps", steps), check_whole_number("window", window)
         self._racers = [_Racer(searcher, deque(maxlen=window)) for searcher in searchers]
+        for racer in self._racers:
+            racer.look()
         self._dropped = dict.fromkeys(_COUNTS, 0)  # what those have spent who are out
         super().__init__(searchers[0].problem)
         self.after_step_hook.append(self._count_all)
@@ -84,15 +95,21 @@ class Race(SearchAlgorithm):
     def _step(self) -> None:
         turn = min(self._racers, key=lambda racer: racer.count("interaction_count"))
         turn.searcher.step()
-        turn.shown.append(float(turn.searcher.status["mean_eval"]))
+        turn.look()
         best = max(self._racers, key=lambda racer: racer.worth)
         if all(racer.count("interaction_count") >= self._steps for racer in self._racers):
             for racer in self._racers:
                 if racer is not best:
                     self._dropped = {name: count + racer.count(name) for name, count in self._dropped.items()}
+                    if racer.searcher.problem.actors is not None:
+                        racer.searcher.problem.kill_actors()
             self._racers = [best]
         self._problem = best.searcher.problem
+        LazyReporter.__init__(self)  # the best so far may be of another kind than the one before, with other names
         self.update_status(best.searcher.status)
+
+    def clear_status(self) -> None:
+        """Nothing: each step replaces the status, and one that fails leaves that of the step before."""
 
     def _count_all(self) -> dict[str, int]:
         return {

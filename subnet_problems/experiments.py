@@ -237,6 +237,8 @@ def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
     except FileNotFoundError:
         torch.manual_seed(run.seed)  # some of EvoTorch's searches draw from the global generator
         searcher = run.make(run.seed, num_threads)
+        if run.keep is not None and not hasattr(searcher.problem, "to_subnetwork"):
+            raise ValueError(f"keep: expected None, since {searcher.problem!r} has no masks, got {run.keep}") from None
         _Diary(searcher, run)
         Checkpointer(searcher, checkpoint, every=20)
     diary = next(logger for logger in searcher.log_hook if isinstance(logger, _Diary))

@@ -32,10 +32,11 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     except ImportError as error:
         raise ImportError(f"export_onnx needs the packages onnx and onnxscript (the extra 'onnx'): {error}") from error
     module = subnet.network.to_module(subnet.weights)
+    obs = torch.randn((3, subnet.network.obs_length), generator=torch.Generator().manual_seed(0))
     if as_chain(module) is not None:
         module = to_module(compact(masked_layers(subnet)))
-    obs = torch.randn((3, subnet.network.obs_length), generator=torch.Generator().manual_seed(0))
-    _check_batches(module, obs, subnet)
+    else:
+        _check_batches(module, obs, subnet)
     policy = _ActingModule(PolicyModule(module, subnet.normalizer, None), subnet.actions).eval()
     with _quiet():
         program = torch.onnx.export(

@@ -22,17 +22,23 @@ class CSVLogger(ScalarLogger):
         searcher: The search.
         path: The file; one that is there is overwritten.
         interval: Generations between two rows.
+
+    Attributes:
+        path: The file. Set it anew where the file was moved before ``resume``.
+
+    Raises:
+        TypeError: ``path`` is not one.
     """
 
     def __init__(self, searcher: SearchAlgorithm, path: str | Path, *, interval: int = 1) -> None:
         super().__init__(searcher, interval=interval)
-        self._path = check_path("path", path)
+        self.path = check_path("path", path).absolute()
         self._fields: list[str] = []
         self._length = 0
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)
-        with open(self._path, "r+" if self._length else "w", newline="") as file:
+        with open(self.path, "r+" if self._length else "w", newline="") as file:
             file.seek(self._length)
             file.truncate()
             self._fields = self._fields or sorted(numbers)
@@ -53,13 +59,17 @@ class TensorBoardLogger(ScalarLogger):
         folder: Where TensorBoard looks (``tensorboard --logdir FOLDER``).
         interval: Generations between two entries.
 
+    Attributes:
+        folder: The same. Set it anew where it was moved before ``resume``.
+
     Raises:
+        TypeError: ``folder`` is no path.
         ImportError: The package tensorboard is not installed.
     """
 
     def __init__(self, searcher: SearchAlgorithm, folder: str | Path, *, interval: int = 1) -> None:
         super().__init__(searcher, interval=interval)
-        self._folder = str(check_path("folder", folder))
+        self.folder = check_path("folder", folder).absolute()
         self._step = 0
         self._writer: Any = None
         try:
@@ -75,7 +85,7 @@ class TensorBoardLogger(ScalarLogger):
             from torch.utils.tensorboard import SummaryWriter
 
             # What was logged after this step was so before a resume.
-            self._writer = SummaryWriter(self._folder, purge_step=self._step + 1)
+            self._writer = SummaryWriter(str(self.folder), purge_step=self._step + 1)
         self._step = int(numbers.get("total_interaction_count", numbers.get("iter", self._step + 1)))
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, self._step)

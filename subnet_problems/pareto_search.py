@@ -107,7 +107,7 @@ def run(
                 evaluate_again(problem, few)
             for individual in algorithm.pop[_front_of(algorithm)]:
                 subnet = problem.to_subnetwork(individual.X)
-                subnet.test(num_episodes=test_episodes, seed=test_seed)
+                subnet.test(num_episodes=test_episodes, seed=test_seed, env=problem.masked.task)
                 subnet.save(folder / "policies" / f"{subnet.num_active}_weights.safetensors")
                 found.append(Found(subnet, -float(individual.F[0]), individual.data["num_evaluations"]))
     except KeyboardInterrupt:
@@ -148,10 +148,10 @@ def _search(algorithm: NSGA2, budget: int, console: Console) -> bool:
 
 
 def _front_of(algorithm: NSGA2) -> NDArray[Any]:
-    """Indices of the individuals that none other dominates, sparsest first."""
+    """Indices of the individuals that none other dominates, sparsest first, one for each number of weights."""
     objectives = algorithm.pop.get("F")
     front: NDArray[Any] = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
-    return front[np.argsort(objectives[front, 1])]
+    return front[np.unique(objectives[front, 1], return_index=True)[1]]
 
 
 def _write(found: list[Found], folder: Path, masked: MaskedGymProblem) -> None:

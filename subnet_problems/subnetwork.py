@@ -208,11 +208,12 @@ class Subnetwork:
         output = output[0] if isinstance(output, tuple) else output
         return self.actions(output.numpy()[None])[0]
 
-    def task(self, env: EnvLike | None = None, *, episode_length: int | None = None) -> GymTask:
+    def task(self, env: EnvLike | GymTask | None = None, *, episode_length: int | None = None) -> GymTask:
         """The task that this policy plays, on Gymnasium itself.
 
         Args:
-            env: Another one than its own, or the one where it knows none.
+            env: Another one than its own, or the one where it knows none; or a problem's ``task``, whose
+                ``episode_length`` holds where the environment sets no limit.
             episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
 
         Raises:
@@ -220,12 +221,16 @@ class Subnetwork:
         """
         if env is None and self.env is None:
             raise ValueError("env: expected a Gymnasium id or a callable, since the subnetwork knows no task, got None")
-        task = GymTask(
-            self.env if env is None else env,  # type: ignore[arg-type]
-            env_config=self.env_config if env is None else None,
-            episode_length=episode_length,
-            backend="gymnasium",
-        )
+        if isinstance(env, GymTask):
+            task = env.at_backend("gymnasium")
+            task = task.at_full_length() if episode_length is None else task.at_length(episode_length)
+        else:
+            task = GymTask(
+                self.env if env is None else env,  # type: ignore[arg-type]
+                env_config=self.env_config if env is None else None,
+                episode_length=episode_length,
+                backend="gymnasium",
+            )
         if task.obs_length != self.network.obs_length or task.actions.length != self.network.act_length:
             raise ValueError(
                 f"env: expected observations of length {self.network.obs_length} and {self.network.act_length} "
@@ -236,14 +241,19 @@ class Subnetwork:
         return task
 
     def test(
-        self, *, num_episodes: int = 100, seed: int = 0, env: EnvLike | None = None, episode_length: int | None = None
+        self,
+        *,
+        num_episodes: int = 100,
+        seed: int = 0,
+        env: EnvLike | GymTask | None = None,
+        episode_length: int | None = None,
     ) -> NDArray[np.float64]:
         """Returns of fresh episodes on Gymnasium; ``tests`` keeps their mean, standard error, number and seed.
 
         Args:
             num_episodes: How many episodes.
             seed: Seed of the episodes.
-            env: The task, where the subnetwork does not know its own.
+            env: The task, where the subnetwork does not know its own; or a problem's ``task``.
             episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
 
         Returns:

@@ -22,12 +22,12 @@ from .task import EnvLike, GymTask
 _GIF_FPS = 25
 
 
-def record_video(subnet: Subnetwork, env: EnvLike | None, path: str | Path, *, seed: int = 0) -> Path:
+def record_video(subnet: Subnetwork, env: EnvLike | GymTask | None, path: str | Path, *, seed: int = 0) -> Path:
     """Film one episode, from its first picture to its last.
 
     Args:
         subnet: The policy.
-        env: The task; None for the one that the subnetwork knows.
+        env: The task, or a problem's ``task``; None for the one that the subnetwork knows.
         path: The film. ``.mp4`` is written by Gymnasium's own recorder, which needs the package moviepy; ``.gif`` has
             at most 25 pictures for each second of the simulation.
         seed: The seed that the environment is reset with.

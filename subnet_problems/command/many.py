@@ -95,7 +95,7 @@ def compare(
     go_on: Annotated[bool, typer.Option("--resume", help="Go on with what was stopped there.")] = False,
 ) -> None:
     """Compare searches on one task, with the same seeds and an equal budget: a table and learning curves."""
-    names = [name for name in algorithms.split(",") if name]
+    names = list(dict.fromkeys(name for name in algorithms.split(",") if name))
     if not names or not set(names) <= set(SEARCHES):
         raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
     tests = output / "tests.csv"
@@ -104,7 +104,10 @@ def compare(
         "weight_gain": weight_gain, "observation_normalization": observation_normalization,
         "episode_length": episode_length,
     }  # fmt: skip
-    settings = {**options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests}
+    settings = {
+        **options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
+        "test_episodes": test_episodes,
+    }  # fmt: skip
     task = make_problem(seed=0, num_episodes=1, **options).task  # what is wrong is told before anything runs
     if go_on:
         same_folder(output, settings)

@@ -75,11 +75,11 @@ def search(
     )  # fmt: skip
     torch.manual_seed(seed)  # some of EvoTorch's searches draw from the global generator
     searcher = make_search(algorithm, problem, popsize=popsize)
-    settings = {"budget": budget, "test_episodes": test_episodes}
-    new_folder(output, settings)
     CSVLogger(searcher, output / "log.csv")
     if tensorboard:
         TensorBoardLogger(searcher, output / "tensorboard")
+    settings = {"budget": budget, "test_episodes": test_episodes}
+    new_folder(output, settings)
     Checkpointer(searcher, output / "run.checkpoint", every=checkpoint_every)
     _run(searcher, output, **settings)
 
@@ -89,9 +89,19 @@ def resume_search(
     budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
 ) -> None:
     """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
-    if (folder / "settings.json").exists() and not (folder / "run.checkpoint").exists():
-        raise ValueError(f"folder: expected a search that was stopped, and that in {folder} is over")
-    searcher = resume(folder / "run.checkpoint", allow_pickle=True)
+    from ..logs import CSVLogger, TensorBoardLogger
+
+    try:
+        searcher = resume(folder / "run.checkpoint", allow_pickle=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"folder: expected a search that was stopped; that in {folder} is over, or never began"
+        ) from None
+    for logger in searcher.log_hook:  # the folder may have been moved
+        if isinstance(logger, CSVLogger):
+            logger.path = (folder / "log.csv").absolute()
+        elif isinstance(logger, TensorBoardLogger):
+            logger.folder = (folder / "tensorboard").absolute()
     settings = json.loads((folder / "settings.json").read_text())
     if budget is not None:
         settings["budget"] = budget
@@ -118,10 +128,14 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
             stopped = True
     if searcher.step_count:
         subnet = problem.to_subnetwork(experiments.hand_out(searcher))
-        if not stopped:
-            with err.status(f"Testing on {test_episodes} fresh episodes"):
-                subnet.test(num_episodes=test_episodes, seed=12345)
         subnet.save(path)
+        if not stopped:
+            try:
+                with err.status(f"Testing on {test_episodes} fresh episodes"):
+                    subnet.test(num_episodes=test_episodes, seed=12345, env=problem.task)
+                subnet.save(path)
+            except KeyboardInterrupt:
+                stopped = True
         out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
         tell_tests(subnet, problem.task.reward_threshold)
     if stopped:

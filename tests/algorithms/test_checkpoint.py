@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evotorch.logging import PandasLogger, PicklingLogger
+from evotorch.logging import PandasLogger, PicklingLogger, ScalarLogger
 from killing import EVERY, SEARCHES, Run, bits, in_a_child, most_generations_lost, problem, run_in_a_child, wait
 
 from algorithms import (
@@ -304,6 +304,27 @@ def test_a_logger_that_cannot_be_pickled_is_left_out_with_a_warning(tmp_path):
     searcher.run(2)  # without another warning
     assert [type(logger) for logger in searcher.log_hook] == [PicklingLogger, PandasLogger]
     assert [type(logger) for logger in load(tmp_path / "checkpoint").log_hook] == [PandasLogger]
+
+
+@pytest.mark.parametrize("part", ["search", "search in a race"])
+def test_so_is_a_logger_that_opens_its_file_when_it_first_writes(part, tmp_path):
+    class Lazy(ScalarLogger):
+        file = None
+
+        def _log(self, status):
+            self.file = self.file or open(tmp_path / "log", "w")  # noqa: SIM115
+            self.file.write(f"{status['iter']}\n")
+
+    inner = searcher_of()
+    searcher = inner if part == "search" else Race([inner, searcher_of(problem(hidden_sizes=(5,)))], steps=10_000)
+    logger = Lazy(inner)
+    Checkpointer(searcher, tmp_path / "checkpoint", every=2)
+    with pytest.warns(UserWarning, match="Lazy .* is left out of checkpoints"):
+        searcher.run(8)
+    logger.file.close()
+    assert load(tmp_path / "checkpoint").step_count == 8
+    assert list(inner.log_hook) == [logger]
+    assert len((tmp_path / "log").read_text().splitlines()) == inner.step_count
 
 
 def test_wrong_arguments_are_named(tmp_path):

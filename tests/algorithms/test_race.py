@@ -8,6 +8,7 @@ from evotorch.logging import PandasLogger
 
 from algorithms import Checkpointer, ElitistGaussianResampling, Race, resume
 from subnet_problems import MaskedGymProblem
+from subnet_problems.searches import make_search
 
 
 def search(seed, **options):
@@ -106,6 +107,46 @@ def test_searches_of_other_kinds_may_race_and_the_lowest_wins_where_it_is_to_be_
     assert [searcher.problem for searcher in racing.searchers] == [problems[1]] == [racing.problem]
 
 
+def test_the_status_has_the_names_of_the_best_alone():
+    kinds = {"elitist": 0, "genetic": 1}
+    racing = Race([make_search(kind, search(seed).problem, popsize=8) for kind, seed in kinds.items()], steps=1_500)
+    leaders = set()
+    while len(racing.searchers) > 1:
+        racing.step()
+        leader = next(searcher for searcher in racing.searchers if searcher.problem is racing.problem)
+        assert ("center" in racing.status) == ("center" in leader.status)
+        leaders.add("center" in leader.status)
+    assert leaders == {True, False}
+
+
+def test_a_step_that_fails_leaves_the_status_of_the_one_before():
+    racing = race()
+    racing.run(5)
+    before = dict(racing.status)
+
+    def fail(_):
+        raise KeyboardInterrupt
+
+    for searcher in racing.searchers:
+        searcher.problem.before_eval_hook.append(fail)
+    with pytest.raises(KeyboardInterrupt):
+        racing.step()
+    assert racing.status["center"].tolist() == before["center"].tolist()
+    assert racing.status["total_interaction_count"] == before["total_interaction_count"]
+
+
+def test_what_a_search_showed_before_the_race_counts():
+    ahead, behind = search(1), search(0)
+    ahead.run(30)
+    racing = Race([ahead, behind], steps=1_500)
+    racing.step()
+    assert racing.problem is ahead.problem
+    while len(racing.searchers) > 1:
+        racing.step()
+    assert ahead.status["mean_eval"] > behind.status["mean_eval"]
+    assert racing.searchers == [ahead]
+
+
 @pytest.mark.parametrize(
     ("searchers", "options", "error", "message"),
     [
@@ -116,6 +157,7 @@ def test_searches_of_other_kinds_may_race_and_the_lowest_wins_where_it_is_to_be_
             lambda: [search(0), SNES(Problem("max", sum, solution_length=2, initial_bounds=(0, 1)), stdev_init=1.0)],
             {}, TypeError, "searchers: expected problems that count environment steps",
         ),
+        (lambda: [search(0), race()], {}, TypeError, "searchers: expected searches that are no races"),
         (lambda: [search(0), search(1)], {"steps": 0}, ValueError, "steps: expected"),
         (lambda: [search(0), search(1)], {"steps": 1.5}, TypeError, "steps: expected"),
         (lambda: [search(0), search(1)], {"window": 0}, ValueError, "window: expected"),

@@ -11,7 +11,7 @@ import torch
 from conftest import FAULTS, Moody, batch_of, fitness
 from evotorch.algorithms import PGPE, SNES
 
-from algorithms import Checkpointer, ElitistGaussianResampling, resume
+from algorithms import Checkpointer, ElitistGaussianResampling, Race, resume
 from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -90,6 +90,14 @@ def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run
     assert torch.equal(resumed.population.values, alone.population.values)
     assert torch.equal(resumed.population.evals, alone.population.evals)
     assert resumed.status["total_interaction_count"] == alone.status["total_interaction_count"]
+
+
+def test_actors_of_searches_that_are_out_of_a_race_are_killed(with_actors):
+    problems = [with_actors(lander(num_actors=2, network_seed=seed)) for seed in range(2)]
+    racing = Race([ElitistGaussianResampling(problem, popsize=4) for problem in problems], steps=500)
+    while len(racing.searchers) > 1:
+        racing.step()
+    assert [problem.actors is not None for problem in problems] == [problem is racing.problem for problem in problems]
 
 
 def test_a_misbehaving_environment_in_an_actor_is_an_error_that_says_where(moody, with_actors):

@@ -10,6 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import get_args
 
+import gymnasium as gym
 import pytest
 from small_subnetworks import lander
 
@@ -110,8 +111,40 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
     assert not (stopped / "run.checkpoint").exists()
 
 
+def test_a_search_goes_on_from_another_folder_and_in_one_that_was_moved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["search", "CartPole-v1", "--checkpoint-every", 1, "--tensorboard", *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subnetwork, "test", stop)
+        assert command(*words, "--budget", 2_000, "--output", "run").code == 130
+    assert not Subnetwork.load("run/subnetwork.safetensors").tests
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    accepted("resume", "../moved", "--budget", 4_000)
+    accepted(*words, "--budget", 4_000, "--output", "whole")
+    assert not (tmp_path / "run").exists()
+    for name in ("log.csv", "subnetwork.safetensors"):
+        assert (tmp_path / "moved" / name).read_bytes() == (tmp_path / "elsewhere" / "whole" / name).read_bytes()
+    assert len(list((tmp_path / "moved" / "tensorboard").iterdir())) == 2
+    over = command("resume", "../moved")
+    assert (over.code, "is over, or never began" in over.err) == (1, True)
+
+
+def stop(*args, **options):
+    raise KeyboardInterrupt
+
+
+def test_a_search_on_a_task_without_limit_is_tested_at_its_episode_length(tmp_path):
+    endless = "EndlessCartPole-v0"
+    gym.register(endless, gym.spec("CartPole-v1").entry_point)
+    words = ["--episode-length", 40, "--budget", 2_000, "--output", tmp_path / "run"]
+    accepted("search", endless, *words, *SMALL)
+    assert 0 < Subnetwork.load(tmp_path / "run" / "subnetwork.safetensors").tests["mean"] <= 40
+
+
 def test_searches_are_compared(tmp_path):
-    words = ["compare", "CartPole-v1", "--algorithms", "elitist,snes", "--seeds", 2, "--budget", 2_000]
+    words = ["compare", "CartPole-v1", "--algorithms", "elitist,snes,elitist", "--seeds", 2, "--budget", 2_000]
     words += ["--num-tests", 2, "--output", tmp_path / "out", *SMALL]
     out = accepted(*words)
     assert "elitist" in out
@@ -128,6 +161,8 @@ def test_searches_are_compared(tmp_path):
     other = command("compare", "Acrobot-v1", *words[2:], "--resume")
     assert other.code == 1
     assert "--env: expected 'CartPole-v1', with which" in other.err
+    other = command(*words[:-1], 6, "--resume")
+    assert "--test-episodes: expected 5, with which" in other.err
 
 
 def test_a_front_is_searched(tmp_path):

@@ -90,6 +90,12 @@ def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_h
     assert rows[-1]["again_mean"] == Subnetwork.load(keep).test(num_episodes=5, seed=199_999).mean()
 
 
+def test_policies_without_masks_cannot_be_kept_and_this_is_said_at_once(tmp_path):
+    run = Run("weights", 0, partial(search, problem=DenseGymProblem), 10**9, keep=tmp_path / "best.safetensors")
+    with pytest.raises(ValueError, match=r"^keep: expected None, since .* has no masks"):
+        perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
+
+
 def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_was_tested_with(tmp_path):
     keep, make = tmp_path / "best.safetensors", partial(search, observation_normalization=True)
     run = Run("normalised", 0, make, 20_000, num_tests=0, test_episodes=5, keep=keep)

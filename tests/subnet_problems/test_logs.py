@@ -1,6 +1,7 @@
 """Logs stay true when a search is stopped and resumed: they are those of the uninterrupted one."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -39,6 +40,17 @@ def test_a_row_has_the_numbers_of_a_generation(tmp_path):
     logged = scalars(tmp_path / "run", "mean_eval")
     assert [step for step, _ in logged] == steps
     assert logged[1][1] == pytest.approx(float(rows[1]["mean_eval"]))
+
+
+def test_they_stay_where_they_are_when_the_search_goes_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    searcher = search(Path("run"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    searcher.run(2)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1 + 2
+    assert len(scalars(tmp_path / "run", "mean_eval")) == 2
 
 
 @pytest.mark.parametrize("killed_after", [1, 4])  # of the first, the checkpoint has no row yet

@@ -9,7 +9,7 @@ import torch
 from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, bits, make
 from torch import nn
 
-from subnet_problems import FrozenNetwork, Subnetwork
+from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems._philox import episode_seeds
 from subnet_problems.rollout import Normalizer
 from subnet_problems.spaces import DiscreteActions
@@ -165,6 +165,19 @@ def test_results_of_tests_and_the_ability_to_repeat_them_are_saved(tmp_path):
     again = Subnetwork.load(tmp_path / "tested.safetensors")
     assert again.tests == subnet.tests
     np.testing.assert_array_equal(again.test(num_episodes=4, seed=7), returns)
+
+
+def test_it_is_tested_on_the_task_of_a_problem_as_the_problem_tests():
+    def make(**options):
+        return gym.make("CartPole-v1", **options)
+
+    problem = MaskedGymProblem(make, hidden_sizes=(4,), episode_length=7, seed=0)
+    solution = problem.generate_batch(1)[0]
+    subnet = problem.to_subnetwork(solution)
+    returns = subnet.test(num_episodes=5, seed=3, env=problem.task)
+    assert returns.tolist() == problem.test(solution, num_episodes=5, seed=3).tolist()
+    assert returns.max() > 7
+    assert subnet.test(num_episodes=5, env=problem.task, episode_length=6).max() <= 6
 
 
 def test_a_task_of_ones_own_can_be_given_and_bounded():

@@ -1,0 +1,39 @@
+"""The search for a front: what it leaves behind."""
+
+import csv
+import io
+
+import pytest
+from conftest import Echo
+from rich.console import Console
+
+from subnet_problems import MaskedGymProblem, Subnetwork, TopK, pareto_search
+
+
+class Endless(Echo):
+    """Its episodes have no limit of their own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.spec = None
+
+
+@pytest.mark.parametrize("env", [Echo, Endless])
+def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights(env, tmp_path):
+    masked = MaskedGymProblem(env, hidden_sizes=(3,), episode_length=5, mask=TopK(0.5), seed=0)
+    algorithm = pareto_search.begin(masked, tmp_path, popsize=12)
+    console = Console(file=io.StringIO())
+    found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+    assert not stopped
+    kept = [one.subnet.num_active for one in found]
+    assert kept == sorted(set(kept))
+    with open(tmp_path / "front.csv", newline="") as file:
+        assert [int(row["weights_kept"]) for row in csv.DictReader(file)] == kept
+    assert sorted(file.name for file in (tmp_path / "policies").iterdir()) == sorted(
+        f"{count}_weights.safetensors" for count in kept
+    )
+    for one in found:
+        policy = Subnetwork.load(tmp_path / "policies" / f"{one.subnet.num_active}_weights.safetensors")
+        assert policy.tests == one.subnet.tests
+        steps = 10 if env is Echo else 5  # the search's, where the environment sets no limit
+        assert policy.tests["mean"] == pytest.approx(steps * float(policy.act([1.0])[0]), rel=1e-5)
