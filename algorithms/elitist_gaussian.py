@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from statistics import fmean, pstdev, variance
+from typing import Protocol, runtime_checkable
 
 import torch
 from evotorch import Problem, SolutionBatch
@@ -14,6 +15,24 @@ from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulatio
 from torch import Tensor
 
 from ._checks import check_positive, check_whole_number
+
+
+@runtime_checkable
+class DecodingProblem(Protocol):
+    """A problem whose solutions are decoded into something coarser, so that many of them are the same."""
+
+    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
+        """For each solution the expectation of all that are decoded as it is.
+
+        Args:
+            values: ``(N, D)`` solutions, drawn from ``center + stdev * N(0, I)``.
+            center: ``(D,)``; or None, where they are the problem's own initial ones.
+            stdev: Standard deviation of the noise; of no meaning where ``center`` is None.
+
+        Returns:
+            ``(N, D)``.
+        """
+        ...
 
 
 @dataclass(eq=False)
@@ -31,11 +50,17 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     drawn uniformly, plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1). Its settings are
     ``popsize=32, num_elites=3, stdev=0.05, recombination="uniform"`` with 3 episodes a solution.
 
-    The default is ``recombination="weighted"``, with single episodes: all children start from one centre ``m``, which
+    The default is ``recombination="expected"``, with single episodes: all children start from one centre ``m``, which
     moves towards the elites and, less so, away from the K worst:
-    ``m += sum_i w_i (x_i - m) - 0.3 sum_i w_i (x_(N+1-i) - m)``, where ``x_i`` is the solution of rank ``i`` and
-    ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy, Hansen
-    2016, eq. 49). After the first generation ``m`` is the elites' weighted mean.
+    ``m += 2 (sum_i w_i (E[x_i] - m) - 0.3 sum_i w_i (E[x_(N+1-i)] - m))``, where ``x_i`` is the solution of rank ``i``
+    and ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy,
+    Hansen 2016, eq. 49).
+
+    ``E[x_i]`` is what can be said of a child by what it *does*. Where solutions are decoded into something coarser,
+    such as scores into bits, many of them are one and the same policy, and which of them was drawn is noise that has
+    nothing to do with fitness. A problem that knows its decoding tells the expectation of all that are the same
+    (``DecodingProblem``), which takes this noise out of the step and leaves its direction (Rao-Blackwell). For other
+    problems it is ``x_i`` itself. ``recombination="weighted"`` is the same with ``x_i``, and 1 in place of 2.
 
     Each ``m`` by itself follows the noise of the last few episodes. So after every generation the mean of all ``m`` so
     far, in which later ones weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about the last
@@ -59,7 +84,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             It may be changed between generations, by ``searcher.stdev = 0.01``.
         clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
             is noisy. The paper does not.
-        recombination: ``"weighted"`` or ``"uniform"``, see above.
+        recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above.
         obj_index: Which objective decides, for problems with several.
 
     Raises:
@@ -69,6 +94,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     """
 
     _repulsion = 0.3  # how far the centre moves away from the worst, for a step of 1 towards the best
+    _learning_rate = 2.0  # the length of a step towards what is expected
     _eta = 3  # of polynomial-decay averaging
     _popsize: int
     _num_elites: int
@@ -85,7 +111,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         num_elites: int | None = None,
         stdev: float = 0.05,
         clone_elites: bool = False,
-        recombination: str = "weighted",
+        recombination: str = "expected",
         obj_index: int | None = None,
     ) -> None:
         if not isinstance(problem, Problem):
@@ -101,8 +127,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._stdev = check_positive("stdev", stdev)
         if not isinstance(clone_elites, bool):
             raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
-        if not isinstance(recombination, str) or recombination not in ("uniform", "weighted"):
-            raise ValueError(f"recombination: expected 'uniform' or 'weighted', got {recombination!r}")
+        if not isinstance(recombination, str) or recombination not in ("expected", "weighted", "uniform"):
+            raise ValueError(f"recombination: expected 'expected', 'weighted' or 'uniform', got {recombination!r}")
         num_objectives = len(problem.senses)
         if obj_index is None and num_objectives == 1:
             obj_index = 0
@@ -121,7 +147,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
-        if recombination == "weighted":
+        if recombination != "uniform":
             self.add_status_getters({"center": self._get_center})
 
     @property
@@ -165,7 +191,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
                 generator.set_state(state)
             raise
         self._population, self._num_children = population, self._popsize - len(self._candidates)
-        if self._recombination == "weighted":
+        if self._recombination != "uniform":
             self._move_center()
             self._judge_candidates()
 
@@ -179,11 +205,20 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     def _move_center(self) -> None:
         values = self._population.values.as_subclass(Tensor)
+        expected = self._recombination == "expected"
+        if expected and isinstance(self.problem, DecodingProblem):
+            children = values[: self._num_children]
+            values = self.problem.expected_solutions(children, center=self._center, stdev=self._stdev)
         order = self._rank()
-        self._center, before = _weighted_mean(values, order[: self._num_elites]), self._center
-        if before is not None:
-            away = _weighted_mean(values, order.flip(0)[: self._num_elites])
-            self._center = self._center - self._repulsion * (away - before)
+        towards = _weighted_mean(values, order[: self._num_elites])
+        away = _weighted_mean(values, order.flip(0)[: self._num_elites])
+        before = self._center
+        if expected:
+            before = values[: self._num_children].mean(dim=0) if before is None else before
+            step = (towards - before) - self._repulsion * (away - before)
+            self._center = before + self._learning_rate * step
+        else:
+            self._center = towards if before is None else towards - self._repulsion * (away - before)
         self._num_averaged += 1
         if self._average is None:
             self._average = self._center

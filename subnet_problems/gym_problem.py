@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ._checks import check_mask, check_matrix, check_numbers, check_real
 from .base_problem import GymOptions, GymProblem
-from .masks import MaskRule, Threshold, TopK, apply_mask
+from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
@@ -108,6 +108,26 @@ class MaskedGymProblem(GymProblem):
         """
         mask = self.mask(scores)
         return self._weights_of(mask if mask.ndim == 2 else mask[None]).reshape(mask.shape)
+
+    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
+        """For each solution the expectation of all that have its mask: what ``ElitistGaussianResampling`` learns from.
+
+        A weight's score matters by which side of the rule's level it is on, and by nothing else.
+
+        Args:
+            values: ``(N, D)`` scores, drawn from ``center + stdev * N(0, I)``.
+            center: ``(D,)``; or None for initial scores.
+            stdev: Standard deviation of the noise; ``score_stdev`` takes its place for initial scores.
+
+        Returns:
+            ``(N, D)``; the scores themselves under a rule of a user's own that has no ``level``.
+        """
+        if not isinstance(self._mask_rule, LevelRule):
+            return values
+        if center is None:
+            center, stdev = torch.zeros_like(values[0]), self._score_stdev
+        level = self._mask_rule.level(values, self._network.layers)
+        return expected_scores(self._express(values), center=center, stdev=stdev, level=level)
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
         """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -37,6 +39,23 @@ class MaskRule(Protocol):
         ...
 
 
+@runtime_checkable
+class LevelRule(MaskRule, Protocol):
+    """A mask rule that keeps what is above a level. A search that knows the level learns more from each policy."""
+
+    def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """The score above which a weight is kept.
+
+        Args:
+            scores: ``(N, D)`` float, no NaN.
+            layers: The network's parameter tensors.
+
+        Returns:
+            ``(D,)``, for each weight the mean over the rows, or ``(1,)``, the same for all.
+        """
+        ...
+
+
 class Threshold:
     """Keep a weight whose score is above a value (paper, section 4.1: "thresholding above 0").
 
@@ -60,6 +79,10 @@ class Threshold:
     def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)``."""
         return scores > self.value
+
+    def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """``value``, ``(1,)``."""
+        return torch.full((1,), self.value, dtype=scores.dtype, device=scores.device)
 
     def __repr__(self) -> str:
         return f"Threshold({self.value:g}, rescale={self.rescale})"
@@ -101,6 +124,16 @@ class TopK:
                 keep_highest(scores[row, part], num_kept_at(level, part.stop - part.start), out=mask[row, part])
         return mask
 
+    def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """The lowest score that is kept, in the mean over rows: ``(D,)``, the same for all weights of a scope."""
+        scores = scores.as_subclass(Tensor)
+        level = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
+        for part in [layer.slice for layer in layers] if self.scope == "layer" else [slice(0, scores.shape[1])]:
+            num_kept = num_kept_at(self.sparsity, part.stop - part.start)
+            lowest = [lowest_kept(row, num_kept) for row in scores[:, part]] if num_kept else [math.inf]
+            level[part] = fmean(lowest)
+        return level
+
     def __repr__(self) -> str:
         return f"TopK({self.sparsity:g}, scope={self.scope!r}, rescale={self.rescale})"
 
@@ -115,19 +148,42 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
     if num_kept == 0:
         out.fill_(False)
         return
+    lowest = lowest_kept(scores, num_kept)
+    torch.ge(scores, lowest, out=out)
+    surplus = int(out.count_nonzero()) - num_kept
+    if surplus:  # more scores equal the lowest kept one than there is room for: the last of them go
+        equal = torch.nonzero(scores == lowest).flatten()
+        out[equal[len(equal) - surplus :]] = False
+
+
+def lowest_kept(scores: Tensor, num_kept: int) -> float:
+    """The lowest of the ``num_kept`` highest of ``scores`` (D,), of which there is at least one."""
     num_removed = scores.numel() - num_kept
     if scores.is_cpu:  # ten times as fast as kthvalue at 10,000 weights
-        values, kept = scores.numpy(), out.numpy()
-        lowest_kept = np.partition(values, num_removed)[num_removed]
-        np.greater_equal(values, lowest_kept, out=kept)
-        surplus = int(np.count_nonzero(kept)) - num_kept
-    else:
-        lowest_kept = torch.kthvalue(scores, num_removed + 1).values
-        torch.ge(scores, lowest_kept, out=out)
-        surplus = int(out.count_nonzero()) - num_kept
-    if surplus:  # more scores equal the lowest kept one than there is room for: the last of them go
-        equal = torch.nonzero(scores == float(lowest_kept)).flatten()
-        out[equal[len(equal) - surplus :]] = False
+        return float(np.partition(scores.numpy(), num_removed)[num_removed])
+    return float(torch.kthvalue(scores, num_removed + 1).values)
+
+
+def expected_scores(mask: Tensor, *, center: Tensor, stdev: float, level: Tensor) -> Tensor:
+    """Expectations of scores that are drawn from a normal distribution, given which of them are kept.
+
+    Means of normal distributions that are truncated at ``level``: ``center + stdev phi(a) / Phi(a)`` of a score that is
+    kept and ``center - stdev phi(a) / Phi(-a)`` of one that is not, with ``a = (center - level) / stdev``.
+
+    Args:
+        mask: ``(N, D)`` bool, the scores' bits.
+        center: ``(D,)``, the means of what scores are drawn from.
+        stdev: Its standard deviation.
+        level: ``(D,)`` or ``(1,)``, above which a score is kept.
+
+    Returns:
+        ``(N, D)``.
+    """
+    scaled = (center - level) / (stdev * math.sqrt(2.0))
+    height = stdev * math.sqrt(2.0 / math.pi)
+    kept = center + height / torch.special.erfcx(-scaled)  # phi / Phi without 0 / 0
+    removed = center - height / torch.special.erfcx(scaled)
+    return torch.where(mask, kept, removed)
 
 
 def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool | Sequence[float]) -> Tensor:

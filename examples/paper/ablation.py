@@ -4,7 +4,8 @@ Four settings, ten seeds that no reported result uses (from 100). A run is judge
 high where a search is soon good and stays so, by whether it solves, and when. Differences are paired by seed:
 Wilcoxon's signed-rank test for each setting; and over all of them, a permutation test on the sum of its statistics
 (signs drawn 100,000 times), with Holm's correction for the number of variants. "plain" changes all parts at once. Only
-settings that both the variant and our search have played count.
+settings that both the variant and the search have played count. What is changed is the search that was the default
+before, "weighted"; "ours" is the default now.
 
     python examples/paper/ablation.py --seeds 10
 
@@ -21,7 +22,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from protocol import OURS, PLAIN, TASKS, markdown, masked, millions, parser, perform, report
+from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report
 from scipy.stats import rankdata, wilcoxon
 
 from algorithms import ElitistGaussianResampling
@@ -39,6 +40,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {
     "Acrobot (64, 64)": ({"task": "Acrobot", "hidden_sizes": (64, 64)}, -100.0, 300_000),
 }  # fmt: skip
 FIRST_SEED = 100
+BASE = "weighted"  # what all others are a change of
 NUM_TESTS, TEST_EPISODES = 10, 50
 
 
@@ -56,22 +58,28 @@ class NoCandidates(ElitistGaussianResampling):
 
 
 def changed(
-    seed: int, num_threads: int, *, task: str, search: Callable[..., SearchAlgorithm], **options: Any
+    seed: int,
+    num_threads: int,
+    *,
+    task: str,
+    search: Callable[..., SearchAlgorithm] = ElitistGaussianResampling,
+    **options: Any,
 ) -> SearchAlgorithm:
-    """Our search with a part of it changed."""
-    options = {**TASKS[task], **OURS.problem, **options}
-    return search(MaskedGymProblem(**options, network_seed=seed, seed=seed, num_threads=num_threads))
+    """The search with a part of it changed."""
+    problem = {**TASKS[task], **WEIGHTED.problem, **options}
+    return search(MaskedGymProblem(**problem, network_seed=seed, seed=seed, num_threads=num_threads), **WEIGHTED.search)
 
 
 VARIANTS: dict[str, Callable[..., SearchAlgorithm]] = {
+    "weighted": partial(masked, setting=WEIGHTED),
     "ours": masked,
-    "weights U(-1, 1)": partial(changed, search=ElitistGaussianResampling, weight_gain=1.0),
+    "weights U(-1, 1)": partial(changed, weight_gain=1.0),
     "no repulsion": partial(changed, search=NoRepulsion),
     "no candidates": partial(changed, search=NoCandidates),
-    "episodes of 400 steps": partial(changed, search=ElitistGaussianResampling, episode_length=400),
-    "biases": partial(changed, search=ElitistGaussianResampling, bias=True),
-    "normalised observations": partial(changed, search=ElitistGaussianResampling, observation_normalization=True),
-    "two episodes": partial(changed, search=ElitistGaussianResampling, num_episodes=2),
+    "episodes of 400 steps": partial(changed, episode_length=400),
+    "biases": partial(changed, bias=True),
+    "normalised observations": partial(changed, observation_normalization=True),
+    "two episodes": partial(changed, num_episodes=2),
     "plain": partial(masked, setting=PLAIN),
 }
 
@@ -83,15 +91,15 @@ def mean_rewards(rows: list[Row], setting: str, variant: str) -> dict[float, flo
 
 
 def differences(rows: list[Row], setting: str, variant: str) -> np.ndarray:
-    """Mean rewards of the variant less those of the search as it is, of the seeds that both have played."""
-    ours, other = mean_rewards(rows, setting, "ours"), mean_rewards(rows, setting, variant)
+    """Mean rewards of the variant less those of the search unchanged, of the seeds that both have played."""
+    ours, other = mean_rewards(rows, setting, BASE), mean_rewards(rows, setting, variant)
     return np.array([other[seed] - ours[seed] for seed in sorted(ours.keys() & other.keys())])
 
 
 def table(rows: list[Row]) -> str:
     """Each variant in each setting, and over all settings whether it does worse or better."""
     head = ["setting", "variant", "seeds that solve", "samples to it: median", "mean reward: median"]
-    head += ["difference from ours: median", "quartiles", "p"]
+    head += ["difference from weighted: median", "quartiles", "p"]
     lines, overall = [], {}
     for variant in VARIANTS:
         for setting, (_, solved, _) in SETTINGS.items():
@@ -102,12 +110,12 @@ def table(rows: list[Row]) -> str:
             line += [millions(float(np.median(found.samples)))]
             line += [f"{np.median(list(mean_rewards(rows, setting, variant).values())):.0f}"]
             change = differences(rows, setting, variant)
-            if variant != "ours" and len(change) > 1:
+            if variant != BASE and len(change) > 1:
                 low, middle, high = np.percentile(change, [25, 50, 75])
                 line += [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{float(wilcoxon(change).pvalue):.3f}"]
             lines.append(line + [""] * (len(head) - len(line)))
         changes = [differences(rows, setting, variant) for setting in SETTINGS]
-        if variant != "ours" and sum(map(len, changes)) > 1:
+        if variant != BASE and sum(map(len, changes)) > 1:
             overall[variant] = permutation_test(changes)
     lines.sort(key=lambda line: list(SETTINGS).index(line[0]))
     corrected = holm({variant: p for variant, (_, p) in overall.items()})
@@ -118,7 +126,7 @@ def table(rows: list[Row]) -> str:
     return (
         markdown(head, lines)
         + "\n"
-        + markdown(["variant, over the settings that ran", "ours, so changed, is", "p", "p, Holm"], summary)
+        + markdown(["variant, over the settings that ran", "weighted, so changed, is", "p", "p, Holm"], summary)
     )
 
 
@@ -155,7 +163,7 @@ def holm(ps: dict[str, float]) -> dict[str, float]:
 def plot(rows: list[Row], path: Path) -> None:
     """The difference that each change makes, a dot for each seed."""
     figure, all_axes = plt.subplots(1, len(SETTINGS), figsize=(15, 3.6), layout="constrained", sharey=True)
-    variants = [variant for variant in VARIANTS if variant != "ours"]
+    variants = [variant for variant in VARIANTS if variant != BASE]
     for axes, setting in zip(all_axes, SETTINGS, strict=True):
         for y, variant in enumerate(reversed(variants)):
             change = differences(rows, setting, variant)
@@ -164,7 +172,7 @@ def plot(rows: list[Row], path: Path) -> None:
                 axes.plot(np.median(change), y, "|", color="C0", markersize=20, markeredgewidth=2)
         axes.axvline(0.0, color="0.5", linestyle=":")
         axes.set_yticks(range(len(variants)), reversed(variants))
-        axes.set(title=setting, xlabel="mean test reward, less that of ours")
+        axes.set(title=setting, xlabel="mean test reward, less that of weighted")
     figure.savefig(path, dpi=150)
 
 

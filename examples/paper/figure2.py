@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from protocol import dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
+from protocol import WEIGHTED, dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
 
 from algorithms import ElitistGaussianResampling, Race
 from subnet_problems.experiments import Run
@@ -75,7 +75,7 @@ def staged(
 
 
 #: Masks in stages. Weights up to 0.4 walk only on normalised observations.
-staged_masks = partial(staged, masked, weight_gain=0.4)
+staged_masks = partial(staged, masked, setting=WEIGHTED, weight_gain=0.4)
 
 
 def raced(seed: int, num_threads: int, **options: Any) -> Race:
@@ -86,10 +86,12 @@ def raced(seed: int, num_threads: int, **options: Any) -> Race:
 
 SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
     "masks": masked,
+    "masks, weighted": partial(masked, setting=WEIGHTED),
     "masks, in stages": staged_masks,
     "masks, in stages, best of 4": raced,
     "weights": dense,
-    "weights, in stages": partial(staged, dense),
+    "weights, weighted": partial(dense, setting=WEIGHTED),
+    "weights, in stages": partial(staged, dense, setting=WEIGHTED),
     "weights, PGPE": dense_pgpe,
 }
 
@@ -127,7 +129,7 @@ def plot(rows: list[Row], path: Path) -> None:
     )
     for axes, task in zip(all_axes[0], played, strict=True):
         threshold = TASKS[task][2]
-        for color, search in zip(("C0", "C3", "C5", "C1", "C4", "C2"), SEARCHES, strict=True):
+        for color, search in zip(("C0", "C9", "C3", "C5", "C1", "C8", "C4", "C2"), SEARCHES, strict=True):
             name = f"{task} {search}"
             if name in names:
                 draw_curves(axes, rows, name, label=search, color=color)

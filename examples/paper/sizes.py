@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import markdown, masked, millions, parser, perform, report
+from protocol import WEIGHTED, markdown, masked, millions, parser, perform, report
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
@@ -89,7 +89,10 @@ def main() -> None:
     runs = [
         Run(
             f"{num_layers} {num_weights} {name}", seed,
-            partial(masked, task=TASK, hidden_sizes=hidden_sizes(num_weights, num_layers), sparsity=sparsity),
+            partial(
+                masked, task=TASK, setting=WEIGHTED, hidden_sizes=hidden_sizes(num_weights, num_layers),
+                sparsity=sparsity,
+            ),
             args.budget or BUDGET,
         )
         for seed in range(args.seeds) for num_weights in WEIGHTS for num_layers in (1, 2)

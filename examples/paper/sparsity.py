@@ -19,7 +19,7 @@ from statistics import NormalDist
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, report
+from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import MaskRule, Threshold, TopK
 from subnet_problems.experiments import Run
@@ -32,19 +32,29 @@ TASKS = {
     "Acrobot": ((64, 64), -100.0, 500_000),
 }
 SPARSITIES = [0.5, 0.7, 0.9, 0.95, 0.98, 0.99]
-RULES = ["free", *(f"{rule} {sparsity}" for rule in ("top-k", "threshold") for sparsity in SPARSITIES)]
+TOP_K = ["free", *(f"top-k {sparsity}" for sparsity in SPARSITIES)]
+#: By the search as it is, by the one that was the default before, and by the paper's.
+RULES = [*TOP_K, *(f"{rule}, weighted" for rule in TOP_K), *(f"threshold {sparsity}" for sparsity in SPARSITIES)]
 #: The spread of the initial scores; thresholds are in its units.
 SCORE_STDEV = 0.1
 
 
 def rule_of(name: str) -> MaskRule:
     """A mask rule by its name in tables."""
+    name = name.removesuffix(", weighted")
     if name == "free":
         return Threshold(0.0)
     rule, sparsity = name.split()
     if rule == "top-k":
         return TopK(float(sparsity))
     return Threshold(SCORE_STDEV * NormalDist().inv_cdf(float(sparsity)))
+
+
+def setting_of(name: str) -> Setting:
+    """The search that goes with a rule of this name."""
+    if name.startswith("threshold"):
+        return PLAIN
+    return WEIGHTED if name.endswith("weighted") else OURS
 
 
 def table(rows: list[Row]) -> str:
@@ -95,7 +105,7 @@ def main() -> None:
             f"{task} {rule}", seed,
             partial(
                 masked, task=task, hidden_sizes=TASKS[task][0], mask=rule_of(rule), score_stdev=SCORE_STDEV,
-                setting=PLAIN if rule.startswith("threshold") else OURS,
+                setting=setting_of(rule),
             ),
             args.budget or TASKS[task][2],
         )

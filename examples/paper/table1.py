@@ -1,7 +1,8 @@
 """The paper's Table 1: three shapes of some 8,500 weights on both LunarLanders, and how many samples each needs.
 
 Each row is searched by this package's default search, with weights between -0.7 and 0.7 ("ours"), by the same with
-exactly 90 % of the weights removed, and by the paper's own settings ("plain"). "Samples" are all environment steps of a
+exactly 90 % of the weights removed, both also by what the default was before ("weighted"), and by the paper's own
+settings ("plain"). "Samples" are all environment steps of a
 search until the first test with a mean reward of at least 200.
 
     python examples/paper/table1.py --seeds 10
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, Setting, markdown, masked, millions, parser, perform, report
+from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
@@ -34,7 +35,8 @@ PAPER = [
 BUDGETS = {"LunarLanderContinuous": 1_000_000, "LunarLander": 3_000_000}
 SOLVED = 200.0
 SPARSE = replace(OURS, name="ours, sparsity 0.9", problem={**OURS.problem, "sparsity": 0.9})
-SETTINGS = {setting.name: setting for setting in (OURS, SPARSE, PLAIN)}
+SPARSE_WEIGHTED = replace(WEIGHTED, name="weighted, sparsity 0.9", problem=SPARSE.problem)
+SETTINGS = {setting.name: setting for setting in (OURS, SPARSE, WEIGHTED, SPARSE_WEIGHTED, PLAIN)}
 
 
 def name_of(task: str, hidden_sizes: tuple[int, ...], setting: Setting) -> str:

@@ -29,9 +29,9 @@ def plain(problem, **options):
     return ElitistGaussianResampling(problem, **{"recombination": "uniform"} | options)
 
 
-def elites_of(searcher, num_elites, *, obj_index=0, best=min):
+def elites_of(searcher, num_elites, *, obj_index=0, best=min, num_candidates=0):
     """The best ``num_elites`` solutions of a population, best first, found by plain sorting."""
-    evals = searcher.population.evals[:, obj_index].tolist()
+    evals = searcher.population.evals[: len(searcher.population) - num_candidates, obj_index].tolist()
     order = sorted(range(len(evals)), key=evals.__getitem__, reverse=best is max)
     return searcher.population.values[torch.tensor(order[:num_elites])].as_subclass(torch.Tensor).clone()
 
@@ -57,7 +57,7 @@ def test_children_are_elites_plus_gaussian_noise(sense):
         assert abs(correlations).max() < 0.35  # no two children share their noise
 
 
-@pytest.mark.parametrize("recombination", ["uniform", "weighted"])
+@pytest.mark.parametrize("recombination", ["uniform", "weighted", "expected"])
 def test_the_noise_changes_with_stdev(recombination):
     searcher = ElitistGaussianResampling(
         sphere(length=2000), popsize=7, num_elites=1, stdev=0.08, recombination=recombination
@@ -128,15 +128,17 @@ class Noisy(Problem):
         )
 
 
-@pytest.mark.parametrize("recombination", ["uniform", "weighted"])
+@pytest.mark.parametrize("recombination", ["uniform", "weighted", "expected"])
 def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again(recombination):
     problem = Noisy()
     searcher = ElitistGaussianResampling(
         problem, popsize=12, num_elites=4, stdev=0.1, clone_elites=True, recombination=recombination
     )
     searcher.step()
-    for _ in range(3):
-        elites, old_evals = elites_of(searcher, 4, best=max), searcher.population.evals[:, 0].sort(descending=True)[0]
+    for generation in range(3):
+        num_candidates = 1 if generation and recombination != "uniform" else 0
+        elites = elites_of(searcher, 4, best=max, num_candidates=num_candidates)
+        old_evals = searcher.population.evals[: 12 - num_candidates, 0].sort(descending=True)[0]
         searcher.step()
         assert torch.equal(searcher.population.values[:4], elites)
         assert (torch.cdist(searcher.population.values[4:], elites) > 1e-3).all()
@@ -145,7 +147,7 @@ def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again(recom
     assert [len(values) for values in problem.evaluated] == [12] * 4
 
 
-def centers_by_hand(searcher, num_generations):
+def centers_by_hand(searcher, num_generations, *, expected=False):
     """Where the children of each generation start from, and the mean of all so far, by the docstring's formulas."""
     center = average = None
     for generation in range(1, num_generations + 1):
@@ -155,28 +157,87 @@ def centers_by_hand(searcher, num_generations):
         ranked = values[np.argsort(searcher.population.evals[:num_children, 0].numpy())]
         weights = np.log(8 + 0.5) - np.log(np.arange(1, 9))
         weights /= weights.sum()
-        if center is None:
-            center = average = weights @ ranked[:8]
+        if expected:
+            before = values.mean(axis=0) if center is None else center
+            step = weights @ (ranked[:8] - before) - 0.3 * weights @ (ranked[::-1][:8] - before)
+            center = before + 2 * step
+        elif center is None:
+            center = weights @ ranked[:8]
         else:
             center = center + weights @ (ranked[:8] - center) - 0.3 * weights @ (ranked[::-1][:8] - center)
+        if average is None:
+            average = center
+        else:
             share = (3 + 1) / (generation + 3)
             average = (1 - share) * average + share * center
         yield center, average
 
 
-def test_all_children_start_from_a_centre_that_moves_to_the_best_and_away_from_the_worst():
-    searcher = ElitistGaussianResampling(sphere(length=40), popsize=32, num_elites=8, stdev=1e-2)
-    *_, (center, _) = centers_by_hand(searcher, 6)
+@pytest.mark.parametrize("recombination", ["weighted", "expected"])
+def test_all_children_start_from_a_centre_that_moves_to_the_best_and_away_from_the_worst(recombination):
+    searcher = ElitistGaussianResampling(
+        sphere(length=40), popsize=32, num_elites=8, stdev=1e-2, recombination=recombination
+    )
+    *_, (center, _) = centers_by_hand(searcher, 6, expected=recombination == "expected")
     searcher.step()
     noise = searcher.population.values.numpy()[:28] - center
     assert noise.std() == pytest.approx(1e-2, rel=0.1)
     assert kstest(noise.flatten() / 1e-2, "norm").pvalue > 1e-3
 
 
+class Signs(Problem):
+    """The number of positive values: all solutions of the same signs are the same."""
+
+    def __init__(self, *, perturb=False):
+        super().__init__("max", solution_length=30, initial_bounds=(-1.0, 1.0), seed=3)
+        self.perturb = perturb  # solutions into others of the same signs, before a search looks at them
+        self.asked = []
+
+    def _evaluate_batch(self, batch):
+        batch.set_evals((batch.values > 0).sum(dim=1).float())
+        if self.perturb:
+            batch.access_values(keep_evals=True).mul_(3)
+
+    def expected_solutions(self, values, *, center, stdev):
+        self.asked.append((len(values), None if center is None else center.clone(), stdev))
+        return torch.where(values > 0, 0.5, -0.5)
+
+
+def test_solutions_that_are_decoded_to_the_same_teach_the_same():
+    centers = []
+    for perturb in (False, True):
+        searcher = ElitistGaussianResampling(Signs(perturb=perturb), popsize=32, stdev=0.1)
+        searcher.step()
+        centers.append(searcher.status["center"])
+    assert torch.equal(*centers)
+    assert centers[0].mean() > 0.05
+
+
+def test_a_problem_is_asked_what_is_expected_of_the_children_around_their_centre():
+    problem = Signs()
+    searcher = ElitistGaussianResampling(problem, popsize=32, stdev=0.1)
+    centers = [None]
+    for _ in range(3):
+        searcher.step()
+        centers.append(searcher._center.clone())
+    (first, none, _), (second, at_first, stdev), (third, at_second, _) = problem.asked
+    assert (first, second, third) == (32, 31, 30)  # of the population without its candidates
+    assert none is None
+    assert stdev == 0.1
+    assert torch.equal(at_first, centers[1])
+    assert torch.equal(at_second, centers[2])
+
+
+def test_weighted_recombination_takes_solutions_as_they_are():
+    problem = Signs()
+    ElitistGaussianResampling(problem, popsize=32, stdev=0.1, recombination="weighted").run(3)
+    assert problem.asked == []
+
+
 def test_averages_of_the_centre_play_again_and_the_surest_of_them_is_handed_out():
     searcher = ElitistGaussianResampling(Noisy(minimise=True), popsize=32, num_elites=8, stdev=1e-2)
     averages, shown = [], {}
-    for generation, (_, average) in enumerate(centers_by_hand(searcher, 12), 1):
+    for generation, (_, average) in enumerate(centers_by_hand(searcher, 12, expected=True), 1):
         played = searcher.population.values[32 - min(generation - 1, 4) :].numpy()
         # Those that play are averages of earlier generations; the newest is always there.
         sources = [int(np.abs(np.array(averages) - row).max(axis=1).argmin()) for row in played]

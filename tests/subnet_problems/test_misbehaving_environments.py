@@ -58,7 +58,7 @@ def test_the_error_says_which_solution_episode_and_step(kind, step, options, moo
 
 
 @pytest.mark.parametrize("failing_step", [1, 2, 3])
-@pytest.mark.parametrize("recombination", ["uniform", "weighted"])
+@pytest.mark.parametrize("recombination", ["uniform", "weighted", "expected"])
 def test_a_search_goes_on_after_a_failed_step_as_if_nothing_had_been(failing_step, recombination, moody):
     def search():
         options = {"popsize": 6, "num_elites": 2, "recombination": recombination}
