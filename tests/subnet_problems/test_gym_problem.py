@@ -277,6 +277,51 @@ def test_a_mask_rule_of_ones_own_works_where_threshold_does():
     assert len(fitness(problem, problem.generate_batch(3).values).unique()) == 1
 
 
+RULES = [Threshold(0.0), Threshold(0.05), TopK(0.9), TopK(0.5, scope="layer")]
+
+
+@pytest.mark.parametrize("mask", RULES, ids=repr)
+def test_what_is_expected_of_a_solution_has_its_mask(mask):
+    problem = lander(mask=mask)
+    center = torch.linspace(-0.2, 0.2, problem.solution_length)
+    values = center + 0.1 * torch.randn((20, problem.solution_length), generator=torch.Generator().manual_seed(0))
+    for options in ({"center": center, "stdev": 0.1}, {"center": None, "stdev": 7.0}):
+        expected = problem.expected_solutions(values, **options)
+        assert torch.equal(problem.mask(expected), problem.mask(values))
+
+
+@pytest.mark.parametrize("mask", RULES, ids=repr)
+def test_what_is_expected_of_solutions_is_their_mean_over_many(mask):
+    problem = lander(mask=mask, score_stdev=0.2)
+    values = problem.generate_batch(2000).values.as_subclass(torch.Tensor)
+    kept = problem.mask(values)
+    expected = problem.expected_solutions(values, center=None, stdev=7.0)
+    exact = isinstance(mask, Threshold)  # the level of few top scores varies from row to row
+    for bit in (True, False):
+        mean = values[kept == bit].mean().item()
+        assert expected[kept == bit].mean().item() == pytest.approx(mean, rel=0.02 if exact else 0.08)
+
+
+def test_initial_solutions_are_expected_around_0_with_the_scores_own_stdev():
+    problem = lander(score_stdev=0.3)
+    values = problem.generate_batch(3).values
+    around = problem.expected_solutions(values, center=torch.zeros(problem.solution_length), stdev=0.3)
+    assert torch.equal(problem.expected_solutions(values, center=None, stdev=9.0), around)
+    torch.testing.assert_close(around.abs(), torch.full_like(around, 0.3 * (2 / np.pi) ** 0.5))  # of a half-normal
+
+
+def test_of_a_rule_that_tells_no_level_solutions_are_as_they_are():
+    class Every:
+        rescale = False
+
+        def __call__(self, scores, layers):
+            return torch.ones_like(scores, dtype=torch.bool)
+
+    problem = lander(mask=Every())
+    values = problem.generate_batch(3).values
+    assert problem.expected_solutions(values, center=None, stdev=0.1) is values
+
+
 def test_nobody_can_change_the_frozen_weights():
     problem = lander()
     problem.frozen_weights.zero_()

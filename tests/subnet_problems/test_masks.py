@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import truncnorm
 
 from subnet_problems import FrozenNetwork, MaskRule, Threshold, TopK
-from subnet_problems.masks import apply_mask, num_kept_at
+from subnet_problems.masks import LevelRule, apply_mask, expected_scores, num_kept_at
 
 NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
 D = NETWORK.num_weights
@@ -200,6 +201,54 @@ def test_a_mask_that_keeps_all_gives_the_frozen_weights_rescaled_or_not():
 def test_the_number_kept_is_within_half_a_weight_of_the_density_asked_for(sparsity, count):
     assert 0 <= num_kept_at(sparsity, count) <= count
     assert abs(num_kept_at(sparsity, count) - count * (1 - sparsity)) <= 0.5
+
+
+@quick
+@given(scores=st.builds(normal_scores, _SEEDS), rule=_RULES)
+def test_the_level_of_one_row_parts_what_is_kept_from_what_is_not(scores, rule):
+    for row in scores:
+        level = rule.level(row[None], NETWORK.layers)
+        kept = rule(row[None], NETWORK.layers)[0]
+        level, row = torch.broadcast_tensors(level, row)
+        assert (row[kept] >= level[kept]).all()
+        assert (row[~kept] <= level[~kept]).all()
+
+
+def test_the_level_of_several_rows_is_their_mean():
+    scores = normal_scores(0, rows=4)
+    for rule in (TopK(0.7), TopK(0.7, scope="layer")):
+        levels = torch.stack([rule.level(row[None], NETWORK.layers) for row in scores])
+        torch.testing.assert_close(rule.level(scores, NETWORK.layers), levels.mean(dim=0))
+
+
+@quick
+@given(
+    center=st.floats(-2, 2, width=32), stdev=st.floats(0.05, 3), level=st.floats(-2, 2, width=32)
+)  # up to 80 standard deviations off
+def test_expected_scores_are_means_of_truncated_normal_distributions(center, stdev, level):
+    bounds = (level - center) / stdev
+    kept, removed = expected_scores(
+        torch.tensor([[True], [False]]), center=torch.tensor([center]), stdev=stdev, level=torch.tensor([level])
+    ).flatten()
+    if bounds < 8:  # else as good as never kept, and SciPy's own mean is less exact
+        assert kept.item() == pytest.approx(truncnorm.mean(bounds, math.inf, center, stdev), rel=1e-4, abs=1e-5)
+    if bounds > -8:
+        assert removed.item() == pytest.approx(truncnorm.mean(-math.inf, bounds, center, stdev), rel=1e-4, abs=1e-5)
+    assert kept >= max(center, level) - 1e-5
+    assert removed <= min(center, level) + 1e-5
+
+
+@pytest.mark.parametrize("level", [-math.inf, math.inf])
+def test_where_all_or_nothing_is_kept_nothing_is_learned_of_a_score(level):
+    expected = expected_scores(
+        torch.full((1, 3), level < 0), center=torch.tensor([0.0, 1.0, -5.0]), stdev=0.1, level=torch.tensor([level])
+    )
+    assert expected.tolist() == [[0.0, 1.0, -5.0]]
+
+
+@pytest.mark.parametrize("rule", [Threshold(0.2), TopK(0.5)])
+def test_both_rules_tell_their_level(rule):
+    assert isinstance(rule, LevelRule)
 
 
 def test_the_paper_does_not_rescale_and_enforced_sparsity_does():
