@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._checkpoint_file import CheckpointError
 from .checkpoint import Checkpointer, remove_checkpoint, resume
-from .elitist_gaussian import ElitistGaussianResampling
+from .elitist_gaussian import DecodingProblem, ElitistGaussianResampling
 from .race import Race
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "Checkpointer",
+    "DecodingProblem",
     "ElitistGaussianResampling",
     "GaussianResampling",
     "GaussianSampling",

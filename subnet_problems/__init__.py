@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base_problem import GymProblem
 from .gym_problem import DenseGymProblem, MaskedGymProblem
-from .masks import MaskRule, Threshold, TopK
+from .masks import LevelRule, MaskRule, Threshold, TopK
 from .networks import FrozenNetwork
 from .rollout import EvaluationError, Normalizer
 from .spaces import BoxActions, DiscreteActions
@@ -26,6 +26,7 @@ __all__ = [
     "FrozenNetwork",
     "GymProblem",
     "GymTask",
+    "LevelRule",
     "MaskRule",
     "MaskedGymProblem",
     "Normalizer",

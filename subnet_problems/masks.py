@@ -95,8 +95,11 @@ class TopK:
 
     Args:
         sparsity: The fraction of weights removed, in [0, 1).
-        scope: ``"global"`` ranks all weights together, ``"layer"`` those of each layer (each parameter tensor) for
-            itself, with round(size (1 - sparsity)) kept in each.
+        scope: ``"global"`` ranks all weights together. ``"layer"`` ranks those of each layer (each parameter tensor)
+            for itself, with round(size (1 - sparsity)) kept in each; ``"erdos_renyi"`` too, but the number kept in a
+            layer is proportional to the sum of its dimensions, inputs and outputs, or is all of a layer that has less
+            (Mocanu et al. 2018; Evci et al. 2020): small layers stay denser, so that what a large one keeps is
+            connected.
         rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density), so that the signal that
             reaches a unit does not shrink as sparsity grows (``scale_fan`` of Ramanujan et al. 2020, dynamic
             rescaling of Zhou et al. 2020). On by default by measurement: LunarLander continuous, hidden (87, 87),
@@ -110,29 +113,36 @@ class TopK:
 
     def __init__(self, sparsity: float, *, scope: str = "global", rescale: bool = True) -> None:
         self.sparsity = check_sparsity("sparsity", sparsity)
-        self.scope = check_choice("scope", scope, ("global", "layer"))
+        self.scope = check_choice("scope", scope, ("global", "layer", "erdos_renyi"))
         self.rescale = check_bool("rescale", rescale)
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer], sparsity: Sequence[float] | None = None) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         scores = scores.as_subclass(Tensor)  # EvoTorch's read-only tensors are slow to slice
-        parts = [layer.slice for layer in layers] if self.scope == "layer" else [slice(0, scores.shape[1])]
         for row in range(len(scores)):
-            level = self.sparsity if sparsity is None else sparsity[row]
-            for part in parts:
-                keep_highest(scores[row, part], num_kept_at(level, part.stop - part.start), out=mask[row, part])
+            for part, num_kept in self._parts(layers, self.sparsity if sparsity is None else sparsity[row]):
+                keep_highest(scores[row, part], num_kept, out=mask[row, part])
         return mask
 
     def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
         """The lowest score that is kept, in the mean over rows: ``(D,)``, the same for all weights of a scope."""
         scores = scores.as_subclass(Tensor)
         level = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
-        for part in [layer.slice for layer in layers] if self.scope == "layer" else [slice(0, scores.shape[1])]:
-            num_kept = num_kept_at(self.sparsity, part.stop - part.start)
+        for part, num_kept in self._parts(layers, self.sparsity):
             lowest = [lowest_kept(row, num_kept) for row in scores[:, part]] if num_kept else [math.inf]
             level[part] = fmean(lowest)
         return level
+
+    def _parts(self, layers: Sequence[Layer], sparsity: float) -> list[tuple[slice, int]]:
+        """Which weights are ranked together, and how many of them are kept."""
+        if self.scope == "layer":
+            return [(layer.slice, num_kept_at(sparsity, layer.size)) for layer in layers]
+        num_weights = layers[-1].slice.stop
+        num_kept = num_kept_at(sparsity, num_weights)
+        if self.scope == "global":
+            return [(slice(0, num_weights), num_kept)]
+        return list(zip([layer.slice for layer in layers], erdos_renyi(num_kept, layers), strict=True))
 
     def __repr__(self) -> str:
         return f"TopK({self.sparsity:g}, scope={self.scope!r}, rescale={self.rescale})"
@@ -141,6 +151,27 @@ class TopK:
 def num_kept_at(sparsity: float, num_weights: int) -> int:
     """round(D (1 - sparsity)): how many of D weights are kept."""
     return round(num_weights * (1.0 - sparsity))
+
+
+def erdos_renyi(num_kept: int, layers: Sequence[Layer]) -> list[int]:
+    """How many weights each layer keeps, ``num_kept`` in all: in proportion to the sum of its dimensions, at most all.
+
+    What is left by rounding down goes to the largest remainders, of equal ones to the first.
+    """
+    shares = [sum(layer.shape) for layer in layers]
+    counts, open_ = [layer.size for layer in layers], list(range(len(layers)))
+    while True:
+        left, total = num_kept - sum(counts) + sum(counts[i] for i in open_), sum(shares[i] for i in open_)
+        full = {i for i in open_ if left * shares[i] >= layers[i].size * total}
+        if not full:
+            break
+        open_ = [i for i in open_ if i not in full]  # those layers keep all, and the others share what is left
+    for i in open_:
+        counts[i] = left * shares[i] // total
+    largest = sorted(open_, key=lambda i: -(left * shares[i] % total))
+    for i in largest[: num_kept - sum(counts)]:
+        counts[i] += 1
+    return counts
 
 
 def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:

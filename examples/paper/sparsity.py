@@ -32,9 +32,15 @@ TASKS = {
     "Acrobot": ((64, 64), -100.0, 500_000),
 }
 SPARSITIES = [0.5, 0.7, 0.9, 0.95, 0.98, 0.99]
+ERDOS_RENYI = [f"top-k {sparsity}, Erdos-Renyi" for sparsity in SPARSITIES if sparsity >= 0.9]
 TOP_K = ["free", *(f"top-k {sparsity}" for sparsity in SPARSITIES)]
 #: By the search as it is, by the one that was the default before, and by the paper's.
-RULES = [*TOP_K, *(f"{rule}, weighted" for rule in TOP_K), *(f"threshold {sparsity}" for sparsity in SPARSITIES)]
+RULES = [
+    *TOP_K,
+    *ERDOS_RENYI,
+    *(f"{rule}, weighted" for rule in TOP_K),
+    *(f"threshold {sparsity}" for sparsity in SPARSITIES),
+]
 #: The spread of the initial scores; thresholds are in its units.
 SCORE_STDEV = 0.1
 
@@ -44,9 +50,10 @@ def rule_of(name: str) -> MaskRule:
     name = name.removesuffix(", weighted")
     if name == "free":
         return Threshold(0.0)
+    name, _, layers = name.partition(", ")
     rule, sparsity = name.split()
     if rule == "top-k":
-        return TopK(float(sparsity))
+        return TopK(float(sparsity), scope="erdos_renyi" if layers else "global")
     return Threshold(SCORE_STDEV * NormalDist().inv_cdf(float(sparsity)))
 
 

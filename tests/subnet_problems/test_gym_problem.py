@@ -277,7 +277,7 @@ def test_a_mask_rule_of_ones_own_works_where_threshold_does():
     assert len(fitness(problem, problem.generate_batch(3).values).unique()) == 1
 
 
-RULES = [Threshold(0.0), Threshold(0.05), TopK(0.9), TopK(0.5, scope="layer")]
+RULES = [Threshold(0.0), Threshold(0.05), TopK(0.9), TopK(0.5, scope="layer"), TopK(0.7, scope="erdos_renyi")]
 
 
 @pytest.mark.parametrize("mask", RULES, ids=repr)

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from subnet_problems import FrozenNetwork, MaskRule, Threshold, TopK
-from subnet_problems.masks import LevelRule, apply_mask, expected_scores, num_kept_at
+from subnet_problems.masks import LevelRule, apply_mask, erdos_renyi, expected_scores, num_kept_at
 
 NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
 D = NETWORK.num_weights
 
 _SEEDS = st.integers(0, 2**32 - 1)
 _SPARSITIES = st.floats(0, 1, exclude_max=True) | st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.999999])
-_SCOPES = st.sampled_from(["global", "layer"])
+_SCOPES = st.sampled_from(["global", "layer", "erdos_renyi"])
 _RULES = st.builds(TopK, _SPARSITIES, scope=_SCOPES, rescale=st.booleans()) | st.builds(
     Threshold, st.floats(-2, 2), rescale=st.booleans()
 )
@@ -81,6 +81,40 @@ def test_layer_topk_keeps_exactly_the_promised_number_in_each_layer(scores, spar
     mask = TopK(sparsity, scope="layer")(scores, NETWORK.layers)
     for layer in NETWORK.layers:
         assert mask[:, layer.slice].sum(dim=1).tolist() == [round(layer.size * (1 - sparsity))] * len(scores)
+
+
+@quick
+@given(scores=_SCORES, sparsity=_SPARSITIES)
+def test_erdos_renyi_topk_keeps_exactly_the_promised_number_and_each_layers_highest(scores, sparsity):
+    mask = TopK(sparsity, scope="erdos_renyi")(scores, NETWORK.layers)
+    counts = erdos_renyi(round(D * (1 - sparsity)), NETWORK.layers)
+    assert sum(counts) == round(D * (1 - sparsity))
+    for row, bits in zip(scores.tolist(), mask.tolist(), strict=True):
+        for layer, count in zip(NETWORK.layers, counts, strict=True):
+            assert bits[layer.slice] == ranked_by_hand(row[layer.slice], count)
+
+
+@quick
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=4), share=st.floats(0, 1), bias=st.booleans()
+)  # of any network and any number
+def test_what_a_layer_keeps_is_proportional_to_its_inputs_and_outputs_or_all_of_it(sizes, share, bias):
+    network = FrozenNetwork(tuple(sizes), obs_length=3, act_length=2, bias=bias)
+    num_kept = round(share * network.num_weights)
+    counts = erdos_renyi(num_kept, network.layers)
+    assert sum(counts) == num_kept
+    rates = [count / sum(layer.shape) for count, layer in zip(counts, network.layers, strict=True)]
+    partly = [i for i, layer in enumerate(network.layers) if counts[i] < layer.size]
+    for i, layer in enumerate(network.layers):
+        assert 0 <= counts[i] <= layer.size
+        for j in partly:  # the same rate but for rounding; a layer that keeps all has at most that
+            assert rates[i] <= rates[j] + 1 / sum(layer.shape) + 1 / sum(network.layers[j].shape)
+
+
+def test_a_lander_that_keeps_2_percent_keeps_half_of_what_leads_out():
+    network = FrozenNetwork((87, 87), obs_length=8, act_length=2)
+    assert erdos_renyi(169, network.layers) == [45, 82, 42]  # of 696, 7,569 and 174; 169 times 95, 174, 89 of 358
+    assert erdos_renyi(844, network.layers) == [237, 433, 174]
 
 
 @quick
@@ -216,7 +250,7 @@ def test_the_level_of_one_row_parts_what_is_kept_from_what_is_not(scores, rule):
 
 def test_the_level_of_several_rows_is_their_mean():
     scores = normal_scores(0, rows=4)
-    for rule in (TopK(0.7), TopK(0.7, scope="layer")):
+    for rule in (TopK(0.7), TopK(0.7, scope="layer"), TopK(0.7, scope="erdos_renyi")):
         levels = torch.stack([rule.level(row[None], NETWORK.layers) for row in scores])
         torch.testing.assert_close(rule.level(scores, NETWORK.layers), levels.mean(dim=0))
 
@@ -284,7 +318,7 @@ def test_a_sparsity_of_another_type_is_refused(sparsity):
 
 @pytest.mark.parametrize(("scope", "error"), [("layers", ValueError), ("", ValueError), (None, TypeError)])
 def test_an_unknown_scope_is_refused_with_the_known_ones(scope, error):
-    with pytest.raises(error, match=r"^scope: expected one of \['global', 'layer'\], got "):
+    with pytest.raises(error, match=r"^scope: expected one of \['erdos_renyi', 'global', 'layer'\], got "):
         TopK(0.5, scope=scope)
 
 
