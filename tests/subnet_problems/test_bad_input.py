@@ -50,7 +50,16 @@ NAN, INF = float("nan"), float("inf")
 #: A solution of the problem below, its bits, and a normaliser's numbers.
 X, BITS, ZEROS = torch.zeros(24), torch.ones(24, dtype=torch.bool), np.zeros(4, np.float32)
 #: Public, but a base class, a protocol or an error.
-UNCHECKED = {"GymProblem", "MaskRule", "CheckpointError", "EvaluationError", "SubnetworkFileError", "WorkersLostError"}
+UNCHECKED = {
+    "GymProblem",
+    "DecodingProblem",
+    "LevelRule",
+    "MaskRule",
+    "CheckpointError",
+    "EvaluationError",
+    "SubnetworkFileError",
+    "WorkersLostError",
+}
 
 #: Wrong arguments of MaskedGymProblem: name, value, error.
 
