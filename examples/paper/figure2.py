@@ -125,7 +125,7 @@ def plot(rows: list[Row], path: Path) -> None:
     names = {row["name"] for row in rows}
     played = [task for task in TASKS if any(f"{task} {search}" in names for search in SEARCHES)]
     figure, all_axes = plt.subplots(
-        1, len(played), figsize=(5.4 * len(played), 4.2), layout="constrained", squeeze=False
+        1, len(played), figsize=(5.4 * len(played), 4.8), layout="constrained", squeeze=False
     )
     for axes, task in zip(all_axes[0], played, strict=True):
         threshold = TASKS[task][2]
@@ -137,7 +137,9 @@ def plot(rows: list[Row], path: Path) -> None:
             axes.axhline(level, color="0.5", linestyle=":")
         axes.set(title=task, xlabel="environment steps (millions)")
     all_axes[0, 0].set_ylabel("test reward: median, mean (dashed),\ninterquartile range")
-    all_axes[0, -1].legend(frameon=False, loc="lower right")
+    labels = {line.get_label(): line for axes in all_axes[0] for line in axes.get_legend_handles_labels()[0]}
+    shown = [search for search in SEARCHES if search in labels]
+    figure.legend([labels[search] for search in shown], shown, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)
 
 

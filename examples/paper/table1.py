@@ -33,7 +33,7 @@ PAPER = [
     ("LunarLanderContinuous", (704,), 272, "0.36"),
     ("LunarLander", (704,), 241, "1.21"),
 ]
-BUDGETS = {"LunarLanderContinuous": 1_000_000, "LunarLander": 2_000_000}
+BUDGETS = {"LunarLanderContinuous": 1_000_000, "LunarLander": 3_000_000}
 SOLVED = 200.0
 SPARSE = replace(OURS, name="ours, sparsity 0.9", problem={**OURS.problem, "sparsity": 0.9})
 SPARSE_WEIGHTED = replace(WEIGHTED, name="weighted, sparsity 0.9", problem=SPARSE.problem)
