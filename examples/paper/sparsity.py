@@ -1,7 +1,8 @@
 """How much sparsity can be enforced? The paper: without enforcement 45 to 55 %; "up to 90 percent ... reliably".
 
-Two ways to enforce it. *top-k* keeps exactly the highest scores, and scales what it keeps so that the signal that
-reaches a unit does not shrink. *threshold* is the paper's: scores are drawn around 0, and the threshold is set where
+Two ways to enforce it. *top-k* keeps exactly the highest scores, of all weights together or, *Erdos-Renyi*, of each
+layer as many as are its share of all inputs and outputs; and it scales what it keeps so that the signal that reaches a
+unit does not shrink. *threshold* is the paper's: scores are drawn around 0, and the threshold is set where
 the wanted share of the initial scores lies below it; from there on sparsity is free to move. It goes with the paper's
 own search: the default one starts from a mean of many elites, whose scores are closer to 0 than theirs, so that a
 threshold above 0 would remove nearly all.
@@ -89,11 +90,21 @@ def plot(rows: list[Row], path: Path) -> None:
     figure, all_axes = plt.subplots(1, len(played), figsize=(7 * len(played), 4), layout="constrained", squeeze=False)
     for axes, task in zip(all_axes[0], played, strict=True):
         solved = TASKS[task][1]
-        for rule, color, marker in (("top-k", "C0", "o"), ("threshold", "C1", "^"), ("free", "0.3", "s")):
-            found = [outcome(rows, f"{task} {name}", solved=solved) for name in RULES if name.startswith(rule)]
+        for label, names, color, marker in (
+            ("top-k, layers by Erdős-Rényi", ERDOS_RENYI, "C2", "D"),
+            (
+                "top-k of all",
+                [name for name in RULES if name.startswith("top-k") and name not in ERDOS_RENYI],
+                "C0",
+                "o",
+            ),
+            ("threshold", [name for name in RULES if name.startswith("threshold")], "C1", "^"),
+            ("free", [name for name in RULES if name.startswith("free")], "0.3", "s"),
+        ):
+            found = [outcome(rows, f"{task} {name}", solved=solved) for name in names]
             density = np.concatenate([1.0 - runs.sparsity for runs in found])
             reward = np.concatenate([runs.again for runs in found])
-            axes.plot(density, reward, marker, color=color, alpha=0.6, label=rule)
+            axes.plot(density, reward, marker, color=color, alpha=0.6, label=label)
         axes.axhline(solved, color="0.5", linestyle=":")
         axes.set(xscale="log", title=task, xlabel="share of the weights kept")
         axes.invert_xaxis()
