@@ -62,6 +62,10 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     (``DecodingProblem``), which takes this noise out of the step and leaves its direction (Rao-Blackwell). For other
     problems it is ``x_i`` itself. ``recombination="weighted"`` is the same with ``x_i``, and 1 in place of 2.
 
+    Without that noise a search settles: once each value is some ``stdev`` away from where its decoding changes, all
+    children are the same. Small populations settle too soon. In long searches ``"weighted"`` may come further: the
+    noise that it takes along keeps moving ``m``.
+
     Each ``m`` by itself follows the noise of the last few episodes. So after every generation the mean of all ``m`` so
     far, in which later ones weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about the last
     quarter of the generations counts), becomes a candidate. An eighth of each population are candidates, evaluated

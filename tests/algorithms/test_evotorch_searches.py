@@ -74,14 +74,23 @@ def test_a_search_repeats_itself_with_the_problems_seed(name):
         assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["SNES", "GeneticAlgorithm", "ElitistGaussianResampling"])
-def test_a_search_finds_better_masks(name):
+@pytest.mark.parametrize(
+    "make_search",
+    [
+        SEARCHES["SNES"],
+        SEARCHES["GeneticAlgorithm"],
+        lambda problem: ElitistGaussianResampling(problem, popsize=8, recombination="weighted"),
+        lambda problem: ElitistGaussianResampling(problem, popsize=32),  # of 8, it settles too soon
+    ],
+    ids=["SNES", "GeneticAlgorithm", "weighted", "expected"],
+)
+def test_a_search_finds_better_masks(make_search):
     """The return is the sum of 40 products of two masked weights: the best mask keeps those above 0 alone."""
     network = "Linear(obs_length, 40, bias=False) >> Linear(40, act_length, bias=False)"
     problem = MaskedGymProblem(Echo, network, env_config={"steps": 1}, num_episodes=1, seed=0)
     products = problem.frozen_weights[:40] * problem.frozen_weights[40:]
     best = products.clamp(min=0).sum().item()
-    searcher = SEARCHES[name](problem)
+    searcher = make_search(problem)
     searcher.step()
     assert searcher.status["mean_eval"] < 0.5 * best
     searcher.run(150)
