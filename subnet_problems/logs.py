@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,10 @@ class TensorBoardLogger(ScalarLogger):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            # TensorBoard reads files in the order of their names: they begin with the second in which they were
+            # opened, and two of one second would be read in any order.
+            while any(self.folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+                time.sleep(0.05)
             # What was logged after this step was so before a resume.
             self._writer = SummaryWriter(str(self.folder), purge_step=self._step + 1)
         self._step = int(numbers.get("total_interaction_count", numbers.get("iter", self._step + 1)))

@@ -1,6 +1,7 @@
 """Logs stay true when a search is stopped and resumed: they are those of the uninterrupted one."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,13 @@ def test_after_a_kill_the_logs_are_those_of_the_uninterrupted_search(killed_afte
     resumed.run(7 - resumed.step_count)
     assert (tmp_path / "killed" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
     assert scalars(tmp_path / "killed", "mean_eval") == scalars(tmp_path / "whole", "mean_eval")
+
+
+def test_a_resume_within_the_second_of_the_kill_comes_after_it(tmp_path, monkeypatch):
+    # TensorBoard reads files in the order of their names, for which process 10 comes before process 9.
+    monkeypatch.setattr(os, "getpid", lambda: 9)
+    killed = search(tmp_path / "run")
+    killed.run(2)
+    monkeypatch.setattr(os, "getpid", lambda: 10)
+    resume(tmp_path / "run" / "checkpoint", allow_pickle=True).run(2)
+    assert len(scalars(tmp_path / "run", "mean_eval")) == 4
