@@ -161,6 +161,6 @@ def test_an_evaluation_that_fails_in_mid_episode_leaves_no_threads_of_envpool_be
             problem.evaluate(batch_of(problem, wild))
         assert caught.value.step >= 2
         destroy_closed_pools()
-        assert num_threads() == before
+        assert num_threads() <= before  # fewer where a pool of an earlier test has ended since
     assert problem.interaction_count == problem.episode_count == problem.evaluation_round == 0
     assert torch.equal(fitness(problem, sound), expected)
