@@ -259,7 +259,9 @@ def test_removing_a_checkpoint_leaves_no_file_of_it(two_checkpoints):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda path: Checkpointer(searcher_of(), path), lambda path: ParetoCheckpointer(path)], ids=str
+    "make",
+    [lambda path: Checkpointer(searcher_of(), path), lambda path: ParetoCheckpointer(path)],
+    ids=["Checkpointer", "ParetoCheckpointer"],
 )
 def test_a_run_does_not_write_over_another(make, two_checkpoints):
     with pytest.raises(FileExistsError, match=r"expected a file that does not exist, got .*: resume or remove it"):

@@ -262,7 +262,7 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
         {"env_config": {"names": {1: "a"}}},
         {"tests": {"mean": math.inf}},
     ],
-    ids=str,
+    ids=["an object", "a number of NumPy", "a NaN", "a key that is no string", "an infinity"],
 )
 def test_what_json_cannot_hold_is_refused_and_the_old_file_stays_whole(tmp_path, change):
     path = tmp_path / "policy.safetensors"
