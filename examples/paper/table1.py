@@ -2,8 +2,8 @@
 
 Each row is searched by this package's default search, with weights between -0.7 and 0.7 ("ours"), by the same with
 exactly 90 % of the weights removed (more of them from large layers: Erdos-Renyi), by what the default was before
-("weighted"; at 90 % with all layers ranked together), and by the paper's own settings ("plain"). "Samples" are all environment steps of a search until the first test with a mean reward of at least
-200.
+("weighted"; at 90 % with all layers ranked together), and by the paper's own settings ("plain"). "Samples" are all
+environment steps of a search until the first test with a mean reward of at least 200.
 
     python examples/paper/table1.py --seeds 10
 
@@ -36,9 +36,7 @@ PAPER = [
 ]
 BUDGETS = {"LunarLanderContinuous": 1_000_000, "LunarLander": 3_000_000}
 SOLVED = 200.0
-SPARSE = replace(
-    OURS, name="ours, sparsity 0.9", problem={**OURS.problem, "mask": TopK(0.9, scope="erdos_renyi")}
-)
+SPARSE = replace(OURS, name="ours, sparsity 0.9", problem={**OURS.problem, "mask": TopK(0.9, scope="erdos_renyi")})
 SPARSE_WEIGHTED = replace(WEIGHTED, name="weighted, sparsity 0.9", problem={**WEIGHTED.problem, "sparsity": 0.9})
 SETTINGS = {setting.name: setting for setting in (OURS, SPARSE, WEIGHTED, SPARSE_WEIGHTED, PLAIN)}
 

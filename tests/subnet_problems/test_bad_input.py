@@ -408,7 +408,9 @@ def subnetwork(**kwargs):
     return Subnetwork(**{"network": network(), "mask": BITS, "actions": DiscreteActions(2)} | kwargs)
 
 
-@pytest.mark.parametrize(("call", "name", "value", "error"), ROWS, ids=lambda value: re.sub(r" at 0x\w+", "", str(value))[:40])
+@pytest.mark.parametrize(
+    ("call", "name", "value", "error"), ROWS, ids=lambda value: re.sub(r" at 0x\w+", "", str(value))[:40]
+)
 def test_a_bad_argument_is_refused_by_name_before_anything_is_played(call, name, value, error):
     # A configuration that the environment itself refuses is said of the environment.
     said_of = "env" if name == "env_config" and error is ValueError else name
