@@ -22,8 +22,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report
-from scipy.stats import rankdata, wilcoxon
+from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report, significance
+from scipy.stats import rankdata
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
@@ -111,8 +111,7 @@ def table(rows: list[Row]) -> str:
             line += [f"{np.median(list(mean_rewards(rows, setting, variant).values())):.0f}"]
             change = differences(rows, setting, variant)
             if variant != BASE and len(change) > 1:
-                low, middle, high = np.percentile(change, [25, 50, 75])
-                line += [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{float(wilcoxon(change).pvalue):.3f}"]
+                line += significance(change)
             lines.append(line + [""] * (len(head) - len(line)))
         changes = [differences(rows, setting, variant) for setting in SETTINGS]
         if variant != BASE and sum(map(len, changes)) > 1:

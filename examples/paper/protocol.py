@@ -20,6 +20,7 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
+from scipy.stats import wilcoxon
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
@@ -120,6 +121,12 @@ def draw_curves(axes: Any, rows: Iterable[Row], name: str, *, label: str, color:
 def millions(steps: float) -> str:
     """Steps in millions, as the paper's table has them; a dash where it never came to that."""
     return f"{steps / 1e6:.2f}" if np.isfinite(steps) else "–"
+
+
+def significance(change: np.ndarray) -> list[str]:
+    """Cells on differences within seeds: their median, their quartiles, and Wilcoxon's p."""
+    low, middle, high = np.percentile(change, [25, 50, 75])
+    return [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{float(wilcoxon(change).pvalue):.3f}"]
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report
-from scipy.stats import wilcoxon
+from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report, significance
 
 from subnet_problems import TopK
 from subnet_problems.experiments import Run
@@ -75,12 +74,10 @@ def comparison(rows: list[Row], new: Setting, old: Setting) -> str:
             ])
             for rows_of_one in both
         ]  # fmt: skip
-        change = means[1] - means[0]
-        low, middle, high = np.percentile(change, [25, 50, 75])
         lines.append([
             task, str(hidden_sizes), str(len(seeds)), millions(float(np.median(before))),
             millions(float(np.median(now))), f"{(now < before).sum()} of {len(seeds)}",
-            f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{float(wilcoxon(change).pvalue):.3f}",
+            *significance(means[1] - means[0]),
         ])  # fmt: skip
     return markdown(head, lines)
 
