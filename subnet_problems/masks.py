@@ -121,8 +121,9 @@ class TopK:
         """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         scores = scores.as_subclass(Tensor)  # EvoTorch's read-only tensors are slow to slice
+        parts = self._parts(layers, self.sparsity)
         for row in range(len(scores)):
-            for part, num_kept in self._parts(layers, self.sparsity if sparsity is None else sparsity[row]):
+            for part, num_kept in parts if sparsity is None else self._parts(layers, sparsity[row]):
                 keep_highest(scores[row, part], num_kept, out=mask[row, part])
         return mask
 
