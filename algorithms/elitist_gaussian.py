@@ -63,8 +63,9 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     problems it is ``x_i`` itself. ``recombination="weighted"`` is the same with ``x_i``, and 1 in place of 2.
 
     Without that noise a search settles: once each value is some ``stdev`` away from where its decoding changes, all
-    children are the same. Small populations settle too soon. In long searches ``"weighted"`` may come further: the
-    noise that it takes along keeps moving ``m``.
+    children are the same. Small populations settle too soon. Searches of more than a hundred generations or so are
+    surer by ``"weighted"``, as the noise that it takes along keeps moving ``m`` (LunarLander, 200 generations: 5 of 23
+    runs stopped short of 200, 1 of the same 23 by ``"weighted"``).
 
     Each ``m`` by itself follows the noise of the last few episodes. So after every generation the mean of all ``m`` so
     far, in which later ones weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about the last

@@ -130,7 +130,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.set(xlabel="million steps to 200 (right of the line: never)", title=task)
         axes.set_yticks(range(len(shapes)), [str(shape) for shape in shapes])
     all_axes[0].set_ylabel("hidden layers")
-    all_axes[0].legend(frameon=False)
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=150)
 
 
