@@ -34,6 +34,10 @@ class DecodingProblem(Protocol):
         """
         ...
 
+    def confined(self, center: Tensor) -> Tensor:
+        """A solution ``(D,)`` that is decoded as ``center`` is, but around which noise still changes what is decoded."""
+        ...
+
 
 @dataclass(eq=False)
 class _Candidate:
@@ -62,10 +66,9 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     (``DecodingProblem``), which takes this noise out of the step and leaves its direction (Rao-Blackwell). For other
     problems it is ``x_i`` itself. ``recombination="weighted"`` is the same with ``x_i``, and 1 in place of 2.
 
-    Without that noise a search settles: once each value is some ``stdev`` away from where its decoding changes, all
-    children are the same. Small populations settle too soon. Searches of more than a hundred generations or so are
-    surer by ``"weighted"``, as the noise that it takes along keeps moving ``m`` (LunarLander, 200 generations: 5 of 23
-    runs stopped short of 200, 1 of the same 23 by ``"weighted"``).
+    Values far from where their decoding changes hardly ever change it again: left alone, ``m`` drifts outwards until
+    all children are the same. So after every step such a problem brings ``m`` back (``confined``) to what is decoded
+    alike, but near enough that children differ.
 
     Each ``m`` by itself follows the noise of the last few episodes. So after every generation the mean of all ``m`` so
     far, in which later ones weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about the last
@@ -222,6 +225,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             before = values[: self._num_children].mean(dim=0) if before is None else before
             step = (towards - before) - self._repulsion * (away - before)
             self._center = before + self._learning_rate * step
+            if isinstance(self.problem, DecodingProblem):
+                self._center = self.problem.confined(self._center)
         else:
             self._center = towards if before is None else towards - self._repulsion * (away - before)
         self._num_averaged += 1

@@ -202,6 +202,9 @@ class Signs(Problem):
         self.asked.append((len(values), None if center is None else center.clone(), stdev))
         return torch.where(values > 0, 0.5, -0.5)
 
+    def confined(self, center):
+        return center.clamp(-0.3, 0.3)
+
 
 def test_solutions_that_are_decoded_to_the_same_teach_the_same():
     centers = []
@@ -226,6 +229,14 @@ def test_a_problem_is_asked_what_is_expected_of_the_children_around_their_centre
     assert stdev == 0.1
     assert torch.equal(at_first, centers[1])
     assert torch.equal(at_second, centers[2])
+
+
+def test_the_centre_is_what_the_problem_confines_it_to():
+    searcher = ElitistGaussianResampling(Signs(), popsize=32, stdev=0.1)
+    for _ in range(6):
+        searcher.step()
+    assert searcher._center.abs().max() == torch.tensor(0.3)
+    assert searcher.status["center"].abs().max() <= torch.tensor(0.3)
 
 
 def test_weighted_recombination_takes_solutions_as_they_are():
