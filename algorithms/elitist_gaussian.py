@@ -34,8 +34,16 @@ class DecodingProblem(Protocol):
         """
         ...
 
-    def confined(self, center: Tensor) -> Tensor:
-        """A solution ``(D,)`` that is decoded as ``center`` is, but around which noise still changes what is decoded."""
+    def confined(self, center: Tensor, *, values: Tensor) -> Tensor:
+        """A solution that is decoded as ``center`` is, but around which noise changes what is decoded.
+
+        Args:
+            center: ``(D,)``.
+            values: ``(N, D)`` solutions from which ``center`` was learned.
+
+        Returns:
+            ``(D,)``.
+        """
         ...
 
 
@@ -214,8 +222,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def _move_center(self) -> None:
         values = self._population.values.as_subclass(Tensor)
         expected = self._recombination == "expected"
+        children = values[: self._num_children]
         if expected and isinstance(self.problem, DecodingProblem):
-            children = values[: self._num_children]
             values = self.problem.expected_solutions(children, center=self._center, stdev=self._stdev)
         order = self._rank()
         towards = _weighted_mean(values, order[: self._num_elites])
@@ -226,7 +234,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             step = (towards - before) - self._repulsion * (away - before)
             self._center = before + self._learning_rate * step
             if isinstance(self.problem, DecodingProblem):
-                self._center = self.problem.confined(self._center)
+                self._center = self.problem.confined(self._center, values=children)
         else:
             self._center = towards if before is None else towards - self._repulsion * (away - before)
         self._num_averaged += 1

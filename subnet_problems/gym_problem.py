@@ -38,8 +38,8 @@ class MaskedGymProblem(GymProblem):
         mask: The mask rule. Default ``Threshold(0.0)``, the paper's.
         sparsity: Short for ``mask=TopK(sparsity)``.
         score_stdev: Standard deviation of the initial scores around 0. What matters is the ratio of the search's
-            own stdev to it: that decides how many bits a mutation flips. Under the search's default no scores spread
-            much wider later on, see ``confined``.
+            own stdev to it: that decides how many bits a mutation flips. The search keeps enough scores as near to
+            the rule's level as these, see ``confined``.
         **options: What every problem takes.
 
     Raises:
@@ -47,7 +47,7 @@ class MaskedGymProblem(GymProblem):
         ValueError: An argument is out of range, or both ``mask`` and ``sparsity`` are given.
     """
 
-    _widest = 0.75  # spread of confined scores, in units of score_stdev
+    _near = 0.6  # how many scores ``confined`` keeps near the level, of those kept or removed
 
     def __init__(
         self,
@@ -133,27 +133,30 @@ class MaskedGymProblem(GymProblem):
         level = self._mask_rule.level(values, self._network.layers)
         return expected_scores(self._express(values), center=center, stdev=stdev, level=level)
 
-    def confined(self, center: Tensor) -> Tensor:
-        """Scores with the mask of ``center``, whose standard deviation within layers is at most 3/4 ``score_stdev``.
+    def confined(self, center: Tensor, *, values: Tensor) -> Tensor:
+        """Scores with the mask of ``center``, of which enough are near the rule's level for noise to change their bits.
 
-        All are drawn towards the rule's level by the same factor, so that noise can change bits again: about a fifth of
-        them differ between two children of ``stdev = score_stdev / 2``. LunarLander, hidden (87, 87), 3 million steps:
-        see ``examples/paper``.
+        As many as six tenths of those that are kept (or of those that are removed, where these are fewer) are within
+        ``score_stdev / 2`` of the level. Where there are fewer, all are drawn towards it by the same factor.
 
         Args:
             center: ``(D,)``.
+            values: ``(N, D)`` scores around it, or around one close to it, which tell their level.
 
         Returns:
-            ``(D,)``; ``center`` itself where it is as narrow already, or under a rule of a user's own without ``level``.
+            ``(D,)``; ``center`` itself under a rule of a user's own that has no ``level``.
         """
-        scores, layers = center.cpu().numpy(), self._network.layers
-        squares = sum(layer.size * float(np.var(scores[layer.slice], dtype=np.float64)) for layer in layers)
-        spread, widest = math.sqrt(squares / len(scores)), self._widest * self._score_stdev
-        if spread <= widest or not isinstance(self._mask_rule, LevelRule):
+        if not isinstance(self._mask_rule, LevelRule):
             return center
-        level = self._mask_rule.level(center[None], layers)
-        level = level.nan_to_num(posinf=0.0, neginf=0.0)  # infinite where all are removed, or none
-        return level + (center - level) * (widest / spread)  # lerp's bits depend on the number of threads
+        level = self._mask_rule.level(values[:8], self._network.layers)  # the same from eight as from all, and sooner
+        above = center - level.nan_to_num(posinf=0.0, neginf=0.0)  # infinite where all are removed, or none
+        num_kept = int(self._express(center[None]).count_nonzero())
+        num_near = max(1, math.ceil(self._near * min(num_kept, len(center) - num_kept)))
+        farthest = float(np.partition(above.abs().cpu().numpy(), num_near - 1)[num_near - 1])
+        if 2 * farthest <= self._score_stdev:
+            return center
+        # Not torch.lerp, whose bits depend on the number of threads.
+        return center - above * (1.0 - self._score_stdev / (2 * farthest))
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
         """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.
