@@ -223,8 +223,9 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         values = self._population.values.as_subclass(Tensor)
         expected = self._recombination == "expected"
         children = values[: self._num_children]
-        if expected and isinstance(self.problem, DecodingProblem):
-            values = self.problem.expected_solutions(children, center=self._center, stdev=self._stdev)
+        decoding = self.problem if expected and isinstance(self.problem, DecodingProblem) else None
+        if decoding is not None:
+            values = decoding.expected_solutions(children, center=self._center, stdev=self._stdev)
         order = self._rank()
         towards = _weighted_mean(values, order[: self._num_elites])
         away = _weighted_mean(values, order.flip(0)[: self._num_elites])
@@ -233,8 +234,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             before = values[: self._num_children].mean(dim=0) if before is None else before
             step = (towards - before) - self._repulsion * (away - before)
             self._center = before + self._learning_rate * step
-            if isinstance(self.problem, DecodingProblem):
-                self._center = self.problem.confined(self._center, values=children)
+            if decoding is not None:
+                self._center = decoding.confined(self._center, values=children)
         else:
             self._center = towards if before is None else towards - self._repulsion * (away - before)
         self._num_averaged += 1

@@ -148,7 +148,7 @@ class MaskedGymProblem(GymProblem):
         """
         if not isinstance(self._mask_rule, LevelRule):
             return center
-        level = self._mask_rule.level(values[:8], self._network.layers)  # the same from eight as from all, and sooner
+        level = self._mask_rule.level(values[:8], self._network.layers)  # close to that of all, and sooner
         above = center - level.nan_to_num(posinf=0.0, neginf=0.0)  # infinite where all are removed, or none
         num_kept = int(self._express(center[None]).count_nonzero())
         num_near = max(1, math.ceil(self._near * min(num_kept, len(center) - num_kept)))

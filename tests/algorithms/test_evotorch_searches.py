@@ -80,7 +80,7 @@ def test_a_search_repeats_itself_with_the_problems_seed(name):
         SEARCHES["SNES"],
         SEARCHES["GeneticAlgorithm"],
         lambda problem: ElitistGaussianResampling(problem, popsize=8, recombination="weighted"),
-        lambda problem: ElitistGaussianResampling(problem, popsize=16),
+        lambda problem: ElitistGaussianResampling(problem, popsize=32),
     ],
     ids=["SNES", "GeneticAlgorithm", "weighted", "expected"],
 )
@@ -94,6 +94,7 @@ def test_a_search_finds_better_masks(make_search):
     searcher.step()
     assert searcher.status["mean_eval"] < 0.5 * best
     searcher.run(150)
+    assert 0.8 * best < searcher.status["mean_eval"] <= best * 1.001
     found = searcher.status["center" if "center" in searcher.status else "pop_best"]
     kept = problem.mask(found)
     assert 0.8 * best < (products * kept[:40] * kept[40:]).sum().item() <= best * 1.001
