@@ -34,12 +34,11 @@ class DecodingProblem(Protocol):
         """
         ...
 
-    def confined(self, center: Tensor, *, values: Tensor) -> Tensor:
+    def confined(self, center: Tensor) -> Tensor:
         """A solution that is decoded as ``center`` is, but around which noise changes what is decoded.
 
         Args:
             center: ``(D,)``.
-            values: ``(N, D)`` solutions from which ``center`` was learned.
 
         Returns:
             ``(D,)``.
@@ -235,7 +234,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             step = (towards - before) - self._repulsion * (away - before)
             self._center = before + self._learning_rate * step
             if decoding is not None:
-                self._center = decoding.confined(self._center, values=children)
+                self._center = decoding.confined(self._center)
         else:
             self._center = towards if before is None else towards - self._repulsion * (away - before)
         self._num_averaged += 1

@@ -133,30 +133,34 @@ class MaskedGymProblem(GymProblem):
         level = self._mask_rule.level(values, self._network.layers)
         return expected_scores(self._express(values), center=center, stdev=stdev, level=level)
 
-    def confined(self, center: Tensor, *, values: Tensor) -> Tensor:
+    def confined(self, center: Tensor) -> Tensor:
         """Scores with the mask of ``center``, of which enough are near the rule's level for noise to change their bits.
 
         As many as six tenths of those that are kept (or of those that are removed, where these are fewer) are within
-        ``score_stdev / 2`` of the level. Where there are fewer, all are drawn towards it by the same factor.
+        ``score_stdev / 2`` of the level that the rule has for ``center``. Where there are fewer, all are drawn towards
+        it by the same factor.
 
         Args:
             center: ``(D,)``.
-            values: ``(N, D)`` scores around it, or around one close to it, which tell their level.
 
         Returns:
             ``(D,)``; ``center`` itself under a rule of a user's own that has no ``level``.
         """
         if not isinstance(self._mask_rule, LevelRule):
             return center
-        level = self._mask_rule.level(values[:8], self._network.layers)  # close to that of all, and sooner
-        above = center - level.nan_to_num(posinf=0.0, neginf=0.0)  # infinite where all are removed, or none
-        num_kept = int(self._express(center[None]).count_nonzero())
-        num_near = max(1, math.ceil(self._near * min(num_kept, len(center) - num_kept)))
+        level = self._mask_rule.level(center[None], self._network.layers)
+        above = center - level
+        settled = above.isinf()  # where all weights of a scope are kept, or none
+        mask = self._express(center[None])[0][~settled]
+        if not len(mask):
+            return center
+        num_kept = int(mask.count_nonzero())
+        num_near = max(1, math.ceil(self._near * min(num_kept, len(mask) - num_kept)))
         farthest = float(np.partition(above.abs().cpu().numpy(), num_near - 1)[num_near - 1])
         if 2 * farthest <= self._score_stdev:
             return center
         # Not torch.lerp, whose bits depend on the number of threads.
-        return center - above * (1.0 - self._score_stdev / (2 * farthest))
+        return center - above.masked_fill(settled, 0.0) * (1.0 - self._score_stdev / (2 * farthest))
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
         """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.

@@ -128,12 +128,17 @@ class TopK:
         return mask
 
     def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """The lowest score that is kept, in the mean over rows: ``(D,)``, the same for all weights of a scope."""
+        """The lowest score that is kept, in the mean over rows: ``(D,)``, the same for all weights of a scope.
+
+        Minus infinity where all of a scope are kept, infinity where none is.
+        """
         scores = scores.as_subclass(Tensor)
         level = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
         for part, num_kept in self._parts(layers, self.sparsity):
-            lowest = [lowest_kept(row, num_kept) for row in scores[:, part]] if num_kept else [math.inf]
-            level[part] = fmean(lowest)
+            if 0 < num_kept < part.stop - part.start:
+                level[part] = fmean(lowest_kept(row, num_kept) for row in scores[:, part])
+            else:
+                level[part] = -math.inf if num_kept else math.inf
         return level
 
     def _parts(self, layers: Sequence[Layer], sparsity: float) -> list[tuple[slice, int]]:

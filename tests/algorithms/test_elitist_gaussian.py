@@ -202,7 +202,7 @@ class Signs(Problem):
         self.asked.append((len(values), None if center is None else center.clone(), stdev))
         return torch.where(values > 0, 0.5, -0.5)
 
-    def confined(self, center, *, values):
+    def confined(self, center):
         return center.clamp(-0.3, 0.3)
 
 

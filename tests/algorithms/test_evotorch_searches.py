@@ -10,7 +10,7 @@ from evotorch.logging import PandasLogger, StdOutLogger
 from evotorch.operators import GaussianMutation, OnePointCrossOver
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, MaskedGymProblem
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
 
 NUM_GENERATIONS = 2
 
@@ -100,16 +100,22 @@ def test_a_search_finds_better_masks(make_search):
     assert 0.8 * best < (products * kept[:40] * kept[40:]).sum().item() <= best * 1.001
 
 
-def test_children_keep_differing_however_long_the_search():
+@pytest.mark.parametrize(
+    ("mask", "least", "most"),
+    [(Threshold(0.0), 0.15, 0.25), (TopK(0.9), 0.03, 0.06), (TopK(0.9, scope="erdos_renyi"), 0.02, 0.06)],
+    ids=repr,
+)
+def test_children_keep_differing_however_long_the_search(mask, least, most):
     """On a fitness that says nothing, drift alone decides: without a bound nearly all bits would be settled."""
-    problem = MaskedGymProblem(Echo, hidden_sizes=(20, 20), env_config={"steps": 1}, num_episodes=1, seed=0)
+    env_config = {"steps": 1}
+    problem = MaskedGymProblem(Echo, hidden_sizes=(40, 40), env_config=env_config, mask=mask, num_episodes=1, seed=0)
     problem.evaluate = lambda batch: batch.set_evals(torch.randn(len(batch), generator=noise))
     noise = torch.Generator().manual_seed(0)
     searcher = ElitistGaussianResampling(problem, popsize=32)
     searcher.run(300)
     bits = problem.mask(searcher.population.values[:28])
     differing = 2 * (bits.float().var(dim=0)).mean()
-    assert 0.15 < differing < 0.25
+    assert least < differing < most
 
 
 def test_the_papers_search_learns_to_balance_the_pole():

@@ -315,7 +315,7 @@ def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_leve
     problem = lander(mask=mask, score_stdev=0.2)
     for factor in (0.5, 40.0):
         center = factor * problem.generate_batch(1).values.as_subclass(torch.Tensor)
-        confined = problem.confined(center[0], values=center)
+        confined = problem.confined(center[0])
         kept = problem.mask(confined)
         assert torch.equal(kept, problem.mask(center[0]))
         num_near = ((confined - problem.mask_rule.level(confined[None], problem.network.layers)).abs() < 0.1001).sum()
@@ -327,6 +327,30 @@ def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_leve
             assert num_near == pytest.approx(0.6 * fewer, abs=3)
 
 
+@pytest.mark.parametrize("mask", [TopK(0.0), TopK(0.999999)], ids=repr)
+def test_where_no_bit_can_change_scores_are_not_confined(mask):
+    problem = lander(mask=mask)
+    center = 40.0 * problem.generate_batch(1).values.as_subclass(torch.Tensor)[0]
+    assert problem.confined(center) is center
+
+
+def test_scores_far_above_the_level_are_drawn_back_to_it():
+    problem = lander()
+    center = torch.linspace(3.0, 5.0, problem.solution_length)  # none is removed, which leaves nothing to count
+    confined = problem.confined(center)
+    assert confined.min().item() == pytest.approx(0.05)
+    assert problem.mask(confined).all()
+
+
+@pytest.mark.parametrize("scope", ["layer", "erdos_renyi"])
+def test_a_search_that_enforces_sparsity_is_not_confined_from_the_start(scope):
+    """The centre of its first steps is closer to 0 than children are, and so is the level that counts."""
+    problem = lander(hidden_sizes=(64, 64), mask=TopK(0.9, scope=scope))
+    values = problem.generate_batch(16).values.as_subclass(torch.Tensor)
+    center = problem.expected_solutions(values, center=None, stdev=0.1).mean(dim=0)
+    assert problem.confined(center) is center
+
+
 def test_under_any_number_of_threads_scores_are_confined_to_the_same_bits():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(300, 300), seed=0)
     center = 4.0 * problem.generate_batch(9).values.as_subclass(torch.Tensor)
@@ -335,7 +359,7 @@ def test_under_any_number_of_threads_scores_are_confined_to_the_same_bits():
     try:
         for num_threads in (1, 3):
             torch.set_num_threads(num_threads)
-            confined.append(problem.confined(center[0], values=center))
+            confined.append(problem.confined(center[0]))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*confined)
@@ -352,7 +376,7 @@ def test_of_a_rule_that_tells_no_level_solutions_are_as_they_are():
     values = problem.generate_batch(3).values
     assert problem.expected_solutions(values, center=None, stdev=0.1) is values
     center = values[0] * 9
-    assert problem.confined(center, values=values) is center
+    assert problem.confined(center) is center
 
 
 def test_nobody_can_change_the_frozen_weights():

@@ -248,6 +248,30 @@ def test_the_level_of_one_row_parts_what_is_kept_from_what_is_not(scores, rule):
         assert (row[~kept] <= level[~kept]).all()
 
 
+@pytest.mark.parametrize(
+    ("rule", "infinite"),
+    [
+        (TopK(0.0), -math.inf),
+        (TopK(0.2, scope="erdos_renyi"), -math.inf),
+        (TopK(0.98, scope="layer"), math.inf),
+        (TopK(0.999), math.inf),
+    ],
+    ids=repr,
+)
+def test_the_level_is_infinite_where_all_of_a_scope_are_kept_or_none(rule, infinite):
+    scores = normal_scores(0, rows=3)
+    level, kept = rule.level(scores, NETWORK.layers), rule(scores, NETWORK.layers)
+    seen = set()
+    for layer in NETWORK.layers:
+        same = kept[:, layer.slice].all() or not kept[:, layer.slice].any()
+        seen.add(bool(same))
+        if same:
+            assert (level[layer.slice] == infinite).all()
+        else:
+            assert level[layer.slice].isfinite().all()
+    assert True in seen
+
+
 def test_the_level_of_several_rows_is_their_mean():
     scores = normal_scores(0, rows=4)
     for rule in (TopK(0.7), TopK(0.7, scope="layer"), TopK(0.7, scope="erdos_renyi")):
