@@ -4,6 +4,7 @@ LunarLander (continuous), masks at random. Prints a table for each question and 
 plot.
 
     python examples/benchmark_scaling.py
+    python examples/benchmark_scaling.py --device cuda
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -49,6 +51,8 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
     for _ in range(repeats):
         start = time.perf_counter()
         work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
@@ -66,9 +70,9 @@ def rate(popsize: int, repeats: int, **options: Any) -> float:
     return statistics.median(rates)
 
 
-def search_cost(num_weights: int, repeats: int) -> dict[str, float]:
+def search_cost(num_weights: int, repeats: int, device: str) -> dict[str, float]:
     """Seconds a generation of 64 spends on everything but playing, beside the evaluation with three episodes."""
-    task = problem(hidden_sizes=HIDDEN[num_weights], mask=TopK(0.9), num_episodes=3)
+    task = problem(hidden_sizes=HIDDEN[num_weights], mask=TopK(0.9), device=device)
     searcher = ElitistGaussianResampling(task, popsize=64)
     searcher.step()
     values, layers = searcher.population.values, task.network.layers
@@ -159,26 +163,31 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--device", default="cpu", help="where scores, masks and policies are computed (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/scaling"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
     parser.add_argument("--resume", action="store_true", help="keep the tables that are there, measure the others")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    device: str = args.device
     repeats = 1 if args.quick else args.repeats
     most, sizes = (64, [1_000]) if args.quick else (4096, list(HIDDEN))
     episodes = [n for n in (16, 64, 256, 1024, 4096) if n <= most]
     threads = sorted({1, 2, num_processors()})
     questions: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "growth with episodes": lambda: [
-            {"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2)} for n in episodes
+            {"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2, device=device)} for n in episodes
         ],
         "growth with network size": lambda: [
-            {"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60)} for n in sizes
+            {"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60, device=device)}
+            for n in sizes
         ],
         "growth with threads": lambda: [
-            {"threads of each half": n, "steps/s": rate(64, repeats, num_threads=n)} for n in threads
+            {"threads of each half": n, "steps/s": rate(64, repeats, num_threads=n, device=device)} for n in threads
         ],
-        "cost of the search itself": lambda: [search_cost(n, repeats) for n in sizes if n >= 10_000 or args.quick],
+        "cost of the search itself": lambda: [
+            search_cost(n, repeats, device) for n in sizes if n >= 10_000 or args.quick
+        ],
     }
     draw({title: report(title, measure, args) for title, measure in questions.items()}, args.output / "scaling.png")
     report("peak memory", lambda: [peak_memory(sizes[-1])], args)

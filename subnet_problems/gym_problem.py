@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ._checks import check_mask, check_matrix, check_numbers, check_real
 from .base_problem import GymOptions, GymProblem
-from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores
+from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
@@ -156,7 +156,7 @@ class MaskedGymProblem(GymProblem):
             return center
         num_kept = int(mask.count_nonzero())
         num_near = max(1, math.ceil(self._near * min(num_kept, len(mask) - num_kept)))
-        farthest = float(np.partition(above.abs().cpu().numpy(), num_near - 1)[num_near - 1])
+        farthest = kth_lowest(above.abs(), num_near)
         if 2 * farthest <= self._score_stdev:
             return center
         # Not torch.lerp, whose bits depend on the number of threads.

@@ -196,10 +196,14 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
 
 def lowest_kept(scores: Tensor, num_kept: int) -> float:
     """The lowest of the ``num_kept`` highest of ``scores`` (D,), of which there is at least one."""
-    num_removed = scores.numel() - num_kept
-    if scores.is_cpu:  # ten times as fast as kthvalue at 10,000 weights
-        return float(np.partition(scores.numpy(), num_removed)[num_removed])
-    return float(torch.kthvalue(scores, num_removed + 1).values)
+    return kth_lowest(scores, scores.numel() - num_kept + 1)
+
+
+def kth_lowest(values: Tensor, k: int) -> float:
+    """The k-th lowest of ``values`` (D,), from 1. By what is fastest: ``torch.kthvalue`` is several times slower."""
+    if values.is_cpu:
+        return float(np.partition(values.numpy(), k - 1)[k - 1])
+    return float(values.sort().values[k - 1])
 
 
 def expected_scores(mask: Tensor, *, center: Tensor, stdev: float, level: Tensor) -> Tensor:
