@@ -151,12 +151,12 @@ class MaskedGymProblem(GymProblem):
         level = self._mask_rule.level(center[None], self._network.layers)
         above = center - level
         settled = above.isinf()  # where all weights of a scope are kept, or none
-        mask = self._express(center[None])[0][~settled]
-        if not len(mask):
+        open_ = above[~settled]
+        if not len(open_):
             return center
-        num_kept = int(mask.count_nonzero())
-        num_near = max(1, math.ceil(self._near * min(num_kept, len(mask) - num_kept)))
-        farthest = kth_lowest(above.abs(), num_near)
+        num_kept = int((open_ >= 0.0).count_nonzero())
+        num_near = max(1, math.ceil(self._near * min(num_kept, len(open_) - num_kept)))
+        farthest = kth_lowest(open_.abs(), num_near)
         if 2 * farthest <= self._score_stdev:
             return center
         # Not torch.lerp, whose bits depend on the number of threads.

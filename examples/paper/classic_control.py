@@ -23,7 +23,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from protocol import WEIGHTED, dense, draw_curves, markdown, masked, millions, parser, perform, report
+from protocol import dense, draw_curves, markdown, masked, millions, parser, perform, report
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
@@ -40,10 +40,10 @@ TASKS: dict[str, tuple[dict[str, Any], float, int]] = {
     "Pendulum": ({"weight_gain": 6.0}, -200.0, 6_000_000),
 }
 SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
-    "no biases": partial(masked, setting=WEIGHTED),
-    "biases": partial(masked, setting=WEIGHTED, bias=True),
-    "biases, sparsity 0.9": partial(masked, setting=WEIGHTED, bias=True, sparsity=0.9),
-    "weights themselves": partial(dense, setting=WEIGHTED, bias=True),
+    "no biases": masked,
+    "biases": partial(masked, bias=True),
+    "biases, sparsity 0.9": partial(masked, bias=True, sparsity=0.9),
+    "weights themselves": partial(dense, bias=True),
 }
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from evotorch import Problem, SolutionBatch
 from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulationAlgorithmMixin
-from protocol import TASKS, WEIGHTED, markdown, masked, parser, perform
+from protocol import OURS, TASKS, markdown, masked, parser, perform
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems.experiments import Run
@@ -80,7 +80,7 @@ def random_masks(seed: int, num_threads: int, *, sparsity: float | None) -> Sear
     """The control at an equal budget."""
     return RandomMasks(
         MaskedGymProblem(
-            **TASKS[TASK], hidden_sizes=HIDDEN, sparsity=sparsity, **WEIGHTED.problem,
+            **TASKS[TASK], hidden_sizes=HIDDEN, sparsity=sparsity, **OURS.problem,
             network_seed=seed, seed=seed, num_threads=num_threads,
         )
     )  # fmt: skip
@@ -173,7 +173,7 @@ def main() -> None:
     runs = []
     for seed in range(args.seeds):
         for name, sparsity in SPARSITIES.items():
-            search = partial(masked, task=TASK, setting=WEIGHTED, hidden_sizes=HIDDEN, sparsity=sparsity)
+            search = partial(masked, task=TASK, hidden_sizes=HIDDEN, sparsity=sparsity)
             keep = folder / f"{name} {seed}.safetensors"
             budget = args.budget or BUDGET
             runs.append(Run(f"{name} search", seed, search, budget, keep=keep))
