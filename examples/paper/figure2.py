@@ -37,16 +37,24 @@ SOLVED = 200.0  # the paper's, for all three
 Stage = tuple[int, float, int | None, str]
 #: From how many steps on a search in stages has what share of its stdev, what episode length (None: whole) and backend.
 STAGES: list[Stage] = [
+    (4_000_000, 1 / 2, 400, "auto"),
+    (8_000_000, 1 / 4, 400, "auto"),
+    (14_000_000, 1 / 8, None, "auto"),
+    (17_000_000, 1 / 8, None, "gymnasium"),
+]
+#: The same for *weighted*, whose children stay less alike.
+WEIGHTED_STAGES: list[Stage] = [
     (4_000_000, 1 / 4, 400, "auto"),
     (6_000_000, 1 / 8, None, "auto"),
     (24_000_000, 1 / 8, None, "gymnasium"),
 ]
 #: The same for the best of a race, which has fewer steps left.
-RACED_STAGES = [*STAGES[:2], (12_000_000, *STAGES[2][1:])]
+RACED_STAGES = [*WEIGHTED_STAGES[:2], (12_000_000, *WEIGHTED_STAGES[2][1:])]
 STAGED_BUDGETS = {
-    "masks, in stages": 30_000_000,
-    "masks, in stages, best of 4": 30_000_000,
-    "weights, in stages": 9_000_000,
+    "masks, in stages": 20_000_000,
+    "masks, in stages, weighted": 30_000_000,
+    "masks, in stages, weighted, best of 4": 30_000_000,
+    "weights, in stages, weighted": 9_000_000,
 }
 
 
@@ -66,7 +74,7 @@ class Stages:
 
 
 def staged(
-    make: Callable[..., ElitistGaussianResampling], *args: Any, stages: list[Stage] = STAGES, **options: Any
+    make: Callable[..., ElitistGaussianResampling], *args: Any, stages: list[Stage], **options: Any
 ) -> ElitistGaussianResampling:
     """A search in stages, on normalised observations."""
     searcher = make(*args, **options, observation_normalization=True)
@@ -75,23 +83,25 @@ def staged(
 
 
 #: Masks in stages. Weights up to 0.4 walk only on normalised observations.
-staged_masks = partial(staged, masked, setting=WEIGHTED, weight_gain=0.4)
+staged_masks = partial(staged, masked, weight_gain=0.4)
 
 
 def raced(seed: int, num_threads: int, **options: Any) -> Race:
     """Four networks in stages, of which the best goes on after 4.5 million steps."""
-    searchers = [staged_masks(seed + 5 * i, num_threads, stages=RACED_STAGES, **options) for i in range(4)]
+    options = {**options, "setting": WEIGHTED, "stages": RACED_STAGES}
+    searchers = [staged_masks(seed + 5 * i, num_threads, **options) for i in range(4)]
     return Race(searchers, steps=4_500_000)
 
 
 SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
     "masks": masked,
     "masks, weighted": partial(masked, setting=WEIGHTED),
-    "masks, in stages": staged_masks,
-    "masks, in stages, best of 4": raced,
+    "masks, in stages": partial(staged_masks, stages=STAGES),
+    "masks, in stages, weighted": partial(staged_masks, setting=WEIGHTED, stages=WEIGHTED_STAGES),
+    "masks, in stages, weighted, best of 4": raced,
     "weights": dense,
     "weights, weighted": partial(dense, setting=WEIGHTED),
-    "weights, in stages": partial(staged, dense, setting=WEIGHTED),
+    "weights, in stages, weighted": partial(staged, dense, setting=WEIGHTED, stages=WEIGHTED_STAGES),
     "weights, PGPE": dense_pgpe,
 }
 
@@ -129,7 +139,7 @@ def plot(rows: list[Row], path: Path) -> None:
     )
     for axes, task in zip(all_axes[0], played, strict=True):
         threshold = TASKS[task][2]
-        for color, search in zip(("C0", "C9", "C3", "C5", "C1", "C8", "C4", "C2"), SEARCHES, strict=True):
+        for color, search in zip(("C0", "C9", "C6", "C3", "C5", "C1", "C8", "C4", "C2"), SEARCHES, strict=True):
             name = f"{task} {search}"
             if name in names:
                 draw_curves(axes, rows, name, label=search, color=color)
