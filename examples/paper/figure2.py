@@ -42,7 +42,7 @@ STAGES: list[Stage] = [
     (14_000_000, 1 / 8, None, "auto"),
     (17_000_000, 1 / 8, None, "gymnasium"),
 ]
-#: The same for *weighted*, whose children stay less alike.
+#: The same for *weighted*, which was played in other stages.
 WEIGHTED_STAGES: list[Stage] = [
     (4_000_000, 1 / 4, 400, "auto"),
     (6_000_000, 1 / 8, None, "auto"),
