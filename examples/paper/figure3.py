@@ -20,7 +20,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import PLAIN, WEIGHTED, markdown, masked, parser, perform, report
+from protocol import OURS, PLAIN, markdown, masked, parser, perform, report
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, by_run
@@ -31,7 +31,7 @@ PROBLEM: dict[str, Any] = {"hidden_sizes": (64, 64), "episode_length": 400}
 SETTINGS = {
     "plain": PLAIN,
     "plain, elites kept": replace(PLAIN, search={**PLAIN.search, "clone_elites": True}),
-    "weighted": WEIGHTED,
+    "ours": OURS,
 }
 #: Two tests of one policy rarely differ by more; the table has their standard error.
 FALL = 50.0
