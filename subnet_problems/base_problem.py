@@ -105,8 +105,8 @@ class GymProblem(SolutionMethods, Problem):
         backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``. It may be changed between evaluations,
             by ``problem.backend = "gymnasium"``.
         num_threads: EnvPool's threads for each half of the population; see ``GymTask``.
-        device: Where solutions are held and the forward pass runs. A GPU pays from a few hundred thousand weights on;
-            random numbers drawn there are others than those of a processor.
+        device: Where solutions are held and the forward pass runs. A GPU is slower at 100,000 weights, and faster at a
+            million; random numbers drawn there are others than those of a processor.
 
     Raises:
         TypeError: An argument has the wrong type.
