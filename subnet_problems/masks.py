@@ -57,7 +57,7 @@ class LevelRule(MaskRule, Protocol):
 
 
 class Threshold:
-    """Keep a weight whose score is above a value (paper, section 4.1: "thresholding above 0").
+    """Keep a weight whose score is above a value (paper, section 5: "thresholding above 0").
 
     Sparsity is free: about 50 % at ``value`` 0 with scores symmetric around it. A search that starts all children from
     a mean of solutions, whose scores are closer to 0 than theirs, removes nearly all weights where ``value`` is above
