@@ -8,8 +8,8 @@ import platform
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from types import MethodType
@@ -26,18 +26,21 @@ from ._checks import check_path, check_whole_number
 from .race import Race
 
 #: What can change the bits of a run.
-_PACKAGES = ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "gymnasium")
+_PACKAGES = (
+    "subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "gymnasium", "Box2D", "envpool"
+)  # fmt: skip
 
 
 class Checkpointer:
     """Writes a searcher to a file every few generations, so that ``resume`` can go on from there.
 
     It works for any EvoTorch ``SearchAlgorithm``. A resumed run is the uninterrupted one to the last bit: populations,
-    evaluations, statuses, counters. It is written at once, then as a generation begins, so that hooks and loggers
-    have seen the one before, and at the end of ``run``. Writing is atomic: a kill at any instant leaves a whole
-    checkpoint, and the one before the last is kept as ``<path>.previous``. Should writing fail (a full disk), the
-    search goes on with a warning. Loggers that cannot be pickled are left out, with a warning: attach them anew after
-    ``resume``.
+    evaluations, statuses, counters (with ``num_actors`` only on this package's problems: others draw random numbers
+    when actors are made, as they are anew after ``resume``). It is written at once, then as a generation begins, so
+    that hooks and loggers have seen the one before, and at the end of ``run``. Writing is atomic: a kill at any instant
+    leaves a whole checkpoint, and the one before the last is kept as ``<path>.previous``. Should writing fail (a full
+    disk), the search goes on with a warning. Loggers that cannot be pickled are left out, with a warning: attach them
+    anew after ``resume``.
 
     The resumed searcher still has its checkpointer.
 
@@ -174,8 +177,8 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
         )
     path = check_path("path", path).absolute()
     info, payload = read(path)
-    here = versions()
-    others = {name: (theirs, here.get(name)) for name, theirs in info["versions"].items() if theirs != here.get(name)}
+    theirs, here = info["versions"], versions()
+    others = {name: (theirs.get(name), here.get(name)) for name in here | theirs if theirs.get(name) != here.get(name)}
     try:
         content = pickle.loads(payload)
     except Exception as error:
@@ -187,6 +190,8 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
     random.setstate(content["python"])
     np.random.set_state(content["numpy"])  # noqa: NPY002
     torch.set_rng_state(content["torch"])
+    if content["cuda"] and torch.cuda.device_count() >= len(content["cuda"]):
+        torch.cuda.set_rng_state_all(content["cuda"])
     return content["search"]
 
 
@@ -228,8 +233,12 @@ def new_path(path: str | PathLike[str]) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What runs here."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    """What runs here, of the packages that are installed."""
+    result = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            result[name] = version(name)
+    return result
 
 
 def header(generation: int) -> dict[str, Any]:
@@ -249,6 +258,7 @@ def dumps(search: Any, checkpointer: Any) -> bytes:
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     buffer = io.BytesIO()
     try:

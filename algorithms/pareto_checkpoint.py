@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from os import PathLike
 from typing import Any
 
@@ -16,7 +17,8 @@ class ParetoCheckpointer(Callback):
     """Writes a pymoo algorithm to a file every few generations, so that ``resume`` can go on from there.
 
     What ``Checkpointer`` says holds here too. The first generation is written whatever ``every`` is, so that what
-    cannot be pickled is found at once, and so is the last.
+    cannot be pickled is found at once, and so is the last. Refused then are algorithms that a pickle does not hold
+    whole, and which would stop or go on differently: pymoo's CMAES, and those with an ``archive``.
 
     Example:
         >>> algorithm.setup(problem, callback=ParetoCheckpointer("front.checkpoint", every=10), seed=0)
@@ -29,7 +31,8 @@ class ParetoCheckpointer(Callback):
         every: Generations between two checkpoints.
 
     Raises:
-        TypeError: An argument has the wrong type, or (after the first generation) the algorithm cannot be pickled.
+        TypeError: An argument has the wrong type, or (after the first generation) the algorithm cannot be pickled,
+            or not whole.
         ValueError: ``every`` is below 1.
         FileExistsError: There is a checkpoint already: resume or remove it.
         FileNotFoundError: The folder does not exist.
@@ -53,5 +56,23 @@ class ParetoCheckpointer(Callback):
             payload = dumps(algorithm, self)
         finally:
             algorithm.n_iter, algorithm.archive = generation, archive
+        if generation == 1:
+            _check_whole(algorithm, pickle.loads(payload)["search"])
         with warning_of_failure(self.path):
             write(self.path, header(generation), payload)
+
+
+def _check_whole(algorithm: Any, copy: Any) -> None:
+    """What pymoo leaves out of a pickle without a word is found now.
+
+    Raises:
+        TypeError: Something is missing from the copy.
+    """
+    lost = sorted(vars(algorithm).keys() - vars(copy).keys())
+    if algorithm.archive is not None:
+        lost += [f"archive.{name}" for name in sorted(vars(algorithm.archive).keys() - vars(copy.archive).keys())]
+    if lost:
+        raise TypeError(
+            f"algorithm: expected one that a pickle holds whole, got {type(algorithm).__name__}, which loses "
+            f"{', '.join(lost)}"
+        )

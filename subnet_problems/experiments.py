@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -53,7 +53,8 @@ class Run:
         num_tests: How often it is tested, at equal distances (less often where a generation takes more steps); 0 for
             after every generation.
         test_episodes: Fresh episodes a test.
-        keep: A file for the policy of the highest test, of a masked problem; or None.
+        keep: A file for the policy of the highest test, of a masked problem; or None. It is written as the run ends,
+            not for a run that is over already.
 
     Raises:
         TypeError: An attribute has the wrong type.
@@ -94,7 +95,7 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
     return torch.as_tensor(solution)
 
 
-def perform(runs: Sequence[Run], path: str | Path, *, num_jobs: int | None = None, quiet: bool = False) -> list[Row]:
+def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = None, quiet: bool = False) -> list[Row]:
     """Play the runs that have not been played yet, and show how far they are.
 
     After Ctrl-C or a kill the same call goes on, to the same bits: runs that are over are in the file, the others in
@@ -117,6 +118,10 @@ def perform(runs: Sequence[Run], path: str | Path, *, num_jobs: int | None = Non
         BlockingIOError: Another process is at work on this file.
     """
     path = check_path("path", path)
+    runs = list(runs)
+    for run in runs:
+        if not isinstance(run, Run):
+            raise TypeError(f"runs: expected Runs, got {run!r}")
     num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
         raise ValueError("runs: expected each name with each seed once, got one twice")

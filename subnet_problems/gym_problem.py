@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ._checks import check_mask, check_matrix, check_numbers, check_real
 from .base_problem import GymOptions, GymProblem
-from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest
+from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest, num_kept_at
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
@@ -44,7 +44,8 @@ class MaskedGymProblem(GymProblem):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, or both ``mask`` and ``sparsity`` are given.
+        ValueError: An argument is out of range, both ``mask`` and ``sparsity`` are given, or ``TopK`` would keep no
+            weight at all of this network.
     """
 
     _near = 0.6  # how many scores ``confined`` keeps near the level, of those kept or removed
@@ -68,6 +69,11 @@ class MaskedGymProblem(GymProblem):
         self._mask_rule = mask
         self._score_stdev = check_real("score_stdev", score_stdev, above=0.0)
         super().__init__(env, network, **options)
+        if isinstance(mask, TopK) and not num_kept_at(mask.sparsity, self._network.num_weights):
+            raise ValueError(
+                f"{'mask' if sparsity is None else 'sparsity'}: expected one that keeps a weight of "
+                f"{self._network.num_weights}, got {mask if sparsity is None else sparsity!r}"
+            )
         self._frozen = self._network.weights.to(self.device)
 
     @property
@@ -125,7 +131,13 @@ class MaskedGymProblem(GymProblem):
 
         Returns:
             ``(N, D)``; the scores themselves under a rule of a user's own that has no ``level``.
+
+        Raises:
+            ValueError: A shape is another, or a score is NaN.
         """
+        check_matrix("values", values, self.solution_length)
+        if center is not None:
+            check_matrix("center", center[None], self.solution_length)
         if not isinstance(self._mask_rule, LevelRule):
             return values
         if center is None:
@@ -145,7 +157,11 @@ class MaskedGymProblem(GymProblem):
 
         Returns:
             ``(D,)``; ``center`` itself under a rule of a user's own that has no ``level``.
+
+        Raises:
+            ValueError: The shape is another, or a score is NaN.
         """
+        check_matrix("center", center[None], self.solution_length)
         if not isinstance(self._mask_rule, LevelRule):
             return center
         level = self._mask_rule.level(center[None], self._network.layers)
@@ -174,7 +190,7 @@ class MaskedGymProblem(GymProblem):
         """The bits ``(D,)`` of one solution as a ``Subnetwork``."""
         return Subnetwork(
             self._network,
-            check_mask("mask", mask, self.solution_length).cpu(),
+            check_mask("mask", mask, self.solution_length),
             actions=self._task.actions,
             rescale=self._mask_rule.rescale,
             normalizer=self._normalizer(),

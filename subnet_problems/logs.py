@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+import warnings
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 from evotorch.algorithms import SearchAlgorithm
 from evotorch.logging import ScalarLogger
 
-from ._checks import check_path
+from ._checks import check_count, check_path
 
 
 class CSVLogger(ScalarLogger):
     """Writes the numbers of each status as a row of a CSV file.
 
-    As part of a checkpoint it knows how long the file was then: once resumed, it goes on from there.
+    As part of a checkpoint it knows how long the file was then: once resumed, it goes on from there. Where the file is
+    gone or shorter by then, it goes on with what is left, with a warning.
 
     Args:
         searcher: The search.
@@ -28,17 +30,22 @@ class CSVLogger(ScalarLogger):
         path: The file. Set it anew where the file was moved before ``resume``.
 
     Raises:
-        TypeError: ``path`` is not one.
+        TypeError: ``path`` is not one, or ``interval`` no whole number.
+        ValueError: ``interval`` is below 1.
     """
 
     def __init__(self, searcher: SearchAlgorithm, path: str | Path, *, interval: int = 1) -> None:
-        super().__init__(searcher, interval=interval)
         self.path = check_path("path", path).absolute()
         self._fields: list[str] = []
         self._length = 0
+        super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self._length:
+            warnings.warn(f"{self.path} has lost rows: expected {self._length} bytes, got {size}", stacklevel=2)
+            self._length = self.path.read_bytes().rfind(b"\n") + 1 if size else 0  # whole rows
         with open(self.path, "r+" if self._length else "w", newline="") as file:
             file.seek(self._length)
             file.truncate()
@@ -64,12 +71,12 @@ class TensorBoardLogger(ScalarLogger):
         folder: The same. Set it anew where it was moved before ``resume``.
 
     Raises:
-        TypeError: ``folder`` is no path.
+        TypeError: ``folder`` is no path, or ``interval`` no whole number.
+        ValueError: ``interval`` is below 1.
         ImportError: The package tensorboard is not installed.
     """
 
     def __init__(self, searcher: SearchAlgorithm, folder: str | Path, *, interval: int = 1) -> None:
-        super().__init__(searcher, interval=interval)
         self.folder = check_path("folder", folder).absolute()
         self._step = 0
         self._writer: Any = None
@@ -79,6 +86,7 @@ class TensorBoardLogger(ScalarLogger):
             raise ImportError(
                 f"TensorBoardLogger needs the package tensorboard (the extra of that name): {error}"
             ) from error
+        super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)

@@ -57,7 +57,7 @@ class LevelRule(MaskRule, Protocol):
 
 
 class Threshold:
-    """Keep a weight whose score is above a value (paper, section 4.1: "thresholding above 0").
+    """Keep a weight whose score is above a value (paper, section 5: "thresholding above 0").
 
     Sparsity is free: about 50 % at ``value`` 0 with scores symmetric around it. A search that starts all children from
     a mean of solutions, whose scores are closer to 0 than theirs, removes nearly all weights where ``value`` is above
@@ -100,7 +100,7 @@ class TopK:
             layer is proportional to the sum of its dimensions, inputs and outputs, or is all of a layer that has less
             (Mocanu et al. 2018; Evci et al. 2020): small layers stay denser, so that what a large one keeps is
             connected. LunarLander continuous, hidden (87, 87), sparsity 0.98, 1.5 million steps, seeds 0 to 2: 200 is
-            reached by 3 of 3 so, by none globally (the latter by the search as it was before).
+            reached by 3 of 3 so, by none globally.
         rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density), so that the signal that
             reaches a unit does not shrink as sparsity grows (``scale_fan`` of Ramanujan et al. 2020, dynamic
             rescaling of Zhou et al. 2020). On by default by measurement: LunarLander continuous, hidden (87, 87),

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from algorithms import ParetoCheckpointer, evaluate_again, pareto_operators, remove_checkpoint
 
-from ._checks import check_count
+from ._checks import check_count, check_seed
 from .gym_problem import MaskedGymProblem
 from .pareto_problem import ParetoSparsityProblem
 from .plots import plot_front
@@ -93,14 +93,14 @@ def run(
     """
     folder, console = Path(folder), console or Console(stderr=True)
     budget, test_episodes = check_count("budget", budget), check_count("test_episodes", test_episodes, minimum=2)
+    test_seed = check_seed("test_seed", test_seed)
     stopped = _search(algorithm, budget, console)
     if not algorithm.is_initialized:
         return [], stopped
     problem = algorithm.problem
     found: list[Found] = []
     (folder / "policies").mkdir(parents=True, exist_ok=True)
-    for earlier in (folder / "policies").glob("*_weights.safetensors"):  # of a front that was drawn when it was stopped
-        earlier.unlink()
+    earlier = set((folder / "policies").glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
     try:
         with console.status("Evaluating the last population again, and testing its front on fresh episodes"):
             while few := [i for i in algorithm.pop if i.data["num_evaluations"] < CLOSING_EVALUATIONS]:
@@ -108,12 +108,16 @@ def run(
             for individual in algorithm.pop[_front_of(algorithm)]:
                 subnet = problem.to_subnetwork(individual.X)
                 subnet.test(num_episodes=test_episodes, seed=test_seed, env=problem.masked.task)
-                subnet.save(folder / "policies" / f"{subnet.num_active}_weights.safetensors")
+                path = folder / "policies" / f"{subnet.num_active}_weights.safetensors"
+                subnet.save(path)
+                earlier.discard(path)
                 found.append(Found(subnet, -float(individual.F[0]), individual.data["num_evaluations"]))
     except KeyboardInterrupt:
         stopped = True
         console.print("Stopped: the policies that were tested are kept.")
     if found:
+        for path in earlier:
+            path.unlink()
         _write(found, folder, problem.masked)
         console.print(_table(found, test_episodes))
     if not stopped:

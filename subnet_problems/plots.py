@@ -140,7 +140,7 @@ def plot_front(
         axes.plot(kept, [seen[i] for i in order], "o", mfc="none", color="0.6", label="seen in the search")
     axes.errorbar(
         kept, [subnets[i].tests["mean"] for i in order],
-        yerr=[subnets[i].tests["standard_error"] or 0.0 for i in order],
+        yerr=[subnets[i].tests.get("standard_error") or 0.0 for i in order],
         fmt="o-", color="C0", capsize=3, label="fresh episodes, mean and standard error",
     )  # fmt: skip
     if threshold is not None:

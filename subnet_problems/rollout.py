@@ -153,7 +153,9 @@ def play(
             if rule.action_noise_stdev is not None:
                 assert noise_seeds is not None
                 part.noise = _Noise(noise_seeds[start:stop].reshape(-1), rule.action_noise_stdev, task.actions.length)
-        live = [part for part in parts if part.begin()]
+        for part in parts:
+            part.begin()
+        live = parts
         while live:
             live = [part for part in live if part.advance()]
     return Episodes.concatenate([part.episodes() for part in parts])
@@ -228,7 +230,7 @@ class _Part:
         self._rows = np.arange(num_rows, dtype=np.int32)
         self._step = 0
 
-    def begin(self) -> bool:
+    def begin(self) -> None:
         """Reset all episodes and begin their first step."""
         try:
             obs = self.simulator.reset()
@@ -236,7 +238,6 @@ class _Part:
             raise self._error(error.row, str(error)) from error
         self._check_finite("observation", obs)
         self._act(obs)
-        return True
 
     def advance(self) -> bool:
         """End the step that was begun and begin the next; False when no episode is left."""

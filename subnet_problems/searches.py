@@ -57,6 +57,10 @@ SEARCHES: dict[str, Callable[[Problem, int | None], SearchAlgorithm]] = {
 }
 
 
+#: The least numbers of solutions that they work with, where it is not 1.
+_LEAST_POPSIZES = {"paper": 3, "cem": 8, "cmaes": 2}
+
+
 def make_search(name: str, problem: Problem, *, popsize: int | None = None) -> SearchAlgorithm:
     """A search by its name.
 
@@ -66,7 +70,9 @@ def make_search(name: str, problem: Problem, *, popsize: int | None = None) -> S
         popsize: How many solutions a generation has; None takes the search's usual number (64, or 32).
 
     Raises:
-        ValueError: There is no search of this name, or ``popsize`` is below 1.
+        ValueError: There is no search of this name, or ``popsize`` is too small for it (or odd, for PGPE).
     """
     check_choice("algorithm", name, SEARCHES)
-    return SEARCHES[name](problem, None if popsize is None else check_count("popsize", popsize))
+    if popsize is not None:
+        popsize = check_count("popsize", popsize, minimum=_LEAST_POPSIZES.get(name, 1))
+    return SEARCHES[name](problem, popsize)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -111,24 +112,29 @@ def transplanted(subnet: Subnetwork, seed: int) -> Subnetwork:
 
 
 def altered(folder: Path, path: Path, num_seeds: int, test_episodes: int) -> list[Row]:
-    """Tests of the altered masks; those that were made before are not made again."""
+    """Tests of the altered masks; those that were made before, of the same found mask, are not made again."""
     rows: list[Row] = []
     if path.exists():
         with open(path, newline="") as file:
             rows = [{**row, "test_mean": float(row["test_mean"])} for row in csv.DictReader(file)]
-    done = {(row["name"], row["seed"]) for row in rows}
     for sparsity in SPARSITIES:
         for seed in range(num_seeds):
             file = folder / f"{sparsity} {seed}.safetensors"
-            if not file.exists() or (f"{sparsity} permuted", str(seed)) in done:
+            if not file.exists():
                 continue
             subnet = Subnetwork.load(file)
+            mask = blake2b(np.packbits(subnet.mask.numpy()), digest_size=8).hexdigest()
+            before = [row for row in rows if row["name"].startswith(f"{sparsity} ") and row["seed"] == str(seed)]
+            if before and all(row["mask"] == mask for row in before):
+                continue
+            rows = [row for row in rows if row not in before]
             for kind, alter in (("permuted", permuted), ("other network", transplanted)):
                 for i in range(NUM_ALTERED):
                     returns = alter(subnet, 100 * seed + i).test(num_episodes=test_episodes, seed=i)
-                    rows.append({"name": f"{sparsity} {kind}", "seed": str(seed), "test_mean": float(returns.mean())})
+                    row = {"name": f"{sparsity} {kind}", "seed": str(seed), "mask": mask}
+                    rows.append({**row, "test_mean": float(returns.mean())})
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["name", "seed", "test_mean"])
+        writer = csv.DictWriter(file, ["name", "seed", "mask", "test_mean"])
         writer.writeheader()
         writer.writerows(rows)
     return rows

@@ -1,6 +1,7 @@
 """What all results on this page share: how a search is run, when and how it is tested, and how runs are kept.
 
-Runs are those of ``subnet_problems.experiments``: tested 20 times, at equal distances, on 100 fresh episodes each.
+Runs are those of ``subnet_problems.experiments``: tested 20 times, at equal distances, on 100 fresh episodes each,
+unless a script says otherwise.
 """
 
 from __future__ import annotations
@@ -146,12 +147,19 @@ def report(
         plot(rows, stem.with_suffix(".png"))
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {number}")
+    return number
+
+
 def parser(description: str | None, *, seeds: int) -> argparse.ArgumentParser:
     """The options that all scripts have."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--seeds", type=int, default=seeds, help="how many seeds, from 0 (%(default)s)")
-    result.add_argument("--budget", type=int, help="environment steps of each run, in place of each one's own")
-    result.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (%(default)s)")
+    result.add_argument("--seeds", type=_positive, default=seeds, help="how many seeds, from 0 (%(default)s)")
+    result.add_argument("--budget", type=_positive, help="environment steps of each run, in place of each one's own")
+    result.add_argument("--jobs", type=_positive, help="runs at a time (default: one for each processor)")
     result.add_argument("--output", type=Path, default=Path("results/paper"), help="folder (%(default)s)")
     result.add_argument("--quick", action="store_true", help="short runs that only show that everything works")
     result.add_argument("--resume", action="store_true", help="go on with what was stopped, or draw it again")

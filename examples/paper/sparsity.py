@@ -20,7 +20,7 @@ from statistics import NormalDist
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report
+from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import MaskRule, Threshold, TopK
 from subnet_problems.experiments import Run
@@ -34,21 +34,15 @@ TASKS = {
 }
 SPARSITIES = [0.5, 0.7, 0.9, 0.95, 0.98, 0.99]
 ERDOS_RENYI = [f"top-k {sparsity}, Erdos-Renyi" for sparsity in SPARSITIES if sparsity >= 0.9]
-TOP_K = ["free", *(f"top-k {sparsity}" for sparsity in SPARSITIES)]
-#: By the search as it is, by the one that was the default before, and by the paper's.
-RULES = [
-    *TOP_K,
-    *ERDOS_RENYI,
-    *(f"{rule}, weighted" for rule in TOP_K),
-    *(f"threshold {sparsity}" for sparsity in SPARSITIES),
-]
+TOP_K = [f"top-k {sparsity}" for sparsity in SPARSITIES]
+THRESHOLD = [f"threshold {sparsity}" for sparsity in SPARSITIES]
+RULES = ["free", *TOP_K, *ERDOS_RENYI, *THRESHOLD]
 #: The spread of the initial scores; thresholds are in its units.
 SCORE_STDEV = 0.1
 
 
 def rule_of(name: str) -> MaskRule:
     """A mask rule by its name in tables."""
-    name = name.removesuffix(", weighted")
     if name == "free":
         return Threshold(0.0)
     name, _, layers = name.partition(", ")
@@ -56,13 +50,6 @@ def rule_of(name: str) -> MaskRule:
     if rule == "top-k":
         return TopK(float(sparsity), scope="erdos_renyi" if layers else "global")
     return Threshold(SCORE_STDEV * NormalDist().inv_cdf(float(sparsity)))
-
-
-def setting_of(name: str) -> Setting:
-    """The search that goes with a rule of this name."""
-    if name.startswith("threshold"):
-        return PLAIN
-    return WEIGHTED if name.endswith("weighted") else OURS
 
 
 def table(rows: list[Row]) -> str:
@@ -92,14 +79,9 @@ def plot(rows: list[Row], path: Path) -> None:
         solved = TASKS[task][1]
         for label, names, color, marker in (
             ("top-k, layers by Erdős-Rényi", ERDOS_RENYI, "C2", "D"),
-            (
-                "top-k of all",
-                [name for name in RULES if name.startswith("top-k") and name not in ERDOS_RENYI],
-                "C0",
-                "o",
-            ),
-            ("threshold", [name for name in RULES if name.startswith("threshold")], "C1", "^"),
-            ("free", [name for name in RULES if name.startswith("free")], "0.3", "s"),
+            ("top-k of all", TOP_K, "C0", "o"),
+            ("threshold", THRESHOLD, "C1", "^"),
+            ("free", ["free"], "0.3", "s"),
         ):
             found = [outcome(rows, f"{task} {name}", solved=solved) for name in names]
             density = np.concatenate([1.0 - runs.sparsity for runs in found])
@@ -123,7 +105,7 @@ def main() -> None:
             f"{task} {rule}", seed,
             partial(
                 masked, task=task, hidden_sizes=TASKS[task][0], mask=rule_of(rule), score_stdev=SCORE_STDEV,
-                setting=setting_of(rule),
+                setting=PLAIN if rule in THRESHOLD else OURS,
             ),
             args.budget or TASKS[task][2],
         )

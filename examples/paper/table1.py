@@ -1,4 +1,4 @@
-"""The paper's Table 1: three shapes of some 8,500 weights on both LunarLanders, and how many samples each needs.
+"""The paper's Table 1: three shapes of 7,000 to 9,000 weights on both LunarLanders, and how many samples each needs.
 
 Each row is searched by this package's default search, with weights between -0.7 and 0.7 ("ours"), by the same with
 exactly 90 % of the weights removed (more of them from large layers: Erdos-Renyi), by what the default was before

@@ -108,10 +108,12 @@ def compare(
         **options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
         "test_episodes": test_episodes,
     }  # fmt: skip
-    task = make_problem(seed=0, num_episodes=1, **options).task  # what is wrong is told before anything runs
+    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is told before anything runs
     if go_on:
         same_folder(output, settings)
-    else:
+    for name in names:
+        make_search(name, problem, popsize=popsize)
+    if not go_on:
         new_folder(output, settings)
     runs = [
         experiments.Run(
@@ -122,7 +124,7 @@ def compare(
     ]  # fmt: skip
     rows = experiments.perform(runs, tests, num_jobs=jobs)
     if rows:
-        _tell(rows, names, task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
+        _tell(rows, names, problem.task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
     if len(outcomes.by_run(rows)) < len(runs):
         out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)

@@ -89,9 +89,9 @@ def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def tell_tests(subnet: Subnetwork, threshold: float | None) -> None:
     """Print what a policy's tests came to, if it has any, and whether that solves the task."""
-    if not subnet.tests:
-        return
     tests = subnet.tests
+    if not {"mean", "num_episodes"} <= tests.keys():
+        return
     verdict = "the task names no threshold"
     if threshold is not None:
         verdict = f"{'solved' if tests['mean'] >= threshold else 'not solved'} (the task asks for {threshold:g})"

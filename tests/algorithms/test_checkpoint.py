@@ -14,6 +14,10 @@ import pytest
 import torch
 from evotorch.logging import PandasLogger, PicklingLogger, ScalarLogger
 from killing import EVERY, SEARCHES, Run, bits, in_a_child, most_generations_lost, problem, run_in_a_child, wait
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.soo.nonconvex.cmaes import CMAES
+from pymoo.problems import get_problem
+from pymoo.util.archive import MultiObjectiveArchive
 
 from algorithms import (
     Checkpointer,
@@ -218,8 +222,9 @@ def test_where_all_are_damaged_the_error_says_so(two_checkpoints):
 def test_other_versions_are_named(two_checkpoints):
     header, payload = read(two_checkpoints)
     header["versions"]["torch"] = "1.0"
+    del header["versions"]["Box2D"]  # as where it was not installed
     write(two_checkpoints, header, payload)
-    with pytest.warns(UserWarning, match=r"other versions .*'torch': \('1\.0', "):
+    with pytest.warns(UserWarning, match=r"other versions .*'torch': \('1\.0', .*'Box2D': \(None, "):
         assert load(two_checkpoints).step_count == 3
     write(two_checkpoints, header, pickle.dumps(0)[:-1])
     with pytest.raises(CheckpointError, match=r"is sound, written by other versions .*'torch': \('1\.0', "):
@@ -281,6 +286,18 @@ def test_what_cannot_be_pickled_is_named_before_the_first_generation(tmp_path):
             Checkpointer(searcher, tmp_path / "checkpoint")
     assert [file.name for file in tmp_path.iterdir()] == ["log"]
     assert len(searcher.before_step_hook) == len(searcher.end_of_run_hook) == 0
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "lost"),
+    [(CMAES(popsize=8), "CMAES, which loses es"), (NSGA2(8, archive=MultiObjectiveArchive()), "archive.max_size")],
+)
+def test_a_pymoo_algorithm_that_a_pickle_does_not_hold_whole_is_refused(algorithm, lost, tmp_path):
+    problem = get_problem("sphere" if isinstance(algorithm, CMAES) else "zdt1")
+    algorithm.setup(problem, termination=("n_gen", 5), seed=0, callback=ParetoCheckpointer(tmp_path / "checkpoint"))
+    with pytest.raises(TypeError, match=f"algorithm: expected one that a pickle holds whole, got .*{lost}"):
+        algorithm.run()
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_an_environment_that_cannot_be_pickled_is_named(tmp_path):

@@ -93,9 +93,11 @@ BAD_OPTIONS = [
     ("sparsity", -0.1, ValueError),
     ("sparsity", NAN, ValueError),
     ("sparsity", "0.5", TypeError),
+    ("sparsity", 0.9999, ValueError),  # keeps no weight of 4,610
     ("mask", 0.5, TypeError),
     ("mask", "top", TypeError),
     ("mask", TopK, TypeError),
+    ("mask", TopK(0.9999), ValueError),
     ("score_stdev", 0.0, ValueError),
     ("score_stdev", -1.0, ValueError),
     ("score_stdev", NAN, ValueError),
@@ -124,6 +126,7 @@ BAD_OPTIONS = [
     ("risk_aversion", -1.0, ValueError),
     ("risk_aversion", NAN, ValueError),
     ("risk_aversion", None, TypeError),
+    ("risk_aversion", 0.5, ValueError),  # with single episodes
     ("common_random_numbers", 1, TypeError),
     ("observation_normalization", "yes", TypeError),
     ("num_actors", -1, ValueError),
@@ -185,6 +188,10 @@ CALLS = {
     ),
     "mask": lambda **kwargs: problem().mask(**kwargs),
     "decode": lambda **kwargs: problem().decode(**kwargs),
+    "expected_solutions": lambda **kwargs: problem().expected_solutions(
+        **{"values": X[None], "center": X, "stdev": 0.1} | kwargs
+    ),
+    "confined": lambda **kwargs: problem().confined(**kwargs),
     "mask_to_subnetwork": lambda **kwargs: problem().mask_to_subnetwork(**kwargs),
     "to_subnetwork": lambda **kwargs: problem().to_subnetwork(**kwargs),
     "to_policy": lambda x=X, **kwargs: problem().to_policy(x, **kwargs),
@@ -302,6 +309,11 @@ BAD_ARGUMENTS = [
     ("mask", "scores", [[1.0], [2.0, 3.0]], TypeError),
     ("decode", "scores", X[:3], ValueError),
     ("decode", "scores", X * NAN, ValueError),
+    ("expected_solutions", "values", X[None, :3], ValueError),
+    ("expected_solutions", "values", X, ValueError),
+    ("expected_solutions", "center", X[:3], ValueError),
+    ("confined", "center", X[:3], ValueError),
+    ("confined", "center", X * NAN, ValueError),
     ("mask_to_subnetwork", "mask", None, TypeError),
     ("mask_to_subnetwork", "mask", BITS[:3], ValueError),
     ("to_subnetwork", "x", {}, TypeError),

@@ -205,12 +205,25 @@ def test_all_searches_are_offered():
         (["test", "missing.safetensors"], 1, "Error: [Errno 2]"),
         (["resume", "missing"], 1, "missing"),
         (["compare", "CartPole-v1", "--algorithms", "sgd"], 1, "Error: --algorithms: expected some of elitist,"),
+        (
+            ["compare", "CartPole-v1", "--popsize", "7", "--algorithms", "cem"],
+            1,
+            "Error: popsize: expected a whole number >= 8",
+        ),
+        (["compare", "CartPole-v1", "--popsize", "33", "--algorithms", "pgpe"], 1, "`popsize` was expected as an even"),
     ],
 )
 def test_a_users_mistake_is_told_without_a_traceback(words, code, message):
     done = command(*words)
     assert done.code == code
     assert message in done.err + done.out
+
+
+def test_tests_of_a_users_own_are_no_hindrance(tmp_path):
+    policy = lander()
+    policy.tests = {"note": "in the wind"}
+    policy.save(tmp_path / "lander.safetensors")
+    assert "test reward" not in accepted("show", tmp_path / "lander.safetensors")
 
 
 def test_a_path_may_look_like_markup(found, tmp_path):

@@ -76,3 +76,37 @@ def test_a_resume_within_the_second_of_the_kill_comes_after_it(tmp_path, monkeyp
     monkeypatch.setattr(os, "getpid", lambda: 10)
     resume(tmp_path / "run" / "checkpoint", allow_pickle=True).run(2)
     assert len(scalars(tmp_path / "run", "mean_eval")) == 4
+
+
+@pytest.mark.parametrize("left", [None, 0, 100])
+def test_a_log_that_lost_rows_goes_on_with_what_is_left(left, tmp_path):
+    search(tmp_path / "run").run(4)
+    log = tmp_path / "run" / "log.csv"
+    header, first, *_, last = log.read_bytes().splitlines(keepends=True)
+    if left is None:
+        log.unlink()
+    elif left:
+        log.write_bytes(header + first + last[:-5])  # as a loss of power may leave it
+    else:
+        log.write_bytes(b"")
+    resumed = resume(tmp_path / "run" / "checkpoint", allow_pickle=True)
+    with pytest.warns(UserWarning, match=r"log\.csv has lost rows"):
+        resumed.run(1)
+    resumed.run(1)
+    with open(log, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iter"] for row in rows] == (["1.0"] if left else []) + ["5.0", "6.0"]
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, TensorBoardLogger])
+@pytest.mark.parametrize(
+    ("path", "interval", "error"),
+    [(3, 1, TypeError), ("", 1, ValueError), ("log", 0, ValueError), ("log", 2.5, TypeError)],
+)
+def test_a_logger_that_is_refused_is_not_attached(logger, path, interval, error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0, num_threads=1)
+    searcher = ElitistGaussianResampling(problem, popsize=8)
+    with pytest.raises(error, match="expected"):
+        logger(searcher, path, interval=interval)
+    assert len(searcher.log_hook) == 0

@@ -37,3 +37,27 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
         assert policy.tests == one.subnet.tests
         steps = 10 if env is Echo else 5  # the search's, where the environment sets no limit
         assert policy.tests["mean"] == pytest.approx(steps * float(policy.act([1.0])[0]), rel=1e-5)
+
+
+def test_earlier_policies_stay_until_there_are_new_ones(tmp_path, monkeypatch):
+    masked = MaskedGymProblem(Echo, hidden_sizes=(3,), episode_length=5, mask=TopK(0.5), seed=0)
+    algorithm = pareto_search.begin(masked, tmp_path, popsize=12)
+    console = Console(file=io.StringIO())
+    with pytest.raises(ValueError, match="test_seed: expected"):
+        pareto_search.run(algorithm, tmp_path, budget=3_000, test_seed=-1, console=console)
+    assert masked.interaction_count == 0
+    earlier = tmp_path / "policies" / "99_weights.safetensors"
+    earlier.parent.mkdir()
+    earlier.touch()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pareto_search, "evaluate_again", interrupt)
+        found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+    assert (found, stopped) == ([], True)
+    assert earlier.exists()
+    found, _ = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+    assert not earlier.exists()
+    assert len(list(earlier.parent.iterdir())) == len(found) > 0
