@@ -1,9 +1,9 @@
 """The paper's Figure 2: test reward over environment steps, searched by masks and by the weights themselves.
 
 On three tasks: the default search for masks, the same search on the weights (the paper's "ES benchmark") and EvoTorch's
-PGPE on the weights. On BipedalWalker, for longer, also masks and weights in stages, on normalised observations: they
-learn to walk in short episodes, then go on with smaller steps, in whole episodes, and at last on the simulator that
-tests.
+PGPE on the weights; and the first two by what the default was before ("weighted"). On BipedalWalker also in stages, on
+normalised observations: they learn to walk in short episodes, then go on with smaller steps, in whole episodes, and
+masks at last on the simulator that tests.
 
     python examples/paper/figure2.py --seeds 5
 
@@ -87,7 +87,10 @@ staged_masks = partial(staged, masked, weight_gain=0.4)
 
 
 def raced(seed: int, num_threads: int, **options: Any) -> Race:
-    """Four networks in stages, of which the best goes on after 4.5 million steps."""
+    """Four networks in stages, of which the best goes on after 4.5 million steps.
+
+    They are drawn from seeds r, r + 5, r + 10 and r + 15, so races of seeds 5 and up share networks with those before.
+    """
     options = {**options, "setting": WEIGHTED, "stages": RACED_STAGES}
     searchers = [staged_masks(seed + 5 * i, num_threads, **options) for i in range(4)]
     return Race(searchers, steps=4_500_000)

@@ -1,10 +1,10 @@
 """The paper's Figure 3: how the test reward swings from generation to generation of one BipedalWalker run.
 
 The paper explains the swings by its elites, which are "never fully cloned into the new population". Three searches with
-one seed: the paper's own (32 solutions, 3 episodes each), the same with its elites kept and evaluated again, and the
-*weighted* one (64 solutions, 1 episode each), which starts every child from one centre and hands out the average of it
-that has shown most. All three cut episodes at 400 steps; tests play whole ones. Every generation is tested, on 20
-episodes. The plot shows seed 0.
+one seed: the paper's own (32 solutions, 3 episodes each), the same with its elites kept and evaluated again, and this
+package's (64 solutions, 1 episode each), which starts every child from one centre and hands out the average of it that
+has shown most. All three cut episodes at 400 steps; tests play whole ones. Every generation is tested, on 20 episodes.
+The plot shows seed 0.
 
     python examples/paper/figure3.py
 
