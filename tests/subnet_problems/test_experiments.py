@@ -5,17 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling, Race
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
-from subnet_problems.experiments import Run, has_begun, perform
+from subnet_problems.experiments import Run, hand_out, has_begun, perform
 from subnet_problems.outcomes import by_run, outcome, read_tests
+from subnet_problems.searches import make_search
 
 SCRIPT = """
 import sys
@@ -154,11 +157,37 @@ def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_
 
 def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path):
     path = tmp_path / "tests.csv"
-    perform(runs(seeds=(0,)), path, num_jobs=1, quiet=True)
     broken = Run("broken", 0, lambda seed, num_threads: 1 / 0, 1_000)
     with pytest.raises(ZeroDivisionError):
         perform([*runs(seeds=(0,)), broken], path, num_jobs=1, quiet=True)
     assert set(by_run(read_tests(path))) == {("masks", 0)}
+
+
+def test_a_search_without_a_centre_hands_out_its_best():
+    searcher = make_search("genetic", MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0), popsize=8)
+    searcher.run(2)
+    assert torch.equal(hand_out(searcher), searcher.population.take_best(1).values[0].as_subclass(torch.Tensor))
+
+
+def failing(seed, num_threads):
+    searcher = search(seed, num_threads)
+    searcher.after_step_hook.append(divide_by_zero)
+    return searcher
+
+
+def divide_by_zero():
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("changed", [{"budget": 999}, {"num_tests": 3}, {"test_episodes": 5}, {"keep": Path("policy")}])
+def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(changed, tmp_path):
+    path = tmp_path / "tests.csv"
+    run = Run("masks", 0, failing, 1_000, num_tests=2)
+    with pytest.raises(ZeroDivisionError):
+        perform([run], path, num_jobs=1, quiet=True)
+    (name,) = changed
+    with pytest.raises(ValueError, match=f"{name}: expected .*, that of the run in .*checkpoint, got"):
+        perform([replace(run, **changed)], path, num_jobs=1, quiet=True)
 
 
 def interrupted(script_path, *arguments):

@@ -9,6 +9,7 @@ from evotorch import Problem
 from evotorch.neuroevolution import GymNE
 from torch import nn
 
+from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
 from subnet_problems.observations import ObservationStats
 
@@ -443,3 +444,20 @@ def test_a_problem_is_an_evotorch_problem_that_is_maximised():
     assert problem.dtype == torch.float32
     assert problem.lower_bounds is None
     assert problem.solution_length == problem.network.num_weights == 8 * 6 + 6 * 4
+
+
+@pytest.mark.parametrize("recombination", ["expected", "weighted", "uniform"])
+def test_under_any_number_of_threads_a_search_comes_to_the_same_bits(recombination):
+    centers = []
+    before = torch.get_num_threads()
+    try:
+        for num_threads in (1, 3):
+            torch.set_num_threads(num_threads)
+            problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(300, 300), episode_length=20, seed=0)
+            searcher = ElitistGaussianResampling(problem, popsize=16, recombination=recombination)
+            searcher.run(5)
+            assert torch.get_num_threads() == num_threads  # evaluations take one, and give them back
+            centers.append(searcher.population.values.as_subclass(torch.Tensor))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*centers)
