@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling, Race
+from algorithms._checkpoint_file import read
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
 from subnet_problems.experiments import Run, hand_out, has_begun, perform
 from subnet_problems.outcomes import by_run, outcome, read_tests
@@ -22,12 +24,13 @@ from subnet_problems.searches import make_search
 
 SCRIPT = """
 import sys
-from test_experiments import runs
+from test_experiments import BUDGET, runs
 from subnet_problems.experiments import perform
 
 if __name__ == "__main__":
-    perform(runs(budget=30_000), sys.argv[1], num_jobs=2)
+    perform(runs(budget=BUDGET), sys.argv[1], num_jobs=2)
 """
+BUDGET = 40_000  # of which a kill sees the first 20 generations
 
 
 def search(seed, num_threads, *, problem=MaskedGymProblem, **options):
@@ -142,17 +145,25 @@ def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_
     )
     environment = {**os.environ, "PYTHONPATH": folders}
     process = subprocess.Popen([sys.executable, str(script), str(killed)], env=environment, start_new_session=True)
-    work = tmp_path / "killed.csv.unfinished"
-    deadline = time.monotonic() + 300.0
-    while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_generation(20, Path(f"{killed}.unfinished"), process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert has_begun(killed)
     assert not killed.exists()
-    again = perform(runs(budget=30_000), killed, num_jobs=2, quiet=True)
-    assert by_run(again) == by_run(perform(runs(budget=30_000), whole, num_jobs=2, quiet=True))
-    assert not work.exists()
+    again = perform(runs(budget=BUDGET), killed, num_jobs=2, quiet=True)
+    assert by_run(again) == by_run(perform(runs(budget=BUDGET), whole, num_jobs=2, quiet=True))
+    assert not Path(f"{killed}.unfinished").exists()
+
+
+def wait_for_generation(generation, work, process):
+    """Until one of the checkpoints in ``work`` has come so far."""
+    while process.poll() is None:
+        for checkpoint in work.glob("*.checkpoint"):
+            with suppress(FileNotFoundError):  # between two renames
+                if read(checkpoint)[0]["generation"] >= generation:
+                    return
+        time.sleep(0.01)
+    raise AssertionError(f"it ended by itself, with {process.returncode}")
 
 
 def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path):
@@ -197,12 +208,9 @@ def interrupted(script_path, *arguments):
         [sys.executable, str(script_path), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": folders}, start_new_session=True, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    work = Path(f"{arguments[0]}.unfinished")
-    deadline = time.monotonic() + 300.0
-    while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_generation(20, Path(f"{arguments[0]}.unfinished"), process)
     os.killpg(process.pid, signal.SIGINT)
-    return process.returncode, process.communicate(timeout=300.0)[1]
+    return process.communicate(timeout=300.0)[1]
 
 
 def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live(tmp_path):
@@ -221,7 +229,7 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
         )
         + "    print(rows, own.is_alive(), file=sys.stderr)\n"
     )
-    _, err = interrupted(script, path)
+    err = interrupted(script, path)
     assert "[] True" in err
     assert "Traceback" not in err
     assert any(Path(f"{path}.unfinished").glob("*.checkpoint"))
