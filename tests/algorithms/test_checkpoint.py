@@ -86,6 +86,17 @@ def test_a_resumed_run_ends_in_the_same_bits_whatever_was_drawn_in_between(name,
     assert again.finish() == expected
 
 
+def test_the_global_random_numbers_go_on_where_they_were(tmp_path):
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    Checkpointer(searcher_of(), tmp_path / "checkpoint")
+    expected = draw()
+    assert draw() != expected
+    load(tmp_path / "checkpoint")
+    assert draw() == expected
+
+
 @pytest.mark.parametrize("at_rename", [1, 2])
 def test_a_kill_between_the_renames_of_a_write_loses_nothing(at_rename, tmp_path):
     path, searcher = tmp_path / "checkpoint", searcher_of()

@@ -136,9 +136,14 @@ def stop(*args, **options):
     raise KeyboardInterrupt
 
 
-def test_a_search_on_a_task_without_limit_is_tested_at_its_episode_length(tmp_path):
-    endless = "EndlessCartPole-v0"
-    gym.register(endless, gym.spec("CartPole-v1").entry_point)
+@pytest.fixture
+def endless():
+    gym.register("EndlessCartPole-v0", gym.spec("CartPole-v1").entry_point)
+    yield "EndlessCartPole-v0"
+    del gym.registry["EndlessCartPole-v0"]
+
+
+def test_a_search_on_a_task_without_limit_is_tested_at_its_episode_length(endless, tmp_path):
     words = ["--episode-length", 40, "--budget", 2_000, "--output", tmp_path / "run"]
     accepted("search", endless, *words, *SMALL)
     assert 0 < Subnetwork.load(tmp_path / "run" / "subnetwork.safetensors").tests["mean"] <= 40
