@@ -30,7 +30,7 @@ from subnet_problems.experiments import perform
 if __name__ == "__main__":
     perform(runs(budget=BUDGET), sys.argv[1], num_jobs=2)
 """
-BUDGET = 40_000  # of which a kill sees the first 20 generations
+BUDGET = 100_000  # of which a kill sees the first 20 generations
 
 
 def search(seed, num_threads, *, problem=MaskedGymProblem, **options):

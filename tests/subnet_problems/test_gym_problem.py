@@ -311,7 +311,7 @@ def test_initial_solutions_are_expected_around_0_with_the_scores_own_stdev():
     torch.testing.assert_close(around.abs(), torch.full_like(around, 0.3 * (2 / np.pi) ** 0.5))  # of a half-normal
 
 
-@pytest.mark.parametrize("mask", [*RULES, TopK(0.999, scope="layer")], ids=repr)
+@pytest.mark.parametrize("mask", [*RULES, TopK(0.98, scope="layer")], ids=repr)
 def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_level(mask):
     problem = lander(mask=mask, score_stdev=0.2)
     for factor in (0.5, 40.0):
@@ -328,9 +328,8 @@ def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_leve
             assert num_near == pytest.approx(0.6 * fewer, abs=3)
 
 
-@pytest.mark.parametrize("mask", [TopK(0.0), TopK(0.999999)], ids=repr)
-def test_where_no_bit_can_change_scores_are_not_confined(mask):
-    problem = lander(mask=mask)
+def test_where_no_bit_can_change_scores_are_not_confined():
+    problem = lander(mask=TopK(0.0))
     center = 40.0 * problem.generate_batch(1).values.as_subclass(torch.Tensor)[0]
     assert problem.confined(center) is center
 
