@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling, Race
 from algorithms._checkpoint_file import read
-from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, experiments
 from subnet_problems.experiments import Run, hand_out, has_begun, perform
 from subnet_problems.outcomes import by_run, outcome, read_tests
 from subnet_problems.searches import make_search
@@ -190,15 +191,15 @@ def divide_by_zero():
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("changed", [{"budget": 999}, {"num_tests": 3}, {"test_episodes": 5}, {"keep": Path("policy")}])
-def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(changed, tmp_path):
+def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(tmp_path):
     path = tmp_path / "tests.csv"
     run = Run("masks", 0, failing, 1_000, num_tests=2)
     with pytest.raises(ZeroDivisionError):
         perform([run], path, num_jobs=1, quiet=True)
-    (name,) = changed
-    with pytest.raises(ValueError, match=f"{name}: expected .*, that of the run in .*checkpoint, got"):
-        perform([replace(run, **changed)], path, num_jobs=1, quiet=True)
+    (checkpoint,) = Path(f"{path}.unfinished").glob("*.checkpoint")
+    for name, value in (("budget", 999), ("num_tests", 3), ("test_episodes", 5), ("keep", Path("policy"))):
+        with pytest.raises(ValueError, match=f"{name}: expected .*, that of the run in .*checkpoint, got"):
+            experiments._play(cloudpickle.dumps(replace(run, **{name: value})), checkpoint, 1)
 
 
 def interrupted(script_path, *arguments):
