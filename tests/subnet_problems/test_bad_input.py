@@ -323,17 +323,14 @@ BAD_ARGUMENTS = [
     ("to_policy", "x", X * NAN, ValueError),
     ("to_policy", "clip_actions", None, TypeError),
     ("test", "x", "abc", TypeError),
-    ("test", "num_episodes", 0, ValueError),
     ("test", "num_episodes", 2.0, TypeError),
     ("test", "seed", -1, ValueError),
-    ("test", "seed", None, TypeError),
     ("run", "policy", None, TypeError),
     ("run", "policy", X[:3], ValueError),
     ("run", "policy", nn.Linear(3, 2), ValueError),
     ("run", "policy", nn.Linear(4, 5), ValueError),
     ("run", "visualize", "yes", TypeError),
     ("run", "num_episodes", 0, ValueError),
-    ("run", "seed", -1, ValueError),
     ("run", "seed", 0.5, TypeError),
     ("visualize", "num_episodes", 1.5, TypeError),
     ("visualize", "seed", -1, ValueError),
@@ -437,6 +434,7 @@ def test_a_bad_argument_is_refused_by_name_before_anything_is_played(call, name,
     said_of = "env" if name == "env_config" and error is ValueError else name
     with pytest.raises(error, match=rf"^{said_of}\b.*(expected|cannot).*"):
         CALLS[call](**{name: value})
+    assert problem().interaction_count == problem().evaluation_round == 0
 
 
 def test_everything_public_is_in_the_table():
@@ -521,6 +519,24 @@ def test_scores_of_another_shape_are_refused(shape):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
     with pytest.raises(ValueError, match=r"^scores: expected shape \(N, D\) = \(N, 24\)"):
         problem.decode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "value", "error"),
+    [
+        ("test", "num_episodes", 0, ValueError),
+        ("test", "num_episodes", 2.0, TypeError),
+        ("test", "seed", -1, ValueError),
+        ("test", "seed", None, TypeError),
+        ("run", "num_episodes", 0, ValueError),
+        ("run", "seed", -1, ValueError),
+        ("run", "seed", 0.5, TypeError),
+    ],
+)
+def test_a_bad_argument_of_a_test_or_a_run_is_refused_by_name(method, option, value, error):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
+    with pytest.raises(error, match=rf"^{option}: expected .* got {value!r}"):
+        getattr(problem, method)(torch.zeros(24), **{option: value})
 
 
 @pytest.mark.parametrize(

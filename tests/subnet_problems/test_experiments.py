@@ -158,13 +158,14 @@ def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_
 
 def wait_for_generation(generation, work, process):
     """Until one of the checkpoints in ``work`` has come so far."""
-    while process.poll() is None:
+    deadline = time.monotonic() + 300.0
+    while process.poll() is None and time.monotonic() < deadline:
         for checkpoint in work.glob("*.checkpoint"):
             with suppress(FileNotFoundError):  # between two renames
                 if read(checkpoint)[0]["generation"] >= generation:
                     return
         time.sleep(0.01)
-    raise AssertionError(f"it ended by itself, with {process.returncode}")
+    raise AssertionError(f"it ended by itself, with {process.returncode}, or takes too long")
 
 
 def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path):

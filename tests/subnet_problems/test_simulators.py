@@ -155,6 +155,7 @@ def test_every_environment_that_is_made_is_closed_once(raise_at):
     Counted.made.clear()
     task = GymTask(Counted, env_config={"raise_at": raise_at}, episode_length=12)
     made_before = len(Counted.made)  # to tell its spaces
+    assert [env.num_closings for env in Counted.made] == [1] * made_before
     network = FrozenNetwork((5,), obs_length=4, act_length=2)
     weights = torch.randn((6, network.num_weights))
     with nullcontext() if raise_at is None else pytest.raises(EvaluationError, match="not today"):
