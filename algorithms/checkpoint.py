@@ -190,8 +190,9 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
     random.setstate(content["python"])
     np.random.set_state(content["numpy"])  # noqa: NPY002
     torch.set_rng_state(content["torch"])
-    if content["cuda"] and torch.cuda.device_count() >= len(content["cuda"]):
-        torch.cuda.set_rng_state_all(content["cuda"])
+    cuda = content.get("cuda", [])  # older checkpoints have none
+    if cuda and torch.cuda.device_count() >= len(cuda):
+        torch.cuda.set_rng_state_all(cuda)
     return content["search"]
 
 
@@ -258,7 +259,7 @@ def dumps(search: Any, checkpointer: Any) -> bytes:
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
     }
     buffer = io.BytesIO()
     try:

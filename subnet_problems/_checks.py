@@ -207,7 +207,7 @@ def check_numbers(
 
 
 def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
-    """Return ``value`` if it is the bits of one solution, ``(D,)`` bool.
+    """Return ``value`` on the processor if it is the bits of one solution, ``(D,)`` bool.
 
     Raises:
         TypeError: It is not a tensor of bools.
@@ -217,4 +217,4 @@ def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
         raise TypeError(f"{name}: expected a bool tensor of shape (D,) = ({num_weights},), got {value!r}")
     if value.shape != (num_weights,):
         raise ValueError(f"{name}: expected shape (D,) = ({num_weights},), got {tuple(value.shape)}")
-    return value
+    return value.cpu()

@@ -155,7 +155,8 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool) -> No
             }
         try:
             while pending:
-                for future in wait(pending, timeout=0.5).done:
+                done = wait(pending, timeout=0.5).done
+                for future in sorted(done, key=lambda one: one.exception() is not None):  # what is over is kept first
                     run = pending.pop(future)
                     _add_tests(path, future.result())
                     remove_checkpoint(_checkpoint(path, run))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ._checks import check_mask, check_matrix, check_numbers, check_real
 from .base_problem import GymOptions, GymProblem
-from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest, num_kept_at
+from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
@@ -69,7 +69,7 @@ class MaskedGymProblem(GymProblem):
         self._mask_rule = mask
         self._score_stdev = check_real("score_stdev", score_stdev, above=0.0)
         super().__init__(env, network, **options)
-        if isinstance(mask, TopK) and not num_kept_at(mask.sparsity, self._network.num_weights):
+        if isinstance(mask, TopK) and not mask.num_kept(self._network.layers):
             raise ValueError(
                 f"{'mask' if sparsity is None else 'sparsity'}: expected one that keeps a weight of "
                 f"{self._network.num_weights}, got {mask if sparsity is None else sparsity!r}"

@@ -141,6 +141,10 @@ class TopK:
                 level[part] = -math.inf if num_kept else math.inf
         return level
 
+    def num_kept(self, layers: Sequence[Layer]) -> int:
+        """How many weights each mask of this network keeps."""
+        return sum(num_kept for _, num_kept in self._parts(layers, self.sparsity))
+
     def _parts(self, layers: Sequence[Layer], sparsity: float) -> list[tuple[slice, int]]:
         """Which weights are ranked together, and how many of them are kept."""
         if self.scope == "layer":

@@ -120,7 +120,7 @@ class Subnetwork:
         if not isinstance(env, str | None):
             raise TypeError(f"env: expected a Gymnasium id or None, got {env!r}")
         self.network = network
-        self.mask = check_mask("mask", mask, network.num_weights).cpu().clone()
+        self.mask = check_mask("mask", mask, network.num_weights).clone()
         self.actions = actions
         self.rescale = check_rescale("rescale", rescale, len(network.layers))
         self.normalizer = normalizer

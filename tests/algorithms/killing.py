@@ -162,13 +162,16 @@ def wait(pid: int) -> int:
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def run_in_a_child(name: str, folder: Path, seconds: float | None, *, while_writing: bool = False) -> bool:
+def run_in_a_child(
+    name: str, folder: Path, seconds: float | None, *, generation: int = 0, while_writing: bool = False
+) -> bool:
     """Run or resume in a child that is killed after so many seconds; whether it came to its end.
 
     Args:
         name: The search.
         folder: Where its files are.
         seconds: None lets it come to its end.
+        generation: The seconds count from where the log has come to this generation.
         while_writing: The kill waits until a checkpoint is being written.
     """
     path, log, result = folder / "checkpoint", folder / "log", folder / "result"
@@ -194,6 +197,8 @@ def run_in_a_child(name: str, folder: Path, seconds: float | None, *, while_writ
     if seconds is None:
         assert wait(pid) == 0, "the run ended by itself, and not well"
         return True
+    while not has_come_to(generation, log) and os.waitid(os.P_PID, pid, ENDED) is None:
+        time.sleep(0.001)
     time.sleep(seconds)
     while while_writing and not unfinished_in(folder) and os.waitid(os.P_PID, pid, ENDED) is None:
         pass
@@ -203,6 +208,16 @@ def run_in_a_child(name: str, folder: Path, seconds: float | None, *, while_writ
 
 def unfinished_in(folder: Path) -> bool:
     return (folder / "checkpoint.unfinished").exists()
+
+
+def has_come_to(generation: int, log: Path) -> bool:
+    return generation == 0 or (log.exists() and f"\n{generation}\n" in log.read_text())
+
+
+def starts_in(log: Path) -> list[int]:
+    """The generations from which runs began."""
+    lines = log.read_text().splitlines()
+    return [int(line.removeprefix("start ")) for line in lines if line.startswith("start ")]
 
 
 def most_generations_lost(log: Path) -> int:

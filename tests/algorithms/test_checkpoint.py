@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 from evotorch.logging import PandasLogger, PicklingLogger, ScalarLogger
-from killing import EVERY, SEARCHES, Run, bits, in_a_child, most_generations_lost, problem, run_in_a_child, wait
+from killing import (
+    EVERY,
+    SEARCHES,
+    Run,
+    bits,
+    in_a_child,
+    most_generations_lost,
+    problem,
+    run_in_a_child,
+    starts_in,
+    wait,
+)
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.algorithms.soo.nonconvex.cmaes import CMAES
 from pymoo.problems import get_problem
@@ -47,15 +58,18 @@ def load(path: Path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_run_ends_in_the_same_bits_as_one_that_was_left_alone(name, tmp_path):
-    rng = random.Random(name)
     (tmp_path / "alone").mkdir()
     (tmp_path / "killed").mkdir()
     run_in_a_child(name, tmp_path / "alone", None)
-    for while_writing in (False, True):
-        run_in_a_child(name, tmp_path / "killed", rng.uniform(0.05, 0.3), while_writing=while_writing)
+    assert not run_in_a_child(name, tmp_path / "killed", 0.0, generation=EVERY + 1)
+    run_in_a_child(name, tmp_path / "killed", 0.0, generation=2 * EVERY + 1, while_writing=True)  # if that is ever seen
     run_in_a_child(name, tmp_path / "killed", None)
     alone, killed = (literal_eval((tmp_path / folder / "result").read_text()) for folder in ("alone", "killed"))
     assert alone == killed
+    first, second, third = starts_in(tmp_path / "killed" / "log")
+    assert first == 0
+    assert second >= EVERY
+    assert third >= 2 * EVERY
     assert most_generations_lost(tmp_path / "killed" / "log") <= EVERY
 
 
@@ -68,8 +82,19 @@ def test_a_resumed_run_ends_in_the_same_bits_whatever_was_drawn_in_between(name,
         first.step()
     random.random(), np.random.rand(), torch.rand(1)  # noqa: NPY002
     again = Run(name, path, resumed=True)
-    assert again.generation <= EVERY
+    assert again.generation == EVERY
     assert again.finish() == expected
+
+
+def test_the_global_random_numbers_go_on_where_they_were(tmp_path):
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    Checkpointer(searcher_of(), tmp_path / "checkpoint")
+    expected = draw()
+    assert draw() != expected
+    load(tmp_path / "checkpoint")
+    assert draw() == expected
 
 
 @pytest.mark.parametrize("at_rename", [1, 2])

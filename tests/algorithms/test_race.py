@@ -69,15 +69,17 @@ def test_the_status_is_that_of_the_best_with_the_counts_of_all():
     assert len(logger.to_dataframe()) == 29
 
 
-def test_a_race_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize(("at", "decided"), [(5, False), (25, True)])
+def test_a_race_goes_on_from_a_checkpoint_to_the_same_bits(at, decided, tmp_path):
     whole, stopped = race(), race()
     whole.run(30)
     Checkpointer(stopped, tmp_path / "checkpoint", every=5)
-    for _ in range(7):
+    for _ in range(at + 2):
         stopped.step()
     stopped = resume(tmp_path / "checkpoint", allow_pickle=True)
-    assert stopped.step_count == 5
-    stopped.run(25)
+    assert stopped.step_count == at
+    assert (len(stopped.searchers) == 1) == decided
+    stopped.run(30 - at)
     assert stopped.status["center"].tolist() == whole.status["center"].tolist()
     assert stopped.status["total_interaction_count"] == whole.status["total_interaction_count"]
     assert stopped.problem.problem_seed == whole.problem.problem_seed

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Echo, OddSpaces, batch_of
+from gymnasium.envs.classic_control import CartPoleEnv
 from pymoo.core.problem import Problem as Pymoo
 from torch import nn
 
@@ -423,7 +424,12 @@ def subnetwork(**kwargs):
 @pytest.mark.parametrize(
     ("call", "name", "value", "error"), ROWS, ids=lambda value: re.sub(r" at 0x\w+", "", str(value))[:40]
 )
-def test_a_bad_argument_is_refused_by_name_before_anything_is_played(call, name, value, error):
+def test_a_bad_argument_is_refused_by_name_before_anything_is_played(call, name, value, error, monkeypatch):
+    def played(*_, **__):
+        raise AssertionError("it was played")
+
+    monkeypatch.setattr(GymTask, "simulator", played)
+    monkeypatch.setattr(CartPoleEnv, "reset", played)
     # A configuration that the environment itself refuses is said of the environment.
     said_of = "env" if name == "env_config" and error is ValueError else name
     with pytest.raises(error, match=rf"^{said_of}\b.*(expected|cannot).*"):

@@ -14,10 +14,11 @@ import gymnasium as gym
 import pytest
 from small_subnetworks import lander
 
-from subnet_problems import Subnetwork
+from algorithms import ElitistGaussianResampling
+from subnet_problems import MaskedGymProblem, Subnetwork
 from subnet_problems.command import main
 from subnet_problems.command.options import Algorithm
-from subnet_problems.searches import SEARCHES
+from subnet_problems.searches import SEARCHES, make_search
 
 SMALL = ["--hidden-sizes", "8", "--popsize", "8", "--test-episodes", "5"]
 
@@ -135,9 +136,14 @@ def stop(*args, **options):
     raise KeyboardInterrupt
 
 
-def test_a_search_on_a_task_without_limit_is_tested_at_its_episode_length(tmp_path):
-    endless = "EndlessCartPole-v0"
-    gym.register(endless, gym.spec("CartPole-v1").entry_point)
+@pytest.fixture
+def endless():
+    gym.register("EndlessCartPole-v0", gym.spec("CartPole-v1").entry_point)
+    yield "EndlessCartPole-v0"
+    del gym.registry["EndlessCartPole-v0"]
+
+
+def test_a_search_on_a_task_without_limit_is_tested_at_its_episode_length(endless, tmp_path):
     words = ["--episode-length", 40, "--budget", 2_000, "--output", tmp_path / "run"]
     accepted("search", endless, *words, *SMALL)
     assert 0 < Subnetwork.load(tmp_path / "run" / "subnetwork.safetensors").tests["mean"] <= 40
@@ -175,6 +181,19 @@ def test_a_front_is_searched(tmp_path):
     assert len(rows) == len(list((tmp_path / "out" / "policies").iterdir()))
 
 
+def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
+    words = ["pareto", "CartPole-v1", "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
+    accepted(*words, "--output", tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subnetwork, "test", stop)
+        stopped = command(*words, "--output", tmp_path / "out")
+    assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
+    assert not (tmp_path / "out" / "front.csv").exists()
+    accepted(*words, "--output", tmp_path / "out", "--resume")
+    assert (tmp_path / "out" / "front.csv").read_bytes() == (tmp_path / "whole" / "front.csv").read_bytes()
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
 def test_biases_are_weights_like_all_others(tmp_path):
     small = ["--hidden-sizes", 8, "--popsize", 4, "--budget", 500, "--test-episodes", 3, "--bias"]
     accepted("search", "CartPole-v1", *small, "--output", tmp_path / "search")
@@ -188,6 +207,23 @@ def test_biases_are_weights_like_all_others(tmp_path):
 
 def test_all_searches_are_offered():
     assert set(get_args(Algorithm)) == set(SEARCHES)
+
+
+def test_the_papers_search_is_the_papers():
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0)
+    found, by_hand = (
+        make_search("paper", problem),
+        ElitistGaussianResampling(problem, popsize=32, num_elites=3, stdev=0.05, recombination="uniform"),
+    )
+    settings = ("_popsize", "_num_elites", "_stdev", "_recombination", "_clone_elites")
+    assert [getattr(found, name) for name in settings] == [getattr(by_hand, name) for name in settings]
+
+
+def test_the_papers_search_plays_three_episodes(tmp_path):
+    words = ["CartPole-v1", "--budget", 3_000, "--output", tmp_path / "run", "--algorithm", "paper"]
+    accepted("search", *words, *SMALL[:2], "--test-episodes", 5)
+    with open(tmp_path / "run" / "log.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["total_episode_count"]) == 32 * 3
 
 
 @pytest.mark.parametrize(

@@ -5,26 +5,33 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
+import torch
 from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling, Race
-from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
-from subnet_problems.experiments import Run, has_begun, perform
+from algorithms._checkpoint_file import read
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, experiments
+from subnet_problems.experiments import Run, hand_out, has_begun, perform
 from subnet_problems.outcomes import by_run, outcome, read_tests
+from subnet_problems.searches import make_search
 
 SCRIPT = """
 import sys
-from test_experiments import runs
+from test_experiments import long_runs
 from subnet_problems.experiments import perform
 
 if __name__ == "__main__":
-    perform(runs(budget=30_000), sys.argv[1], num_jobs=2)
+    perform(long_runs(), sys.argv[1], num_jobs=2)
 """
+LONG = 100_000  # of which a kill sees the first 20 generations
 
 
 def search(seed, num_threads, *, problem=MaskedGymProblem, **options):
@@ -37,17 +44,45 @@ def runs(budget=20_000, seeds=(0, 1), **options):
     return [Run("masks", seed, search, budget, **options) for seed in seeds]
 
 
+def long_runs():
+    return [replace(run, name="long", budget=LONG) for run in runs()]
+
+
+def racing(seed, num_threads):
+    return Race([search(10 * seed + i, num_threads) for i in range(3)], steps=4_000)
+
+
+def with_a_logger(seed, num_threads):
+    searcher = search(seed, num_threads)
+    PandasLogger(searcher)
+    return searcher
+
+
+normalised = partial(search, observation_normalization=True)
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    path = tmp_path_factory.mktemp("experiment") / "tests.csv"
-    dense = Run("weights", 0, partial(search, problem=DenseGymProblem), 20_000, num_tests=4, test_episodes=5)
-    return path, perform([*runs(), dense], path, num_jobs=2, quiet=True)
+    """All that is played to its end, at once, since processes take seconds to start: its file, and rows by run."""
+    folder = tmp_path_factory.mktemp("experiment")
+    keep = folder / "policies"
+    asked = [
+        *runs(),
+        Run("weights", 0, partial(search, problem=DenseGymProblem), 20_000, num_tests=4, test_episodes=5),
+        Run("each generation", 0, search, 20_000, num_tests=0, test_episodes=5, keep=keep / "each.safetensors"),
+        Run("normalised", 0, normalised, 20_000, num_tests=0, test_episodes=5, keep=keep / "normalised.safetensors"),
+        Run("race", 1, racing, 40_000, num_tests=8, test_episodes=5, keep=keep / "race.safetensors"),
+        Run("logged", 0, with_a_logger, 2_000, num_tests=1, test_episodes=2),
+        *long_runs(),
+    ]
+    path = folder / "tests.csv"
+    return path, by_run(perform(asked, path, num_jobs=2, quiet=True))
 
 
 def test_a_run_is_tested_each_time_it_has_spent_another_share_of_its_budget(played):
     _, rows = played
-    assert set(by_run(rows)) == {("masks", 0), ("masks", 1), ("weights", 0)}
-    for tests in by_run(rows).values():
+    for run in (("masks", 0), ("masks", 1), ("weights", 0)):
+        tests = rows[run]
         steps = np.array([row["steps"] for row in tests])
         assert len(tests) == 4
         assert (steps >= [5_000, 10_000, 15_000, 20_000]).all()
@@ -57,7 +92,7 @@ def test_a_run_is_tested_each_time_it_has_spent_another_share_of_its_budget(play
 def test_a_row_says_what_the_very_search_would_have_handed_out_by_then(played):
     _, rows = played
     searcher = search(1, 1)
-    for number, row in enumerate(by_run(rows)["masks", 1]):
+    for number, row in enumerate(rows["masks", 1]):
         while searcher.problem.interaction_count < row["steps"]:
             searcher.step()
         returns = searcher.problem.test(searcher.status["center"], num_episodes=5, seed=200_000 + number)
@@ -68,26 +103,30 @@ def test_a_row_says_what_the_very_search_would_have_handed_out_by_then(played):
 
 
 def test_a_search_on_weights_has_no_sparsity(played):
-    assert np.isnan(outcome(played[1], "weights", solved=1.0).sparsity).all()
+    assert np.isnan(outcome(played[1]["weights", 0], "weights", solved=1.0).sparsity).all()
 
 
 def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_nothing(played, tmp_path):
     path, rows = played
     before = path.stat().st_mtime_ns
-    assert by_run(perform(runs(seeds=(1,)), path, num_jobs=1, quiet=True)) == {("masks", 1): by_run(rows)["masks", 1]}
+    assert perform(runs(seeds=(1,)), path, num_jobs=1, quiet=True) == rows["masks", 1]
     assert path.stat().st_mtime_ns == before
     assert not Path(f"{path}.unfinished").exists()
-    alone = perform(runs(seeds=(1,)), tmp_path / "alone.csv", num_jobs=1, quiet=True)
-    assert by_run(alone)["masks", 1] == by_run(rows)["masks", 1]
+    assert perform(runs(seeds=(1,)), tmp_path / "alone.csv", num_jobs=1, quiet=True) == rows["masks", 1]
 
 
-def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_highest_test(tmp_path):
-    keep = tmp_path / "policies" / "best.safetensors"
-    rows = perform(runs(seeds=(0,), num_tests=0, keep=keep), tmp_path / "tests.csv", num_jobs=1, quiet=True)
+def kept(played, name):
+    """The policy that was kept of a run's highest test."""
+    return Subnetwork.load(played[0].parent / "policies" / f"{name}.safetensors")
+
+
+def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_highest_test(played):
+    rows = played[1]["each generation", 0]
     assert [row["generation"] for row in rows] == list(range(1, len(rows) + 1))
     highest = max(rows, key=lambda row: row["test_mean"])
-    assert Subnetwork.load(keep).sparsity == highest["sparsity"]
-    assert rows[-1]["again_mean"] == Subnetwork.load(keep).test(num_episodes=5, seed=199_999).mean()
+    policy = kept(played, "each")
+    assert policy.sparsity == highest["sparsity"]
+    assert rows[-1]["again_mean"] == policy.test(num_episodes=5, seed=199_999).mean()
 
 
 def test_policies_without_masks_cannot_be_kept_and_this_is_said_at_once(tmp_path):
@@ -96,27 +135,19 @@ def test_policies_without_masks_cannot_be_kept_and_this_is_said_at_once(tmp_path
         perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
 
 
-def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_was_tested_with(tmp_path):
-    keep, make = tmp_path / "best.safetensors", partial(search, observation_normalization=True)
-    run = Run("normalised", 0, make, 20_000, num_tests=0, test_episodes=5, keep=keep)
-    rows = perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
+def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_was_tested_with(played):
+    rows = played[1]["normalised", 0]
     highest = max(rows, key=lambda row: row["test_mean"])
     assert highest["generation"] < rows[-1]["generation"]
-    searcher = make(0, 1)
+    searcher = normalised(0, 1)
     searcher.run(highest["generation"])
-    expected, kept = searcher.problem.to_subnetwork(searcher.status["center"]), Subnetwork.load(keep)
-    np.testing.assert_array_equal(kept.normalizer.mean, expected.normalizer.mean)
+    expected, policy = searcher.problem.to_subnetwork(searcher.status["center"]), kept(played, "normalised")
+    np.testing.assert_array_equal(policy.normalizer.mean, expected.normalizer.mean)
     assert rows[-1]["again_mean"] == expected.test(num_episodes=5, seed=199_999).mean()
 
 
-def racing(seed, num_threads):
-    return Race([search(10 * seed + i, num_threads) for i in range(3)], steps=4_000)
-
-
-def test_a_race_is_a_run_whose_budget_all_its_searches_share(tmp_path):
-    keep = tmp_path / "best.safetensors"
-    run = Run("race", 1, racing, 40_000, num_tests=8, test_episodes=5, keep=keep)
-    rows = perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
+def test_a_race_is_a_run_whose_budget_all_its_searches_share(played):
+    rows = played[1]["race", 1]
     race, networks = racing(1, 1), []
     for number, row in enumerate(rows):
         while race.status.get("total_interaction_count", 0) < row["steps"]:
@@ -126,54 +157,85 @@ def test_a_race_is_a_run_whose_budget_all_its_searches_share(tmp_path):
         assert row["test_mean"] == returns.mean()
         networks.append(race.problem.network.seed)
     assert len(race.searchers) == 1
-    assert rows[-1]["again_mean"] == Subnetwork.load(keep).test(num_episodes=5, seed=299_999).mean()
-    assert Subnetwork.load(keep).network.seed == networks[np.argmax([row["test_mean"] for row in rows])]
+    policy = kept(played, "race")
+    assert rows[-1]["again_mean"] == policy.test(num_episodes=5, seed=299_999).mean()
+    assert policy.network.seed == networks[np.argmax([row["test_mean"] for row in rows])]
 
 
-def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(tmp_path):
-    whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
-    script = tmp_path / "script.py"
+def test_a_search_may_have_loggers_of_its_own(played):
+    assert len(played[1]["logged", 0]) == 1
+
+
+def started(script, path):
+    """The process of a script that plays into ``path``, once a checkpoint is there."""
+    folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(path)],
+        env={**os.environ, "PYTHONPATH": folders}, start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for_generation(20, Path(f"{path}.unfinished"), process)
+    return process
+
+
+def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(played, tmp_path):
+    script, path = tmp_path / "script.py", tmp_path / "tests.csv"
     script.write_text(SCRIPT)
-    folders = os.pathsep.join(
-        [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-    )
-    environment = {**os.environ, "PYTHONPATH": folders}
-    process = subprocess.Popen([sys.executable, str(script), str(killed)], env=environment, start_new_session=True)
-    work = tmp_path / "killed.csv.unfinished"
-    deadline = time.monotonic() + 300.0
-    while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = started(script, path)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert has_begun(killed)
-    assert not killed.exists()
-    again = perform(runs(budget=30_000), killed, num_jobs=2, quiet=True)
-    assert by_run(again) == by_run(perform(runs(budget=30_000), whole, num_jobs=2, quiet=True))
-    assert not work.exists()
+    process.communicate(timeout=300.0)
+    assert process.returncode == -signal.SIGKILL
+    assert has_begun(path)
+    assert not path.exists()
+    again = by_run(perform(long_runs(), path, num_jobs=2, quiet=True))
+    assert again == {("long", seed): played[1]["long", seed] for seed in (0, 1)}
+    assert not Path(f"{path}.unfinished").exists()
+
+
+def wait_for_generation(generation, work, process):
+    """Until one of the checkpoints in ``work`` has come so far."""
+    deadline = time.monotonic() + 300.0
+    while process.poll() is None and time.monotonic() < deadline:
+        for checkpoint in work.glob("*.checkpoint"):
+            with suppress(FileNotFoundError):  # between two renames
+                if read(checkpoint)[0]["generation"] >= generation:
+                    return
+        time.sleep(0.01)
+    raise AssertionError(f"it ended by itself, with {process.returncode}, or takes too long")
 
 
 def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path):
     path = tmp_path / "tests.csv"
-    perform(runs(seeds=(0,)), path, num_jobs=1, quiet=True)
     broken = Run("broken", 0, lambda seed, num_threads: 1 / 0, 1_000)
     with pytest.raises(ZeroDivisionError):
         perform([*runs(seeds=(0,)), broken], path, num_jobs=1, quiet=True)
     assert set(by_run(read_tests(path))) == {("masks", 0)}
 
 
-def interrupted(script_path, *arguments):
-    """A script that gets Ctrl-C, with all its processes, once a checkpoint is there."""
-    folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
-    process = subprocess.Popen(
-        [sys.executable, str(script_path), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": folders}, start_new_session=True, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    work = Path(f"{arguments[0]}.unfinished")
-    deadline = time.monotonic() + 300.0
-    while not any(work.glob("*.checkpoint")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    return process.returncode, process.communicate(timeout=300.0)[1]
+def test_a_search_without_a_centre_hands_out_its_best():
+    searcher = make_search("genetic", MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0), popsize=8)
+    searcher.run(2)
+    assert torch.equal(hand_out(searcher), searcher.population.take_best(1).values[0].as_subclass(torch.Tensor))
+
+
+def failing(seed, num_threads):
+    searcher = search(seed, num_threads)
+    searcher.after_step_hook.append(divide_by_zero)
+    return searcher
+
+
+def divide_by_zero():
+    raise ZeroDivisionError
+
+
+def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(tmp_path):
+    path = tmp_path / "tests.csv"
+    run = Run("masks", 0, failing, 1_000, num_tests=2)
+    with pytest.raises(ZeroDivisionError):
+        perform([run], path, num_jobs=1, quiet=True)
+    (checkpoint,) = Path(f"{path}.unfinished").glob("*.checkpoint")
+    for name, value in (("budget", 999), ("num_tests", 3), ("test_episodes", 5), ("keep", Path("policy"))):
+        with pytest.raises(ValueError, match=f"{name}: expected .*, that of the run in .*checkpoint, got"):
+            experiments._play(cloudpickle.dumps(replace(run, **{name: value})), checkpoint, 1)
 
 
 def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live(tmp_path):
@@ -192,14 +254,17 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
         )
         + "    print(rows, own.is_alive(), file=sys.stderr)\n"
     )
-    _, err = interrupted(script, path)
+    process = started(script, path)
+    os.killpg(process.pid, signal.SIGINT)
+    err = process.communicate(timeout=300.0)[1]
     assert "[] True" in err
     assert "Traceback" not in err
     assert any(Path(f"{path}.unfinished").glob("*.checkpoint"))
 
 
-def test_one_process_at_a_time_plays_into_a_file(tmp_path):
+def test_one_process_at_a_time_plays_into_a_file(played, tmp_path):
     path = tmp_path / "tests.csv"
+    path.write_bytes(played[0].read_bytes())
     fcntl = pytest.importorskip("fcntl")
     Path(f"{path}.unfinished").mkdir()
     with open(f"{path}.unfinished/lock", "w") as lock:
@@ -210,25 +275,16 @@ def test_one_process_at_a_time_plays_into_a_file(tmp_path):
     assert len(by_run(perform(runs(), path, num_jobs=1, quiet=True))) == 2
 
 
-def test_a_run_of_less_budget_is_played_again_in_its_place(tmp_path):
+def test_a_run_of_less_budget_is_played_again_in_its_place(played, tmp_path):
     path = tmp_path / "tests.csv"
-    perform([*runs(2_000), Run("other", 5, search, 2_000, 1, 2)], path, num_jobs=1, quiet=True)
-    others = [line for line in path.read_text().splitlines() if line.startswith("other")]
-    rows = perform(runs(), path, num_jobs=1, quiet=True)
-    assert {run: len(tests) for run, tests in by_run(rows).items()} == {("masks", 0): 4, ("masks", 1): 4}
-    assert set(by_run(read_tests(path))) == {("masks", 0), ("masks", 1), ("other", 5)}
-    assert [line for line in path.read_text().splitlines() if line.startswith("other")] == others != []
-
-
-def with_a_logger(seed, num_threads):
-    searcher = search(seed, num_threads)
-    PandasLogger(searcher)
-    return searcher
-
-
-def test_a_search_may_have_loggers_of_its_own(tmp_path):
-    rows = perform([Run("logged", 0, with_a_logger, 2_000, 1, 2)], tmp_path / "tests", num_jobs=1, quiet=True)
-    assert len(rows) == 1
+    header, *lines = played[0].read_bytes().splitlines(keepends=True)
+    ours = [line for line in lines if line.startswith(b"masks,0,")]
+    others = [line for line in lines if not line.startswith(b"masks,")]
+    path.write_bytes(b"".join([header, ours[0], *others]))
+    assert perform(runs(seeds=(0,)), path, num_jobs=1, quiet=True) == played[1]["masks", 0]
+    header, *again = path.read_bytes().splitlines(keepends=True)
+    assert [line for line in again if line not in ours] == others
+    assert [line for line in again if line in ours] == ours
 
 
 @pytest.mark.parametrize(

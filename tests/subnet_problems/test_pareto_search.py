@@ -3,6 +3,7 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 from conftest import Echo
 from rich.console import Console
@@ -27,8 +28,20 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
     assert not stopped
     kept = [one.subnet.num_active for one in found]
     assert kept == sorted(set(kept))
+    objectives = [(float(one.F[0]), float(one.F[1])) for one in algorithm.pop]
+    front = {(f, g) for f, g in objectives if not any(a <= f and b <= g and (a, b) != (f, g) for a, b in objectives)}
+    drawn = [(-one.seen, one.subnet.num_active / masked.network.num_weights) for one in found]
+    np.testing.assert_allclose(sorted(drawn), sorted(front), rtol=1e-6)
+    assert all(one.num_evaluations >= pareto_search.CLOSING_EVALUATIONS for one in found)
     with open(tmp_path / "front.csv", newline="") as file:
-        assert [int(row["weights_kept"]) for row in csv.DictReader(file)] == kept
+        rows = [[float(value) for value in row.values()] for row in csv.DictReader(file)]
+    assert rows == [
+        [
+            one.subnet.sparsity, one.subnet.num_active, one.seen, one.num_evaluations, one.subnet.tests["mean"],
+            one.subnet.tests["standard_error"],
+        ]
+        for one in found
+    ]  # fmt: skip
     assert sorted(file.name for file in (tmp_path / "policies").iterdir()) == sorted(
         f"{count}_weights.safetensors" for count in kept
     )

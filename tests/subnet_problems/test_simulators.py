@@ -1,5 +1,7 @@
 """The two simulators: the same contract, the same tasks as far as their makers made them so."""
 
+from contextlib import nullcontext
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from conftest import OddSpaces
 from scipy.stats import ks_2samp
 
-from subnet_problems import FrozenNetwork
+from subnet_problems import EvaluationError, FrozenNetwork
 from subnet_problems._philox import episode_seeds
 from subnet_problems.rollout import play
 from subnet_problems.simulators import SimulatorError
@@ -126,13 +128,14 @@ def test_envpool_is_spared_discrete_actions_out_of_range(actions):
 
 
 class Counted(gym.Wrapper):
-    """Counts the environments that are open; raises at the step it is told to."""
+    """Knows all of its kind, and how often each was closed; raises at the step it is told to."""
 
-    num_open = 0
+    made = []  # noqa: RUF012
 
     def __init__(self, *, raise_at=None):
         super().__init__(gym.make("CartPole-v1"))
-        Counted.num_open += 1
+        self.num_closings = 0
+        self.made.append(self)
         self._countdown = raise_at
 
     def step(self, action):
@@ -143,22 +146,21 @@ class Counted(gym.Wrapper):
         return super().step(action)
 
     def close(self):
-        Counted.num_open -= 1
+        self.num_closings += 1
         super().close()
 
 
 @pytest.mark.parametrize("raise_at", [None, 4])
 def test_every_environment_that_is_made_is_closed_once(raise_at):
-    Counted.num_open = 0
+    Counted.made.clear()
     task = GymTask(Counted, env_config={"raise_at": raise_at}, episode_length=12)
-    assert Counted.num_open == 0
+    made_before = len(Counted.made)  # to tell its spaces
+    assert [env.num_closings for env in Counted.made] == [1] * made_before
     network = FrozenNetwork((5,), obs_length=4, act_length=2)
     weights = torch.randn((6, network.num_weights))
-    try:
+    with nullcontext() if raise_at is None else pytest.raises(EvaluationError, match="not today"):
         play(task, network, lambda part: weights[part], np.arange(18).reshape(6, 3))
-    except RuntimeError:
-        assert raise_at == 4
-    assert Counted.num_open == 0
+    assert [env.num_closings for env in Counted.made] == [1] * (made_before + 18)
 
 
 def test_an_environment_that_raises_is_an_error_that_says_which():

@@ -1,12 +1,14 @@
 """Which environment is played, for how many steps at most, and by which simulator."""
 
 import re
+import sys
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import Echo, Moody, OddSpaces
 
+from subnet_problems import MaskedGymProblem
 from subnet_problems.spaces import BoxActions, DiscreteActions
 from subnet_problems.task import GymTask
 
@@ -179,3 +181,14 @@ def test_a_callable_that_hands_out_one_environment_again_and_again_is_refused():
     env = gym.make("CartPole-v1")
     with pytest.raises(ValueError, match=r"^env: expected a callable that makes a new environment each time"):
         GymTask(lambda: env)
+
+
+def test_without_envpool_gymnasium_serves(monkeypatch):
+    monkeypatch.setattr("subnet_problems.simulators.envpool.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "envpool", None)  # an import fails
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), seed=0)
+    assert problem.backend == "gymnasium"
+    problem.evaluate(problem.generate_batch(2))
+    assert problem.episode_count == 2
+    with pytest.raises(ValueError, match=r"backend: 'envpool' cannot serve 'CartPole-v1': envpool is not installed"):
+        MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), backend="envpool")
