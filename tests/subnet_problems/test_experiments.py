@@ -25,10 +25,10 @@ from subnet_problems.searches import make_search
 
 SCRIPT = """
 import sys
-from test_experiments import long_runs
-from subnet_problems.experiments import perform
 
 if __name__ == "__main__":
+    from test_experiments import long_runs
+    from subnet_problems.experiments import perform
     perform(long_runs(), sys.argv[1], num_jobs=2)
 """
 LONG = 100_000  # of which a kill sees the first 20 generations
