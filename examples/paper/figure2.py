@@ -54,7 +54,6 @@ STAGED_BUDGETS = {
     "masks, in stages": 20_000_000,
     "masks, in stages, weighted": 30_000_000,
     "masks, in stages, weighted, best of 4": 30_000_000,
-    "weights, in stages": 6_000_000,
     "weights, in stages, weighted": 9_000_000,
 }
 
@@ -105,7 +104,6 @@ SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
     "masks, in stages, weighted, best of 4": raced,
     "weights": dense,
     "weights, weighted": partial(dense, setting=WEIGHTED),
-    "weights, in stages": partial(staged, dense, stages=STAGES),
     "weights, in stages, weighted": partial(staged, dense, setting=WEIGHTED, stages=WEIGHTED_STAGES),
     "weights, PGPE": dense_pgpe,
 }
@@ -144,7 +142,7 @@ def plot(rows: list[Row], path: Path) -> None:
     )
     for axes, task in zip(all_axes[0], played, strict=True):
         threshold = TASKS[task][2]
-        for color, search in zip(("C0", "C9", "C6", "C3", "C5", "C1", "C8", "C7", "C4", "C2"), SEARCHES, strict=True):
+        for color, search in zip(("C0", "C9", "C6", "C3", "C5", "C1", "C8", "C4", "C2"), SEARCHES, strict=True):
             name = f"{task} {search}"
             if name in names:
                 draw_curves(axes, rows, name, label=search, color=color)

@@ -1,10 +1,10 @@
 """The paper's Figure 3: how the test reward swings from generation to generation of one BipedalWalker run.
 
-The paper explains the swings by its elites, which are "never fully cloned into the new population". Three searches with
+The paper explains the swings by its elites, which are "never fully cloned into the new population". Four searches with
 one seed: the paper's own (32 solutions, 3 episodes each), the same with its elites kept and evaluated again, and this
 package's (64 solutions, 1 episode each), which starts every child from one centre and hands out the average of it that
-has shown most. All three cut episodes at 400 steps; tests play whole ones. Every generation is tested, on 20 episodes.
-The plot shows seed 0.
+has shown most, as it is and as it was before (*weighted*). All cut episodes at 400 steps; tests play whole ones. Every
+generation is tested, on 20 episodes. The plot shows seed 0.
 
     python examples/paper/figure3.py
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, markdown, masked, parser, perform, report
+from protocol import OURS, PLAIN, WEIGHTED, markdown, masked, parser, perform, report
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, by_run
@@ -31,6 +31,7 @@ PROBLEM: dict[str, Any] = {"hidden_sizes": (64, 64), "episode_length": 400}
 SETTINGS = {
     "plain": PLAIN,
     "plain, elites kept": replace(PLAIN, search={**PLAIN.search, "clone_elites": True}),
+    "weighted": WEIGHTED,
     "ours": OURS,
 }
 #: Two tests of one policy rarely differ by more; the table has their standard error.
