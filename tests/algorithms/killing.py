@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -214,22 +215,20 @@ def has_come_to(generation: int, log: Path) -> bool:
     return generation == 0 or (log.exists() and f"\n{generation}\n" in log.read_text())
 
 
-def starts_in(log: Path) -> list[int]:
-    """The generations from which runs began."""
-    lines = log.read_text().splitlines()
-    return [int(line.removeprefix("start ")) for line in lines if line.startswith("start ")]
+def runs_in(log: Path) -> list[list[int]]:
+    """The generations of each run: the one from which it began, and those that it came to."""
+    runs: list[list[int]] = []
+    for line in log.read_text().splitlines():
+        if line.startswith("start "):
+            runs.append([int(line.removeprefix("start "))])
+        else:
+            runs[-1].append(int(line))
+    return runs
 
 
 def most_generations_lost(log: Path) -> int:
     """How many generations had to be played again after a kill, at most."""
-    lost, last = 0, 0
-    for line in log.read_text().splitlines():
-        if line.startswith("start "):
-            start = int(line.removeprefix("start "))
-            lost, last = max(lost, last - start), start
-        else:
-            last = int(line)
-    return lost
+    return max([0, *(before[-1] - after[0] for before, after in pairwise(runs_in(log)))])
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from killing import (
     most_generations_lost,
     problem,
     run_in_a_child,
-    starts_in,
+    runs_in,
     wait,
 )
 from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -66,7 +66,7 @@ def test_a_killed_run_ends_in_the_same_bits_as_one_that_was_left_alone(name, tmp
     run_in_a_child(name, tmp_path / "killed", None)
     alone, killed = (literal_eval((tmp_path / folder / "result").read_text()) for folder in ("alone", "killed"))
     assert alone == killed
-    first, second, third = starts_in(tmp_path / "killed" / "log")
+    first, second, third = (run[0] for run in runs_in(tmp_path / "killed" / "log"))
     assert first == 0
     assert second >= EVERY
     assert third >= 2 * EVERY

@@ -9,7 +9,7 @@ import pytest
 import ray
 import torch
 from conftest import FAULTS, Moody, batch_of, fitness
-from evotorch.algorithms import PGPE
+from evotorch.algorithms import PGPE, SNES
 
 from algorithms import Checkpointer, ElitistGaussianResampling, Race, resume
 from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
@@ -23,7 +23,6 @@ EVERYTHING = {
     "risk_aversion": 0.5,
     "sparsity": 0.5,
 }
-STATUS = ("iter", "total_interaction_count", "total_episode_count", "mean_sparsity", "best_eval", "worst_eval")
 
 
 @pytest.fixture
@@ -67,49 +66,38 @@ def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
         assert observed(together) == observed(alone)
 
 
-def test_a_search_takes_the_same_steps_with_actors_and_from_a_checkpoint_in_mid_run(with_actors, tmp_path):
-    def search(**options):
-        return ElitistGaussianResampling(with_actors(lander(**EVERYTHING, **options)), popsize=7, num_elites=2)
+def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run(with_actors):
+    def search(problem):
+        return ElitistGaussianResampling(problem, popsize=7, num_elites=2)
 
-    def assert_same(searcher):
-        for part in ("values", "evals"):
-            ours, theirs = (getattr(one.population, part).as_subclass(torch.Tensor) for one in (searcher, alone))
-            assert torch.equal(ours, theirs)
-        for name in (
-            "iter",
-            "total_interaction_count",
-            "total_episode_count",
-            "mean_sparsity",
-            "best_eval",
-            "worst_eval",
-        ):
-            assert searcher.status[name] == alone.status[name]
-        assert observed(searcher.problem) == observed(alone.problem)
-
-    alone, together = search(), search(num_actors=2, subbatch_size=2)
-    Checkpointer(together, tmp_path / "checkpoint", every=2)
-    for _ in range(3):
+    alone, together = (
+        search(lander(**EVERYTHING)),
+        search(with_actors(lander(**EVERYTHING, num_actors=2, subbatch_size=2))),
+    )
+    resumed = None
+    for step in range(4):
         alone.step()
         together.step()
-        assert_same(together)
+        assert torch.equal(together.population.values, alone.population.values)
+        assert torch.equal(together.population.evals, alone.population.evals)
+        for name in ("iter", "total_interaction_count", "total_episode_count", "mean_sparsity", "pop_best_eval"):
+            assert together.status[name] == alone.status[name]
+        if step == 1:
+            resumed = pickle.loads(pickle.dumps(together))
     together.problem.kill_actors()
-    resumed = resume(tmp_path / "checkpoint", allow_pickle=True)
     with_actors(resumed.problem)
-    assert resumed.step_count == 2
-    resumed.step()
-    assert_same(resumed)
+    resumed.run(2)
+    assert torch.equal(resumed.population.values, alone.population.values)
+    assert torch.equal(resumed.population.evals, alone.population.evals)
+    assert resumed.status["total_interaction_count"] == alone.status["total_interaction_count"]
 
 
 def test_actors_of_searches_that_are_out_of_a_race_are_killed(with_actors):
-    loser, winner = with_actors(lander(num_actors=2, network_seed=0)), lander(network_seed=1)
-    racing = Race([ElitistGaussianResampling(problem, popsize=4) for problem in (loser, winner)], steps=500)
-    racing.step()
-    racing.step()
-    assert len(loser.actors) == 2
+    problems = [with_actors(lander(num_actors=2, network_seed=seed)) for seed in range(2)]
+    racing = Race([ElitistGaussianResampling(problem, popsize=4) for problem in problems], steps=500)
     while len(racing.searchers) > 1:
         racing.step()
-    assert racing.problem is winner
-    assert loser.actors is None
+    assert [problem.actors is not None for problem in problems] == [problem is racing.problem for problem in problems]
 
 
 def test_a_misbehaving_environment_in_an_actor_is_an_error_that_says_where(moody, with_actors):
@@ -132,7 +120,7 @@ def test_a_misbehaving_environment_in_an_actor_is_an_error_that_says_where(moody
     assert torch.equal(fitness(problem, values, 2), expected)
 
 
-def test_a_distributed_search_counts_the_steps_of_its_actors_and_tells_them_what_has_changed(with_actors):
+def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
     problem = with_actors(lander(num_actors=2, episode_length=5, observation_normalization=True))
     searcher = PGPE(
         problem,
@@ -142,17 +130,27 @@ def test_a_distributed_search_counts_the_steps_of_its_actors_and_tells_them_what
         stdev_init=0.1,
         distributed=True,
     )
-    changes = ((5, "envpool"), (5, "gymnasium"), (3, "envpool"))
-    for step, (problem.episode_length, problem.backend) in enumerate(changes, 1):
+    for step, episode_length in enumerate((5, 5, 3), 1):
+        problem.episode_length = episode_length
         before = problem.interaction_count
         searcher.step()
         assert problem.episode_count == step * 12 * 2
-        assert problem.interaction_count - before == 12 * 2 * problem.episode_length  # no lander is down so soon
-        assert ray.get([actor.get.remote("backend") for actor in problem.actors]) == 2 * [problem.backend]
+        assert problem.interaction_count - before == 12 * 2 * episode_length  # no lander is down so soon
         assert problem.get_observation_stats().count == problem.interaction_count
         assert problem.evaluation_round == step
         assert searcher.status["total_interaction_count"] == problem.interaction_count
     assert torch.isfinite(searcher.status["center"]).all()
+
+
+def test_the_actors_of_a_distributed_search_change_the_simulator_with_the_problem(with_actors):
+    def play(*backends):
+        problem = with_actors(lander(num_actors=2))
+        searcher = SNES(problem, popsize=8, stdev_init=0.1, distributed=True)
+        for problem.backend in backends:
+            searcher.step()
+        return searcher.status["mean_eval"]
+
+    assert play("envpool", "gymnasium") == play("envpool", "gymnasium") != play("envpool", "envpool")
 
 
 def test_what_an_actor_that_is_killed_for_good_would_have_done_another_does(with_actors):
@@ -164,6 +162,27 @@ def test_what_an_actor_that_is_killed_for_good_would_have_done_another_does(with
         assert torch.equal(fitness(together, scores), fitness(alone, scores))
         assert together.interaction_count == alone.interaction_count
         assert together.evaluation_round == alone.evaluation_round
-    copy = pickle.loads(pickle.dumps(together))  # asks nothing of an actor that is dead
-    assert copy.actors is None
-    assert (copy.interaction_count, copy.evaluation_round) == (alone.interaction_count, alone.evaluation_round)
+    copy = with_actors(pickle.loads(pickle.dumps(together)))  # asks nothing of an actor that is dead
+    assert torch.equal(fitness(copy, scores), fitness(alone, scores))
+
+
+def test_a_search_with_actors_resumes_to_the_bits_of_one_without(with_actors, tmp_path):
+    def search(**options) -> ElitistGaussianResampling:
+        return ElitistGaussianResampling(with_actors(lander(**EVERYTHING, **options)), popsize=6, num_elites=2)
+
+    alone, interrupted = search(), search(num_actors=2)
+    alone.run(5)
+    Checkpointer(interrupted, tmp_path / "checkpoint", every=2)
+    for _ in range(4):
+        interrupted.step()
+    interrupted.problem.kill_actors()
+    resumed = resume(tmp_path / "checkpoint", allow_pickle=True)
+    with_actors(resumed.problem)
+    assert resumed.step_count == 2
+    resumed.run(3)
+    for part in ("values", "evals"):
+        ours, theirs = (getattr(searcher.population, part).as_subclass(torch.Tensor) for searcher in (resumed, alone))
+        assert torch.equal(ours, theirs)
+    for name in ("total_interaction_count", "total_episode_count", "mean_sparsity", "best_eval", "worst_eval"):
+        assert resumed.problem.status[name] == alone.problem.status[name]
+    assert observed(resumed.problem) == observed(alone.problem)

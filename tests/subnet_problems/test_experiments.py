@@ -76,7 +76,9 @@ def played(tmp_path_factory):
         *long_runs(),
     ]
     path = folder / "tests.csv"
-    return path, by_run(perform(asked, path, num_jobs=2, quiet=True))
+    rows = by_run(perform(asked, path, num_jobs=2, quiet=True))
+    assert set(rows) == {(run.name, run.seed) for run in asked}
+    return path, rows
 
 
 def test_a_run_is_tested_each_time_it_has_spent_another_share_of_its_budget(played):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 #: How many files; ``HOSTILE_FILES=20000 python -m pytest tests/subnet_problems/test_hostile_files.py`` takes a minute.
-COUNT = os.environ.get("HOSTILE_FILES", "800")
+COUNT = os.environ.get("HOSTILE_FILES", "1500")
 
 
 def test_a_hostile_file_is_refused_or_loads_the_same_and_takes_no_memory_and_runs_no_code():
