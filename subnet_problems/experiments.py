@@ -30,7 +30,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from ._checks import check_count, check_path
-from ._subnetwork_file import write_whole
+from ._files import write_whole
 from .observations import ObservationStats
 from .outcomes import FIELDS, Row, by_run, read_tests
 from .task import num_processors

@@ -13,7 +13,7 @@ from torch import nn
 
 from . import _c_source
 from ._checks import check_choice, check_path
-from ._subnetwork_file import write_whole
+from ._files import write_whole
 from .pruning import MaskedLayer, compact, live_weights, masked_layers
 from .spaces import Actions, BoxActions
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_path
-from ._subnetwork_file import write_whole
+from ._files import write_whole
 from .observations import PolicyModule
 from .policies import as_chain
 from .pruning import compact, masked_layers, to_module

@@ -22,7 +22,8 @@ from ._checks import (
     check_rescale,
     check_seed,
 )
-from ._subnetwork_file import SubnetworkFileError, decode, encode, write_whole
+from ._files import write_whole
+from ._subnetwork_file import SubnetworkFileError, decode, encode
 from .export_c import export_c
 from .export_onnx import export_onnx
 from .masks import apply_mask, scale_of

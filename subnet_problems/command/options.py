@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from .._subnetwork_file import write_whole
+from .._files import write_whole
 from ..gym_problem import MaskedGymProblem
 from ..subnetwork import Subnetwork
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from .. import experiments
-from .._subnetwork_file import write_whole
+from .._files import write_whole
 from ..searches import make_search
 from .options import (
     Algorithm,
