@@ -85,7 +85,7 @@ def dense_header(subnet: Subnetwork, *, by_rows: bool) -> str:
     """The header of the same network with all its weights: that of the sparse one, with other data and loops."""
     dense = Subnetwork(subnet.network, torch.ones_like(subnet.mask), actions=subnet.actions)
     with tempfile.TemporaryDirectory() as folder:
-        text = dense.export_c(folder).read_text()
+        text = dense.export_c(folder, name="policy").read_text()
     data = ""
     for number, layer in enumerate(subnet.network.layers):
         matrix = subnet.network.weights[layer.slice].view(layer.shape)
@@ -165,7 +165,7 @@ def lines_of(task: str, sparsity: float, subnet: Subnetwork, rounds: int, folder
     bytes_of: dict[str, tuple[int, int]] = {}
     for form in ("rows", "seed", "dense by rows", "dense by columns"):
         place = folder / form
-        subnet.export_c(place, form="seed" if form == "seed" else "rows")
+        subnet.export_c(place, name="policy", form="seed" if form == "seed" else "rows")
         if form.startswith("dense"):
             (place / "policy.h").write_text(dense_header(subnet, by_rows=form == "dense by rows"))
         *sizes, library = compile_policy(place)

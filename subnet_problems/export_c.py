@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import zlib
 from collections.abc import Iterable
 from math import sqrt
 from pathlib import Path
@@ -23,9 +26,22 @@ if TYPE_CHECKING:
 FORMS = ("rows", "seed")
 
 
-def export_c(subnet: Subnetwork, folder: str | Path, *, form: str = "rows") -> Path:
-    """Write ``<folder>/policy.h``; see ``subnet_problems.Subnetwork.export_c``."""
+_KEYWORDS = (
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
+)
+#: The headers of C itself. A header of such a name could hide the real one.
+_HEADERS = (
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
+    "stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype"
+)
+_RESERVED = frozenset(f"{_KEYWORDS} {_HEADERS}".split())
+
+
+def export_c(subnet: Subnetwork, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
+    """Write ``<folder>/<name>.h``; see ``subnet_problems.Subnetwork.export_c``."""
     folder = check_path("folder", folder)
+    name = c_name(folder) if name is None else _check_name(name)
     check_choice("form", form, FORMS)
     if form == "seed" and subnet.network.weight_init is None:
         raise ValueError("form: expected 'rows' for weights that no seed makes, got 'seed'")
@@ -34,9 +50,37 @@ def export_c(subnet: Subnetwork, folder: str | Path, *, form: str = "rows") -> P
     live = live_weights(layers, subnet.num_weights)
     data, calls, layers = _rows(compact(layers)) if form == "rows" else _seed(subnet, layers, live)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "policy.h"
-    write_whole(path, _header(subnet, layers, int(live.sum()), data, calls).encode())
+    path = folder / f"{name}.h"
+    write_whole(path, _header(subnet, name, layers, int(live.sum()), data, calls).encode())
     return path
+
+
+def c_name(folder: Path) -> str:
+    """The name of a header in this folder: the folder's own, made an identifier of C.
+
+    What C does not take becomes ``_``; ``policy_`` is put before a digit and before a name that C has already.
+    """
+    name = re.sub(r"[^A-Za-z0-9]+", "_", Path(os.path.abspath(folder)).name).strip("_")  # noqa: PTH100
+    taken = not name[:1].isalpha() or name.lower() in _RESERVED
+    return f"policy_{name}".rstrip("_") if taken else name
+
+
+def _check_name(name: Any) -> str:
+    """Return ``name`` if it may begin identifiers of C and C++, and name a header.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It may not.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a C identifier, such as 'lander', got {name!r}")
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", name):
+        raise ValueError(
+            f"name: expected a C identifier of letters, digits and single underscores, such as 'lander', got {name!r}"
+        )
+    if name.lower() in _RESERVED:
+        raise ValueError(f"name: expected one that is no keyword or header of C's own, such as 'lander', got {name!r}")
+    return name
 
 
 def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
@@ -55,13 +99,45 @@ def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
     return k, bits
 
 
-def _header(subnet: Subnetwork, layers: list[MaskedLayer], num_live: int, data: str, calls: list[str]) -> str:
-    """The file: what it is, its data, and ``policy_act``."""
-    actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
-    name = (subnet.env or "").encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
-    task = f" for {name}" if name else ""
-    box = isinstance(actions, BoxActions)
+def _header(
+    subnet: Subnetwork, name: str, layers: list[MaskedLayer], num_live: int, data: str, calls: list[str]
+) -> str:
+    """The file: what it is, its data, and ``<name>_act``.
+
+    The guard's value is the checksum of what it guards, so that another policy of the same name is an error of the
+    compiler; by an ordinary guard it would not be there, and nothing would say so.
+    """
+    env = (subnet.env or "").encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
+    task = f" for {env}" if env else ""
+    box = isinstance(subnet.actions, BoxActions)
     what = "the action, each number rounded and clipped as the task asks" if box else "the number of the action"
+    # The code is written for the name "policy". It holds no text of a user's.
+    prefixes = {"policy_": f"{name}_", "POLICY_": f"{name.upper()}_"}
+    code = re.sub(r"\b(policy_|POLICY_)", lambda found: prefixes[found[0]], _code(subnet, layers, data, calls))
+    guard, checksum = f"{name.upper()}_H", f"0x{zlib.crc32(code.encode()):08x}u"
+    return f"""\
+/* A policy{task}: {subnet.num_active} of {subnet.num_weights} weights of a random network; {num_live} of them matter.
+ *
+ * {name}_act(obs, act) takes {subnet.network.obs_length} numbers and gives {what}.
+ * C99; no allocation, and nothing is kept between calls. */
+#ifdef {guard}
+#if {guard} + 0 != {checksum}
+#error "{name}.h: another header has this name; export one of the two with another one"
+#endif
+#else
+#define {guard} {checksum}
+
+#include <math.h>
+#include <stdint.h>
+
+{code}
+#endif
+"""
+
+
+def _code(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
+    """What the guard guards: macros, data and functions."""
+    actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
     width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
     arrays = [f"{name}[{width}]" for name in ("x", "y")[: len(layers) - 1]]
     lines = [f"    float {', '.join([*arrays, 'out[POLICY_OUT_LENGTH]'])};"]
@@ -86,27 +162,15 @@ def _header(subnet: Subnetwork, layers: list[MaskedLayer], num_live: int, data: 
         if any(x.activation is kind for x in layers)
     ]
     return f"""\
-/* A policy{task}: {subnet.num_active} of {subnet.num_weights} weights of a random network; {num_live} of them matter.
- *
- * policy_act(obs, act) takes {network.obs_length} numbers and gives {what}.
- * C99; no allocation, and nothing is kept between calls. */
-#ifndef POLICY_H
-#define POLICY_H
-
-#include <math.h>
-#include <stdint.h>
-
 #define POLICY_OBS_LENGTH {network.obs_length}
 #define POLICY_OUT_LENGTH {actions.length}
-#define POLICY_ACT_LENGTH {actions.length if box else 1}
+#define POLICY_ACT_LENGTH {actions.length if isinstance(actions, BoxActions) else 1}
 
 {"".join(used)}{bounds}{data}
 static inline void policy_act(const float *obs, float *act)
 {{
 {chr(10).join(lines + rule)}
 }}
-
-#endif
 """
 
 

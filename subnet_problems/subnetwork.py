@@ -275,14 +275,17 @@ class Subnetwork:
         }
         return returns
 
-    def export_c(self, folder: str | Path, *, form: str = "rows") -> Path:
-        """Write this policy as a C99 header, ``<folder>/policy.h``: ``policy_act(const float *obs, float *act)``.
+    def export_c(self, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
+        """Write this policy as a C99 header, ``<folder>/<name>.h``: ``<name>_act(const float *obs, float *act)``.
 
         Observations are normalised and actions rounded, clipped or chosen as by ``act``; ``act`` has
-        ``POLICY_ACT_LENGTH`` numbers (one for Discrete actions). Nothing is allocated. What dead units do is left out.
+        ``<NAME>_ACT_LENGTH`` numbers (one for Discrete actions). Nothing is allocated. What dead units do is left out.
+        All that the header defines begins with the name, so that a program can have any number of policies.
 
         Args:
             folder: Where; it is made if it is not there.
+            name: The header's name. None takes the folder's: ``lander/`` gives ``lander/lander.h`` with ``lander_act``,
+                ``LANDER_OBS_LENGTH`` and ``LANDER_ACT_LENGTH``. What C does not take in a name becomes ``_``.
             form: ``"rows"``, the fast one: the kept weights, row by row, with their columns. ``"seed"``: the
                 mask alone, as the gaps between kept weights in a Golomb-Rice code; each weight is made from the seed
                 when it is used. It is slow, and with more than some 400 live weights the smaller one.
@@ -293,10 +296,10 @@ class Subnetwork:
         Raises:
             TypeError: An argument has the wrong type.
             OSError: The file cannot be written.
-            ValueError: The form is unknown, the network is no chain of linear layers, tanh and ReLU, or its weights
-                come from no seed and the form is ``"seed"``.
+            ValueError: The form is unknown, the name is no C identifier, the network is no chain of linear layers, tanh
+                and ReLU, or its weights come from no seed and the form is ``"seed"``.
         """
-        return export_c(self, folder, form=form)
+        return export_c(self, folder, name=name, form=form)
 
     def export_onnx(self, path: str | Path) -> None:
         """Write this policy as an ONNX model. It appears whole or not at all.

@@ -86,7 +86,7 @@ def record(
 
 def export(
     file: File,
-    path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for policy.h.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for the header.", show_default=False)],
     form: Annotated[
         Form | None,
         typer.Option(
@@ -95,14 +95,24 @@ def export(
             show_default=False,
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the header, and what all in it begins with: lander.h, lander_act. By default the folder's. "
+            "Not for ONNX.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a policy as an ONNX model, or as one C99 header without allocation."""
     form = form or ("onnx" if path.suffix == ".onnx" else "c")
     if (path.suffix == ".onnx") != (form == "onnx") or path.suffix == ".h":
         raise ValueError(f"path: expected {'a file .onnx' if form == 'onnx' else 'a folder'} for {form}, got {path}")
+    if form == "onnx" and name is not None:
+        raise ValueError(f"--name: expected none for ONNX, whose path has the name, got {name!r}")
     subnet = Subnetwork.load(file)
     if form == "onnx":
         subnet.export_onnx(path)
     else:
-        path = subnet.export_c(path, form="rows" if form == "c" else "seed")
+        path = subnet.export_c(path, name=name, form="rows" if form == "c" else "seed")
     out.print(f"{path}, {path.stat().st_size:,} bytes")

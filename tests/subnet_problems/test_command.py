@@ -78,8 +78,16 @@ def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
     accepted("export", file, tmp_path / "policy.onnx")
     accepted("export", file, tmp_path / "rows", "--form", "c")
     accepted("export", file, tmp_path / "seed", "--form", "c-seed")
-    assert "POLICY_SEED" in (tmp_path / "seed" / "policy.h").read_text()
-    assert "POLICY_SEED" not in (tmp_path / "rows" / "policy.h").read_text()
+    accepted("export", file, tmp_path / "seed", "--form", "c", "--name", "Cart_2")
+    assert "SEED_SEED" in (tmp_path / "seed" / "seed.h").read_text()
+    assert "ROWS_SEED" not in (tmp_path / "rows" / "rows.h").read_text()
+    assert "void Cart_2_act(const float *obs, float *act)" in (tmp_path / "seed" / "Cart_2.h").read_text()
+    done = command("export", file, tmp_path / "named.onnx", "--name", "cart")
+    assert (done.code, "Error: --name: expected none for ONNX, whose path has the name, got 'cart'" in done.err) == (
+        1,
+        True,
+    )
+    assert not (tmp_path / "named.onnx").exists()
 
 
 def hear_ctrl_c():

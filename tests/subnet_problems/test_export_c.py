@@ -30,11 +30,14 @@ void act(const float *obs, float *acts, int count)
 """
 
 
+STRICT = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+
+
 def compiled(subnet, folder, *, form):
-    subnet.export_c(folder, form=form)
+    subnet.export_c(folder, name="policy", form=form)
     (folder / "policy.c").write_text(SOURCE)
-    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-std=c99", "-shared", "-fPIC"]
-    subprocess.run(["gcc", *flags, "policy.c", "-o", "policy.so", "-lm"], cwd=folder, check=True)
+    command = ["gcc", *STRICT, "-std=c99", "-shared", "-fPIC", "policy.c", "-o", "policy.so", "-lm"]
+    subprocess.run(command, cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "policy.so"))
 
 
@@ -141,6 +144,107 @@ def test_a_task_whose_name_ends_a_comment_does_not(tmp_path):
     assert_same_actions(make(env="a*/ /* b\n#error"), tmp_path, form="rows")
 
 
+#: Policies of all kinds, of names that begin with one another and with what the headers define.
+PROGRAM = {
+    "lander": (lander(normalizer=None), "rows"),
+    "lander_act": (make((6, 5), options={"bias": True}, actions=DISCRETE, normalizer=NORMALIZER), "seed"),
+    "Lander_obs": (make(STRING, options={"network_args": {"width": 3}, "weight_init": "kaiming_normal"}), "seed"),
+    "policy": (make(actions=BoxActions((-3, -3), (2, 2), (2,), "int32"), normalizer=NORMALIZER), "rows"),
+    "POLICY_2": (make((), actions=DISCRETE), "seed"),
+}
+
+
+def program(folder):
+    """A source file with all policies in it, each with a function of its own that C and C++ export."""
+    lines = []
+    for name, (subnet, form) in PROGRAM.items():
+        assert subnet.export_c(folder / name, form=form) == folder / name / f"{name}.h"
+        size, length = f"{name.upper()}_OBS_LENGTH", f"{name.upper()}_ACT_LENGTH"
+        lines += [
+            f'#include "{name}/{name}.h"',
+            f'#include "{name}/{name}.h"',
+            "#ifdef __cplusplus",
+            'extern "C"',
+            "#endif",
+        ]
+        lines += [f"void run_{name}(const float *obs, float *acts, int count)", "{"]
+        lines += [
+            "    for (int i = 0; i < count; ++i)",
+            f"        {name}_act(obs + i * {size}, acts + i * {length});",
+            "}",
+        ]
+    (folder / "all.c").write_text("\n".join(lines) + "\n")
+    return "all.c"
+
+
+@pytest.mark.parametrize("language", [["-std=c99"], ["-x", "c++", "-std=c++11"]], ids=["C", "C++"])
+def test_any_number_of_policies_live_in_one_program(language, tmp_path):
+    command = ["gcc", *STRICT, *language, "-shared", "-fPIC", program(tmp_path), "-o", "all.so", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    library = ctypes.CDLL(str(tmp_path / "all.so"))
+    for name, (subnet, _) in PROGRAM.items():
+        obs = np.random.default_rng(0).normal(scale=2.0, size=(300, subnet.network.obs_length)).astype(np.float32)
+        expected = np.array([subnet.act(row) for row in obs]).reshape(300, -1)
+        acts = np.full(expected.shape, np.nan, dtype=np.float32)
+        library[f"run_{name}"](*(array.ctypes.data_as(ctypes.c_void_p) for array in (obs, acts)), 300)
+        if isinstance(subnet.actions, BoxActions) and subnet.actions.dtype == "float32":
+            np.testing.assert_allclose(acts, expected, rtol=0, atol=2e-5)
+        else:
+            assert (acts == expected).mean() > 0.99  # equal within rounding
+        assert len(np.unique(expected)) > 1
+
+
+def test_all_that_a_header_defines_begins_with_its_name(tmp_path):
+    includes = ["-include", "math.h", "-include", "stdint.h"]
+    (tmp_path / "none.c").write_text("")
+
+    def ran(*words):
+        return set(subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.splitlines())
+
+    source = program(tmp_path)
+    words = ["gcc", "-std=c99", "-dM", "-E", *includes]
+    macros = {line.split()[1] for line in ran(*words, source) - ran(*words, "none.c")}
+    assert {"LANDER_OBS_LENGTH", "LANDER_ACT_SEED", "POLICY_2_H"} <= macros
+    # Without optimization and with -fkeep-inline-functions all functions and data are symbols.
+    ran("gcc", "-std=c99", "-O0", "-fkeep-inline-functions", "-fkeep-static-consts", "-c", source, "-o", "all.o")
+    symbols = {line.split()[-1] for line in ran("nm", "--defined-only", "all.o")} - {f"run_{name}" for name in PROGRAM}
+    assert {"lander_act", "lander_weights0", "lander_act_bits", "Lander_obs_draw", "POLICY_2_act"} <= symbols
+    for found, names in ((macros, [name.upper() for name in PROGRAM]), (symbols, list(PROGRAM))):
+        assert not [one for one in found if not one.startswith(tuple(f"{name}_" for name in names))]
+
+
+def test_two_policies_of_one_name_are_an_error_of_the_compiler(tmp_path):
+    for folder, seed in (("a", 0), ("b", 1), ("c", 0)):
+        make((6, 5), options={"seed": seed}).export_c(tmp_path / folder, name="arm")
+    for folder, works in (("c", True), ("b", False)):
+        (tmp_path / "two.c").write_text(f'#include "a/arm.h"\n#include "{folder}/arm.h"\n')
+        done = subprocess.run(["gcc", *STRICT, "-c", "two.c"], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode == 0) == works
+        assert ("arm.h: another header has this name" in done.stderr) != works
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("lander", "lander"),
+        ("robots/Lander 2/", "Lander_2"),
+        ("a/..", "out"),
+        ("a--b__c_", "a_b_c"),
+        ("3d", "policy_3d"),
+        ("größe", "gr_e"),
+        ("飛行", "policy"),
+        ("double", "policy_double"),
+        ("math", "policy_math"),
+        ("_x", "x"),
+    ],
+)
+def test_a_header_is_named_after_its_folder(folder, name, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert make().export_c(folder).name == f"{name}.h"
+    assert f"#define {name.upper()}_OBS_LENGTH 4" in (tmp_path / "out" / folder / f"{name}.h").read_text()
+
+
 @given(st.lists(st.integers(0, 2000), max_size=60))
 def test_the_code_of_gaps_can_be_read_back(gaps):
     k, code = rice_code(gaps)
@@ -170,6 +274,15 @@ def test_the_code_of_a_mask_is_near_its_entropy():
         (lander(), {"form": "dense"}, ValueError, "form: expected one of"),
         (lander(), {"form": 3}, TypeError, "form: expected one of"),
         (lander(), {"folder": 3}, TypeError, "folder: expected"),
+        (lander(), {"name": 3}, TypeError, "name: expected a C identifier, such as 'lander', got 3"),
+        *[
+            (lander(), {"name": name}, ValueError, rf"^name: expected a C identifier of .*, got {name!r}$")
+            for name in ("", "3d", "a-b", "a b", "_a", "a_", "a__b", "größe", "a/b", "a.h")
+        ],
+        *[
+            (lander(), {"name": name}, ValueError, rf"^name: expected one that is no keyword .*, got {name!r}$")
+            for name in ("double", "math", "StdInt")
+        ],
         (make(actions=DiscreteActions(2, 2**24)), {}, ValueError, "actions: expected numbers of at most 2"),
         (make(RNN), {}, ValueError, "network: expected a chain of linear layers, tanh and ReLU"),
     ],
