@@ -32,6 +32,19 @@ static inline void policy_relu(float *values, int count)
 
 """
 
+LARGEST = """\
+/* Where the largest of the values is; the first of equal ones. */
+static inline int policy_largest(const float *values, int count)
+{
+    int best = 0;
+    for (int i = 1; i < count; ++i)
+        if (values[i] > values[best])
+            best = i;
+    return best;
+}
+
+"""
+
 ROWS = """
 static inline void policy_layer(const float *x, float *y, int rows, const INDEX *counts, const INDEX *columns,
                                 const float *weights, const float *biases)

@@ -22,7 +22,7 @@ from ._checks import check_rescale
 from ._network_string import check_string
 from .networks import WEIGHT_INITS, FrozenNetwork
 from .rollout import Normalizer
-from .spaces import actions_from_json
+from .spaces import actions_from_json, observations_from_json
 
 if TYPE_CHECKING:
     from .subnetwork import Subnetwork
@@ -64,6 +64,7 @@ def encode(subnet: Subnetwork) -> bytes:
         "weights": None if network.weight_init is None else weights,
         "rescale": subnet.rescale,
         "action": subnet.actions.to_json(),
+        **({} if subnet.observations is None else {"observation": subnet.observations.to_json()}),
         "env": subnet.env,
         "env_config": subnet.env_config,
         "sparsity": subnet.sparsity,
@@ -162,10 +163,14 @@ def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> d
     obs_length, act_length = need.count("obs_length"), need.count("act_length")
     try:
         actions = actions_from_json(need.take("action", dict))
+        flattened = need.optional("observation", dict)
+        observations = None if flattened is None else observations_from_json(flattened)
     except ValueError as error:
         raise SubnetworkFileError(str(error)) from error
     if actions.length != act_length:
         raise SubnetworkFileError(f"action: expected {act_length} outputs, got {actions.length}")
+    if observations is not None and observations.length != obs_length:
+        raise SubnetworkFileError(f"observation: expected {obs_length} numbers, got {observations.length}")
     kept_weights = None
     if description.get("weights") is None:
         kept_weights = _floats(tensors, "kept_weights", int(mask.sum()))
@@ -182,6 +187,7 @@ def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> d
         "network": network,
         "mask": mask,
         "actions": actions,
+        "observations": observations,
         "rescale": _rescale(need, len(shapes)),
         "normalizer": normalizer,
         "env": env,

@@ -18,7 +18,15 @@ from . import _c_source
 from ._checks import check_choice, check_path
 from ._files import write_whole
 from .pruning import MaskedLayer, compact, live_weights, masked_layers
-from .spaces import Actions, BoxActions
+from .spaces import (
+    Actions,
+    BoxActions,
+    DiscreteActions,
+    MultiBinaryActions,
+    MultiDiscreteActions,
+    Observations,
+    OneHotObservations,
+)
 
 if TYPE_CHECKING:
     from .subnetwork import Subnetwork
@@ -107,10 +115,12 @@ def _header(
     The guard's value is the checksum of what it guards, so that another policy of the same name is an error of the
     compiler; by an ordinary guard it would not be there, and nothing would say so.
     """
-    env = (subnet.env or "").encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
-    task = f" for {env}" if env else ""
-    box = isinstance(subnet.actions, BoxActions)
-    what = "the action, each number rounded and clipped as the task asks" if box else "the number of the action"
+    task = f" for {_in_comment(subnet.env)}" if subnet.env else ""
+    about = [f"{name}_act(obs, act) takes {subnet.network.obs_length} numbers and gives {_what(subnet.actions)}."]
+    if subnet.observations is not None:
+        about += _places("obs", [(place, leaf.length, _seen(leaf)) for place, leaf in subnet.observations.leaves()])
+    if len(leaves := list(subnet.actions.leaves())) > 1:
+        about += _places("act", [(place, leaf.count, _what(leaf)) for place, leaf in leaves])
     # The code is written for the name "policy". It holds no text of a user's.
     prefixes = {"policy_": f"{name}_", "POLICY_": f"{name.upper()}_"}
     code = re.sub(r"\b(policy_|POLICY_)", lambda found: prefixes[found[0]], _code(subnet, layers, data, calls))
@@ -118,7 +128,7 @@ def _header(
     return f"""\
 /* A policy{task}: {subnet.num_active} of {subnet.num_weights} weights of a random network; {num_live} of them matter.
  *
- * {name}_act(obs, act) takes {subnet.network.obs_length} numbers and gives {what}.
+ * {(chr(10) + " * ").join(about)}
  * C99; no allocation, and nothing is kept between calls. */
 #ifdef {guard}
 #if {guard} + 0 != {checksum}
@@ -155,7 +165,7 @@ def _code(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[
             name = "policy_tanh" if layer.activation is nn.Tanh else "policy_relu"
             lines += [f"    {name}({target}, {layer.weight.shape[0]});"]
         source = target
-    bounds, rule = _action_rule(actions)
+    act_data, rule = _action_rules(actions)
     used = [
         code
         for kind, code in ((nn.Tanh, _c_source.TANH), (nn.ReLU, _c_source.RELU))
@@ -164,9 +174,9 @@ def _code(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[
     return f"""\
 #define POLICY_OBS_LENGTH {network.obs_length}
 #define POLICY_OUT_LENGTH {actions.length}
-#define POLICY_ACT_LENGTH {actions.length if isinstance(actions, BoxActions) else 1}
+#define POLICY_ACT_LENGTH {actions.count}
 
-{"".join(used)}{bounds}{data}
+{"".join(used)}{act_data}{data}
 static inline void policy_act(const float *obs, float *act)
 {{
 {chr(10).join(lines + rule)}
@@ -174,21 +184,82 @@ static inline void policy_act(const float *obs, float *act)
 """
 
 
-def _action_rule(actions: Actions) -> tuple[str, list[str]]:
+def _in_comment(text: str) -> str:
+    return text.encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
+
+
+def _places(array: str, parts: list[tuple[str, int, str]]) -> list[str]:
+    """A line for each part of an array: where it is, its name, what it is."""
+    lines, start = [], 0
+    for place, length, what in parts:
+        where = f"{array}[{start}]" if length == 1 else f"{array}[{start}] to {array}[{start + length - 1}]"
+        lines.append(f"{where}:{_in_comment(f' {place[1:]},' if place else '')} {what}.")
+        start += length
+    return lines
+
+
+def _what(actions: Actions) -> str:
+    match actions:
+        case DiscreteActions():
+            return "the number of the action"
+        case MultiDiscreteActions():
+            return "the number of each choice"
+        case MultiBinaryActions():
+            return "bits, 0 or 1"
+        case BoxActions():
+            return "numbers, each rounded and clipped as the task asks"
+    return "the parts of the action one after another"
+
+
+def _seen(observations: Observations) -> str:
+    match observations:
+        case OneHotObservations():
+            ranges = ", ".join(f"{a} to {a + n - 1}" for n, a in zip(observations.n, observations.start, strict=True))
+            return f"a 1 at the place of the number among {ranges}, else 0"
+    return "as the task gives it"
+
+
+def _action_rules(actions: Actions) -> tuple[str, list[str]]:
     """What makes ``act`` of ``out``: the data and the lines."""
-    if not isinstance(actions, BoxActions):
-        lines = ["    int best = 0;", "    for (int i = 1; i < POLICY_OUT_LENGTH; ++i)"]
-        lines += ["        if (out[i] > out[best])", "            best = i;"]
-        return "", [*lines, f"    act[0] = (float)(best + {actions.start});"]
-    bounds, dtype = (np.array(actions.low), np.array(actions.high)), np.dtype(actions.dtype)
-    lines = ["    for (int i = 0; i < POLICY_ACT_LENGTH; ++i) {"]
-    lines += [f"        float a = {'out[i]' if dtype.kind == 'f' else 'rintf(out[i])'};"]
-    if dtype in (np.float32, np.float64) and not np.isfinite(bounds).any():
-        return "", [*lines, "        act[i] = a;", "    }"]
-    low, high = (_inward(bound, up=up) for bound, up in zip(actions.bounds[:2], (True, False), strict=True))
-    lines += ["        a = a > policy_low[i] ? a : policy_low[i];"]
-    lines += ["        act[i] = a < policy_high[i] ? a : policy_high[i];", "    }"]
-    return _array("float", "low", low) + _array("float", "high", high) + "\n", lines
+    leaves = [leaf for _, leaf in actions.leaves()]
+    data = _c_source.LARGEST if any(isinstance(leaf, DiscreteActions | MultiDiscreteActions) for leaf in leaves) else ""
+    lines: list[str] = []
+    out = act = 0
+    for number, leaf in enumerate(leaves):
+        more, rule = _action_rule(leaf, out, act, "" if len(leaves) == 1 else str(number))
+        data, lines = data + more, lines + rule
+        out, act = out + leaf.length, act + leaf.count
+    return data, lines
+
+
+def _action_rule(leaf: Actions, out: int, act: int, number: str) -> tuple[str, list[str]]:
+    """Data and lines for a part whose first output is ``out``, and whose first number in an action ``act``."""
+
+    def at(array: str, start: int) -> str:
+        return f"{array}[{start} + i]" if start else f"{array}[i]"
+
+    loop = f"    for (int i = 0; i < {leaf.count}; ++i)"
+    match leaf:
+        case DiscreteActions() | MultiDiscreteActions():
+            lines = []
+            for n, start in leaf.choices:
+                values = f"out + {out}" if out else "out"
+                lines.append(f"    act[{act}] = (float)(policy_largest({values}, {n}) + {start});")
+                out, act = out + n, act + 1
+            return "", lines
+        case MultiBinaryActions():
+            return "", [loop, f"        {at('act', act)} = {at('out', out)} > 0.0f ? 1.0f : 0.0f;"]
+        case BoxActions():
+            dtype, value = np.dtype(leaf.dtype), at("out", out)
+            lines = [f"{loop} {{", f"        float a = {value if dtype.kind == 'f' else f'rintf({value})'};"]
+            if dtype in (np.float32, np.float64) and not np.isfinite(leaf.limits).any():
+                return "", [*lines, f"        {at('act', act)} = a;", "    }"]
+            bounds = (_inward(bound, up=up) for bound, up in zip(leaf.bounds[:2], (True, False), strict=True))
+            low, high = (_array("float", f"{name}{number}", b) for name, b in zip(("low", "high"), bounds, strict=True))
+            lines += [f"        a = a > policy_low{number}[i] ? a : policy_low{number}[i];"]
+            lines += [f"        {at('act', act)} = a < policy_high{number}[i] ? a : policy_high{number}[i];", "    }"]
+            return low + high + "\n", lines
+    raise TypeError(f"actions: expected a kind that C is written for, got {leaf!r}")
 
 
 def _inward(bounds: NDArray[Any], *, up: bool) -> NDArray[np.float32]:
@@ -205,8 +276,10 @@ def _check_actions(actions: Actions) -> None:
     Raises:
         ValueError: There are larger ones.
     """
-    if not isinstance(actions, BoxActions) and max(abs(actions.start), abs(actions.start + actions.n)) > 2**24:
-        raise ValueError(f"actions: expected numbers of at most 2**24, which float32 holds, got {actions}")
+    for _, leaf in actions.leaves():
+        choices = leaf.choices if isinstance(leaf, DiscreteActions | MultiDiscreteActions) else ()
+        if any(max(abs(start), abs(start + n)) > 2**24 for n, start in choices):
+            raise ValueError(f"actions: expected numbers of at most 2**24, which float32 holds, got {leaf}")
 
 
 # The form of rows: for each unit how many weights it keeps, and for each of these its value and its column.

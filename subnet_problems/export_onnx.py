@@ -17,7 +17,7 @@ from ._files import write_whole
 from .observations import PolicyModule
 from .policies import as_chain
 from .pruning import compact, masked_layers, to_module
-from .spaces import Actions, BoxActions
+from .spaces import Actions, BoxActions, DiscreteActions, MultiBinaryActions, MultiDiscreteActions
 
 if TYPE_CHECKING:
     from .subnetwork import Subnetwork
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     """See ``subnet_problems.Subnetwork.export_onnx``."""
     path = check_path("path", path)
+    names = [f"action{place}" for place, _ in subnet.actions.leaves()]
+    if len(set(names)) < len(names):
+        raise ValueError(f"actions: expected parts whose names differ, got {names}")
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -40,7 +43,7 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     policy = _ActingModule(PolicyModule(module, subnet.normalizer, None), subnet.actions).eval()
     with _quiet():
         program = torch.onnx.export(
-            policy, (obs,), dynamo=True, verbose=False, input_names=["obs"], output_names=["action"],
+            policy, (obs,), dynamo=True, verbose=False, input_names=["obs"], output_names=names,
             dynamic_shapes={"obs": {0: torch.export.Dim("batch")}},
         )  # fmt: skip
     assert program is not None
@@ -66,29 +69,86 @@ def _check_batches(module: nn.Module, obs: Tensor, subnet: Subnetwork) -> None:
 
 
 class _ActingModule(nn.Module):
-    """A policy and its action rule, from ``(batch, obs_length)`` to actions as the environment takes them."""
-
-    low: Tensor
-    high: Tensor
+    """A policy and its action rule, from ``(batch, obs_length)`` to an action's parts as the environment takes them."""
 
     def __init__(self, policy: nn.Module, actions: Actions) -> None:
         super().__init__()
-        self.policy, self.actions = policy, actions
-        if isinstance(actions, BoxActions):
-            low, high, dtype = actions.bounds
-            self.dtype = getattr(torch, dtype.name)
-            self.register_buffer("low", torch.tensor(low))
-            self.register_buffer("high", torch.tensor(high))
+        self.policy = policy
+        leaves = [leaf for _, leaf in actions.leaves()]
+        self.lengths = [leaf.length for leaf in leaves]
+        self.rules = nn.ModuleList(_rule_of(leaf) for leaf in leaves)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """Actions ``(batch,)`` int64 or ``(batch, *shape)``."""
+    def forward(self, obs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """A tensor for each part of the action."""
         outputs: Tensor = self.policy(obs)
-        if not isinstance(self.actions, BoxActions):
-            return outputs.argmax(dim=-1) + self.actions.start
+        if len(self.rules) == 1:
+            part: Tensor = self.rules[0](outputs)
+            return part
+        return tuple(rule(o) for rule, o in zip(self.rules, torch.split(outputs, self.lengths, dim=-1), strict=True))
+
+
+def _rule_of(leaf: Actions) -> nn.Module:
+    match leaf:
+        case DiscreteActions():
+            return _Choice(leaf)
+        case MultiDiscreteActions():
+            return _Choices(leaf)
+        case MultiBinaryActions():
+            return _Bits(leaf)
+        case BoxActions():
+            return _Numbers(leaf)
+    raise TypeError(f"actions: expected a kind that ONNX is written for, got {leaf!r}")
+
+
+class _Choice(nn.Module):
+    def __init__(self, rule: DiscreteActions) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """``(batch,)`` int64."""
+        return outputs.argmax(dim=-1) + self.rule.start
+
+
+class _Choices(nn.Module):
+    def __init__(self, rule: MultiDiscreteActions) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """``(batch, *shape)`` of the space's dtype."""
+        largest = [part.argmax(dim=-1) for part in torch.split(outputs, list(self.rule.n), dim=-1)]
+        numbers = torch.stack(largest, dim=-1) + torch.tensor(self.rule.start)
+        return numbers.to(getattr(torch, self.rule.dtype)).reshape(-1, *self.rule.shape_of_action)
+
+
+class _Bits(nn.Module):
+    def __init__(self, rule: MultiBinaryActions) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """``(batch, *shape)`` int8."""
+        return (outputs > 0.0).to(torch.int8).reshape(-1, *self.rule.shape)
+
+
+class _Numbers(nn.Module):
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, rule: BoxActions) -> None:
+        super().__init__()
+        low, high, dtype = rule.bounds
+        self.shape, self.dtype = rule.shape, getattr(torch, dtype.name)
+        self.register_buffer("low", torch.tensor(low))
+        self.register_buffer("high", torch.tensor(high))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """``(batch, *shape)`` of the space's dtype."""
         if not self.dtype.is_floating_point:
             outputs = outputs.round()
         clipped = torch.minimum(torch.maximum(outputs.to(self.low.dtype), self.low), self.high)
-        return clipped.to(self.dtype).reshape(-1, *self.actions.shape)
+        return clipped.to(self.dtype).reshape(-1, *self.shape)
 
 
 @contextmanager

@@ -192,6 +192,7 @@ class MaskedGymProblem(GymProblem):
             self._network,
             check_mask("mask", mask, self.solution_length),
             actions=self._task.actions,
+            observations=self._task.observations,
             rescale=self._mask_rule.rescale,
             normalizer=self._normalizer(),
             env=self._task.name,

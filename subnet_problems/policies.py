@@ -65,7 +65,7 @@ def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     """The module as (linear layer, activation code) pairs, or None if it is anything else."""
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         return None
-    modules = _flatten(module)
+    modules = parts_of_chain(module)
     chain: list[tuple[nn.Linear, int]] = []
     for part in modules:
         if type(part) is nn.Linear:
@@ -78,9 +78,10 @@ def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     return chain if parameters == len(list(module.parameters())) else None  # a layer used twice is no chain
 
 
-def _flatten(module: nn.Module) -> list[nn.Module]:
+def parts_of_chain(module: nn.Module) -> list[nn.Module]:
+    """The modules that are computed one after another in one of containers within containers."""
     if type(module) in (nn.Sequential, MultiLayered):
-        return [leaf for part in cast(Iterable[nn.Module], module) for leaf in _flatten(part)]
+        return [leaf for part in cast(Iterable[nn.Module], module) for leaf in parts_of_chain(part)]
     return [module]
 
 

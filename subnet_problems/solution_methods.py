@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from evotorch import Solution
-from evotorch.neuroevolution.net.rl import reset_env, take_step_in_env
 from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ._checks import check_bool, check_count, check_matrix, check_numbers, check_path, check_seed
+from ._episode import play_episode
 from .observations import ObservationStats, PolicyModule
 from .rollout import Normalizer, play_tests
 
@@ -122,6 +122,7 @@ class SolutionMethods:
             ``cumulative_reward``, the mean over the episodes, and ``interaction_count``, their steps in all.
 
         Raises:
+            EvaluationError: The environment raised, or returned something that is not finite or not what it should be.
             TypeError: An argument has the wrong type.
             ValueError: ``policy`` is no solution, nor a module for this task; or a number is out of range.
         """
@@ -136,15 +137,13 @@ class SolutionMethods:
         try:
             for episode in range(count):
                 module.reset()
-                obs = reset_env(env) if seed is None else env.reset(seed=seed + episode)[0]
-                for _ in range(self._task.max_steps):
-                    flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(1, -1)[0])
-                    with torch.no_grad():
-                        output = module(flat).numpy()[None]
-                    obs, reward, done, _ = take_step_in_env(env, self._task.actions(output)[0])
-                    total, steps = total + float(reward), steps + 1
-                    if done:
-                        break
+                rewards = play_episode(
+                    env, module, observations=self._task.observations, actions=self._task.actions,
+                    max_steps=self._task.max_steps, seed=None if seed is None else seed + episode, number=episode,
+                )  # fmt: skip
+                for reward in rewards:
+                    total, steps = total + reward, steps + 1
+                steps -= 1  # the reset
         finally:
             env.close()
         return {"cumulative_reward": total / count, "interaction_count": steps}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ._checks import (
@@ -31,7 +31,7 @@ from .networks import FrozenNetwork
 from .observations import PolicyModule
 from .pruning import live_units, live_weights, masked_layers
 from .rollout import Normalizer, play_tests
-from .spaces import Actions
+from .spaces import Actions, BoxObservations, Observations
 from .task import EnvLike, GymTask
 
 __all__ = ["Subnetwork", "SubnetworkFileError"]
@@ -84,6 +84,7 @@ class Subnetwork:
         network: The frozen network.
         mask: ``(D,)`` bool, True where a weight is kept.
         actions: How outputs become actions.
+        observations: How what the environment returns becomes a flat vector; None takes any array of as many numbers.
         rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density); or the factors themselves,
             one for each of the network's ``layers``.
         normalizer: What observations are normalised by.
@@ -102,6 +103,7 @@ class Subnetwork:
         mask: Tensor,
         *,
         actions: Actions,
+        observations: Observations | None = None,
         rescale: bool | Sequence[float] = False,
         normalizer: Normalizer | None = None,
         env: str | None = None,
@@ -111,7 +113,12 @@ class Subnetwork:
         if not isinstance(network, FrozenNetwork):
             raise TypeError(f"network: expected a FrozenNetwork, got {network!r}")
         if not isinstance(actions, Actions):
-            raise TypeError(f"actions: expected DiscreteActions or BoxActions, got {actions!r}")
+            raise TypeError(f"actions: expected DiscreteActions, BoxActions or others of these, got {actions!r}")
+        if not isinstance(observations, Observations | None):
+            raise TypeError(f"observations: expected Observations or None, got {observations!r}")
+        if observations is not None and observations.length != network.obs_length:
+            expected = f"{network.obs_length} numbers, as the network takes them"
+            raise ValueError(f"observations: expected {expected}, got {observations.length}")
         if not isinstance(normalizer, Normalizer | None):
             raise TypeError(f"normalizer: expected a Normalizer or None, got {normalizer!r}")
         if normalizer is not None and normalizer.mean.shape != (network.obs_length,):
@@ -123,6 +130,7 @@ class Subnetwork:
         self.network = network
         self.mask = check_mask("mask", mask, network.num_weights).clone()
         self.actions = actions
+        self.observations = None if isinstance(observations, BoxObservations) else observations
         self.rescale = check_rescale("rescale", rescale, len(network.layers))
         self.normalizer = normalizer
         self.env = env
@@ -180,8 +188,9 @@ class Subnetwork:
         """
         mask = torch.from_numpy(live_weights(masked_layers(self), self.num_weights))
         return Subnetwork(
-            self.network, mask, actions=self.actions, rescale=self.rescale and self.scales,
-            normalizer=self.normalizer, env=self.env, env_config=self.env_config, tests=self.tests,
+            self.network, mask, actions=self.actions, observations=self.observations,
+            rescale=self.rescale and self.scales, normalizer=self.normalizer, env=self.env,
+            env_config=self.env_config, tests=self.tests,
         )  # fmt: skip
 
     def to_policy(self, *, clip_actions: bool = True) -> nn.Module:
@@ -189,25 +198,36 @@ class Subnetwork:
         module = self.network.to_module(self.weights)
         return PolicyModule(module, self.normalizer, self.actions if check_bool("clip_actions", clip_actions) else None)
 
-    def act(self, obs: ArrayLike) -> Any:
+    def act(self, obs: Any) -> Any:
         """The action for one observation, as the environment takes it.
 
         Networks with a state of their own begin anew at each call: use ``to_policy`` for these.
 
         Args:
-            obs: An observation of the environment, of any shape that flattens to ``(obs_length,)``.
+            obs: An observation of the environment; without ``observations`` of any shape that flattens to
+                ``(obs_length,)``.
 
         Raises:
             TypeError: It is not made of real numbers.
-            ValueError: It has another length, or is not finite.
+            ValueError: It has another length, is not in the space, or is not finite.
         """
+        if self.observations is not None:
+            obs = self._flat(obs)
         flat = check_numbers("obs", obs).reshape(-1)
         if len(flat) != self.network.obs_length or not flat.isfinite().all():
             raise ValueError(f"obs: expected {self.network.obs_length} finite numbers, got {flat.tolist()}")
         with torch.no_grad():
             output = self.to_policy()(flat)
         output = output[0] if isinstance(output, tuple) else output
-        return self.actions(output.numpy()[None])[0]
+        return self.actions.one_by_one(self.actions(output.numpy()[None]))[0]
+
+    def _flat(self, obs: Any) -> NDArray[np.float32]:
+        """What the environment returned as a vector, where it is no plain array."""
+        assert self.observations is not None
+        try:
+            return self.observations(obs)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"obs: {error}") from error
 
     def task(self, env: EnvLike | GymTask | None = None, *, episode_length: int | None = None) -> GymTask:
         """The task that this policy plays, on Gymnasium itself.
@@ -237,8 +257,10 @@ class Subnetwork:
                 f"env: expected observations of length {self.network.obs_length} and {self.network.act_length} "
                 f"outputs, got {task.obs_length} and {task.actions.length}"
             )
-        if (type(task.actions), task.actions.shape) != (type(self.actions), self.actions.shape):
+        if not self.actions.like(task.actions):
             raise ValueError(f"env: expected actions as {self.actions}, got {task.actions}")
+        if self.observations is not None and self.observations != task.observations:
+            raise ValueError(f"env: expected observations as {self.observations}, got {task.observations}")
         return task
 
     def test(

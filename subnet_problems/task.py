@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
-from math import prod
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +15,7 @@ from ._checks import check_choice, check_count, check_mapping
 from .simulators import Simulator
 from .simulators.envpool import EnvPoolSimulator, envpool_task_name
 from .simulators.gymnasium import GymnasiumSimulator
-from .spaces import actions_of, observation_shape
+from .spaces import BoxObservations, actions_of, observations_of
 
 EnvLike = str | Callable[..., gym.Env[Any, Any]]
 
@@ -41,8 +40,9 @@ class GymTask:
             many as this process may use processors.
 
     Attributes:
-        obs_shape: Shape of an observation.
-        obs_length: Its flat length.
+        observations: How an observation becomes a flat vector.
+        obs_shape: Shape of an observation; that of the flat vector where the space is no Box.
+        obs_length: The vector's length.
         actions: How outputs become actions.
         max_steps: The most steps an episode takes.
         backend: The simulator that was chosen.
@@ -84,13 +84,13 @@ class GymTask:
                     f"env: expected a callable that makes a new environment each time, got one twice: {env!r}"
                 )
         try:
-            self.obs_shape = observation_shape(probe.observation_space)
+            self.observations = observations_of(probe.observation_space)
             self.actions = actions_of(probe.action_space)
             self._env_limit = None if probe.spec is None else probe.spec.max_episode_steps
             self.reward_threshold = None if probe.spec is None else probe.spec.reward_threshold
         finally:
             probe.close()
-        self.obs_length = prod(self.obs_shape)
+        self.obs_shape, self.obs_length = self.observations.shape, self.observations.length
         self.max_steps = self._shorter(episode_length)
         self.backend, self._envpool_name = self._choose(backend)
 
@@ -109,6 +109,8 @@ class GymTask:
         if backend == "gymnasium":
             return "gymnasium", ""
         try:
+            if not isinstance(self.observations, BoxObservations):
+                raise ValueError("its observations are arrays, of a Box space")
             name = envpool_task_name(self.env, self.env_config, self.obs_shape, self.actions, self._env_limit)
         except ValueError as error:
             if backend == "envpool":
@@ -168,4 +170,4 @@ class GymTask:
         if (backend or self.backend) == "envpool":
             threads = self.num_threads or max(1, num_processors() // self.turns(backend))
             return EnvPoolSimulator(self._envpool_name, seeds, self.actions, self.obs_length, num_threads=threads)
-        return GymnasiumSimulator(self.make_env, seeds, self.actions, self.obs_shape)
+        return GymnasiumSimulator(self.make_env, seeds, self.actions, self.observations)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-import torch
+from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
 from gymnasium.wrappers import RecordVideo
 from PIL import Image
 
 from ._checks import check_path, check_seed
+from ._episode import play_episode
 from .subnetwork import Subnetwork
 from .task import EnvLike, GymTask
 
@@ -38,6 +38,7 @@ def record_video(subnet: Subnetwork, env: EnvLike | GymTask | None, path: str | 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: No task is known, it is not that of the policy, it cannot be drawn, or the suffix is neither.
+        EvaluationError: The environment raised, or returned something that is not finite or not what it should be.
         OSError: The file cannot be written.
         gymnasium.error.DependencyNotInstalled: moviepy is missing, or what the task draws with.
     """
@@ -78,17 +79,9 @@ def _film(world: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=True)
 
 
-def _play(env: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int) -> Iterator[None]:
+def _play(env: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int) -> Iterator[float]:
     """One episode; it pauses after the reset and after each step."""
-    policy, state = subnet.to_policy(), None
-    obs, _ = env.reset(seed=seed)
-    yield
-    for _ in range(task.max_steps):
-        with torch.no_grad():
-            flat = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(-1))
-            output = policy(flat) if state is None else policy(flat, state)
-        output, state = output if isinstance(output, tuple) else (output, None)
-        obs, _, terminated, truncated, _ = env.step(subnet.actions(output.numpy()[None])[0])
-        yield
-        if terminated or truncated:
-            break
+    return play_episode(
+        env, ensure_stateful(subnet.to_policy()), observations=task.observations, actions=subnet.actions,
+        max_steps=task.max_steps, seed=seed,
+    )  # fmt: skip

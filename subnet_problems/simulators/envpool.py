@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernel import is_safe
-from ..spaces import Actions, DiscreteActions
+from ..spaces import Actions, BoxActions, DiscreteActions
 
 
 def envpool_task_name(
@@ -60,7 +60,8 @@ def envpool_task_name(
         )
     else:
         shape = tuple(n for n in action_spec.shape if n != -1)  # -1 stands for the environments
-        same = shape == actions.shape and actions.dtype == "float32" == np.dtype(action_spec.dtype)
+        like = isinstance(actions, BoxActions) and actions.dtype == "float32" == np.dtype(action_spec.dtype)
+        same = like and shape == actions.shape
     if not same:
         raise ValueError("its actions are others than Gymnasium's")
     return name

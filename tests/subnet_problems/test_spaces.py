@@ -6,11 +6,20 @@ import math
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from subnet_problems.spaces import BoxActions, DiscreteActions, actions_from_json, actions_of, observation_shape
+from subnet_problems.spaces import (
+    BoxActions,
+    BoxObservations,
+    DiscreteActions,
+    actions_from_json,
+    actions_of,
+    observations_from_json,
+    observations_of,
+)
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -120,6 +129,8 @@ def test_no_bound_is_null_in_json():
 
 
 _BOX = {"kind": "box", "low": [0], "high": [1], "shape": [1], "dtype": "float32"}
+_MULTI = {"kind": "multi_discrete", "n": [2, 3], "start": [0, 0], "shape": [2], "dtype": "int64"}
+_PART = {"kind": "discrete", "n": 2, "start": 0}
 
 
 @pytest.mark.parametrize(
@@ -150,39 +161,311 @@ _BOX = {"kind": "box", "low": [0], "high": [1], "shape": [1], "dtype": "float32"
         _BOX | {"dtype": None},
         _BOX | {"dtype": [["a", "f4"]]},
         {key: value for key, value in _BOX.items() if key != "high"},
+        _MULTI | {"n": [2]},
+        _MULTI | {"n": [2, 0]},
+        _MULTI | {"n": "ab"},
+        _MULTI | {"start": [0, 0.5]},
+        _MULTI | {"shape": [3]},
+        _MULTI | {"shape": [0], "n": [], "start": []},
+        _MULTI | {"dtype": "float32"},
+        _MULTI | {"dtype": "int8", "start": [0, 126]},
+        {"kind": "multi_binary", "shape": [0]},
+        {"kind": "multi_binary", "shape": 3},
+        {"kind": "tuple", "parts": []},
+        {"kind": "tuple", "parts": [3]},
+        {"kind": "tuple", "parts": [_PART, _BOX | {"low": [2]}]},
+        {"kind": "dict", "parts": [_PART], "keys": []},
+        {"kind": "dict", "parts": [_PART], "keys": [1]},
+        {"kind": "dict", "parts": [_PART, _PART], "keys": ["a", "a"]},
+        {"kind": "dict", "parts": {"a": _PART}, "keys": ["a"]},
     ],
     ids=lambda data: str(data)[:100],
 )
 def test_what_describes_no_actions_is_refused(data):
-    with pytest.raises(ValueError, match=r"^action: expected a description of Discrete or Box actions, got "):
+    with pytest.raises(
+        ValueError, match=r"^action: expected a description of kind box, dict, discrete, multi_bi.*, got "
+    ):
         actions_from_json(data)
 
 
+@pytest.mark.parametrize("read", [actions_from_json, observations_from_json])
+def test_parts_within_parts_without_end_are_refused(read):
+    data = {"kind": "box", "shape": [2], "low": [0, 0], "high": [1, 1], "dtype": "float32"}
+    for _ in range(5000):
+        data = {"kind": "tuple", "parts": [data]}
+    with pytest.raises(ValueError, match=r": expected a description of kind box, dict, "):
+        read(data)
+
+
+_HOT = {"kind": "one_hot", "n": [2, 3], "start": [0, 0], "shape": [2]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"kind": "discrete", "n": 3, "start": 0},
+        {"kind": "box", "shape": [0]},
+        {"kind": "box", "shape": [2.5]},
+        {"kind": "box", "shape": None},
+        _HOT | {"n": [2]},
+        _HOT | {"n": [2, -1]},
+        _HOT | {"n": [2, 2**80]},
+        _HOT | {"start": [0, None]},
+        _HOT | {"shape": []},
+        {"kind": "tuple", "parts": []},
+        {"kind": "dict", "parts": [_HOT, _HOT], "keys": ["a"]},
+        {"kind": "dict", "parts": [_HOT], "keys": "ab"},
+    ],
+    ids=lambda data: str(data)[:100],
+)
+def test_what_describes_no_observations_is_refused(data):
+    with pytest.raises(
+        ValueError, match=r"^observation: expected a description of kind box, dict, one_hot, tuple, got "
+    ):
+        observations_from_json(data)
+
+
+_BOX_SPACE = gym.spaces.Box(0, 1, (2,))
 _UNSERVED = [
-    gym.spaces.MultiDiscrete([2, 3]),
-    gym.spaces.MultiBinary(3),
-    gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (2,))}),
-    gym.spaces.Tuple([gym.spaces.Discrete(2)]),
     gym.spaces.Box(0, 1, (0,)),
     gym.spaces.Box(0, 1, (3, 0)),
+    gym.spaces.MultiDiscrete([]),
+    gym.spaces.Dict(),
+    gym.spaces.Tuple([]),
+    gym.spaces.Dict({1: _BOX_SPACE}),
+    gym.spaces.Text(3),
+    gym.spaces.Sequence(_BOX_SPACE),
+    gym.spaces.OneOf([_BOX_SPACE, gym.spaces.Discrete(2)]),
+    gym.spaces.Graph(_BOX_SPACE, None),
 ]
+_SERVED = r"Box, Discrete, MultiDiscrete or MultiBinary \(not empty\), or a Dict \(by strings\) or Tuple of these"
 
 
+@pytest.mark.parametrize(("rule_of", "what"), [(actions_of, "an action"), (observations_of, "an observation")])
 @pytest.mark.parametrize("space", _UNSERVED, ids=str)
-def test_an_action_space_that_is_not_served_is_refused_with_those_that_are(space):
-    with pytest.raises(ValueError, match=r"^env: expected an action space Discrete or Box") as caught:
-        actions_of(space)
-    assert str(space) in str(caught.value)
-
-
-@pytest.mark.parametrize("space", [*_UNSERVED, gym.spaces.Discrete(4)], ids=str)
-def test_an_observation_space_that_is_not_served_is_refused_with_what_to_do(space):
-    with pytest.raises(ValueError, match=r"^env: expected an observation space Box.*FlattenObservation") as caught:
-        observation_shape(space)
-    assert str(space) in str(caught.value)
+def test_a_space_that_is_not_served_is_refused_with_those_that_are(space, rule_of, what):
+    with pytest.raises(ValueError, match=rf"^env: expected {what} space {_SERVED}.*, got ") as caught:
+        rule_of(space)
+    assert str(caught.value).endswith(f"got {space}")
+    for whole in (gym.spaces.Dict(a=_BOX_SPACE, b=space), gym.spaces.Tuple([gym.spaces.Dict(a=space)])):
+        with pytest.raises(ValueError, match=rf"^env: expected {what} space {_SERVED}.*, got ") as caught:
+            rule_of(whole)
+        assert str(caught.value).endswith(f"got {whole}, with {space} in it")
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 def test_box_observations_of_any_shape_and_dtype_are_served(shape, dtype):
-    assert observation_shape(gym.spaces.Box(0, 1, shape, dtype=dtype)) == shape
+    rule = observations_of(gym.spaces.Box(0, 1, shape, dtype=dtype))
+    assert (rule, rule.shape, rule.length) == (BoxObservations(shape), shape, math.prod(shape))
+
+
+# Spaces within spaces
+
+
+def _multi_discretes():
+    numbers = st.integers(1, 4).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.integers(1, 5), min_size=n, max_size=n), st.lists(st.integers(-9, 9), min_size=n, max_size=n)
+        )
+    )
+    return st.builds(
+        lambda both, dtype, square: gym.spaces.MultiDiscrete(
+            *(np.array(both[0] * 2).reshape(2, -1), dtype) if square else (both[0], dtype),
+            start=np.array(both[1] * 2).reshape(2, -1) if square else both[1],
+        ),
+        numbers,
+        st.sampled_from([np.int64, np.int32, np.int8]),
+        st.booleans(),
+    )
+
+
+_LEAVES = (
+    boxes()
+    | st.builds(gym.spaces.Discrete, st.integers(1, 9), start=st.integers(-5, 5))
+    | _multi_discretes()
+    | st.builds(gym.spaces.MultiBinary, st.integers(1, 4) | st.lists(st.integers(1, 3), min_size=1, max_size=2))
+)
+_SPACES = st.recursive(
+    _LEAVES,
+    lambda parts: (
+        st.builds(gym.spaces.Tuple, st.lists(parts, min_size=1, max_size=3))
+        | st.builds(gym.spaces.Dict, st.dictionaries(st.text(max_size=3), parts, min_size=1, max_size=3))
+    ),
+    max_leaves=6,
+)
+
+
+@quick
+@given(space=_SPACES, seed=st.integers(0, 99), scale=st.sampled_from([0.1, 10.0, 1e30]))
+def test_every_action_made_of_outputs_is_in_the_space(space, seed, scale):
+    actions = actions_of(space)
+    outputs = outputs_for(actions.length, seed, scale)
+    chosen = actions.one_by_one(actions(outputs))
+    assert len(chosen) == 5
+    assert all(space.contains(action) for action in chosen)
+    # One alone is what it is among others.
+    for output, action in zip(outputs, chosen, strict=True):
+        np.testing.assert_equal(actions.one_by_one(actions(output[None])), [action])
+    assert actions.one_by_one(actions(outputs[:0])) == []
+
+
+@quick
+@given(space=_SPACES, seed=st.integers(0, 99))
+def test_the_numbers_of_an_action_are_as_many_as_the_rule_says(space, seed):
+    actions = actions_of(space)
+    action = actions.one_by_one(actions(outputs_for(actions.length, seed)))[0]
+    leaves = [leaf for _, leaf in actions.leaves()]
+    numbers = [np.size(part) for part in _parts_of(action)]
+    assert numbers == [leaf.count for leaf in leaves]
+    assert actions.count == sum(numbers)
+    assert actions.length == sum(leaf.length for leaf in leaves) == math.prod(actions.shape)
+
+
+def _parts_of(value):
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return [part for one in value for part in _parts_of(one)] if isinstance(value, tuple) else [value]
+
+
+@quick
+@given(space=_SPACES)
+def test_rules_come_back_the_same_from_json(space):
+    for rule, read in ((actions_of(space), actions_from_json), (observations_of(space), observations_from_json)):
+        text = json.dumps(rule.to_json(), allow_nan=False)
+        again = read(json.loads(text))
+        assert again == rule
+        assert hash(again) == hash(rule)
+        assert json.dumps(again.to_json()) == text
+
+
+@quick
+@given(space=_SPACES, seed=st.integers(0, 99))
+def test_observations_are_flattened_as_gymnasium_flattens_them(space, seed):
+    observations = observations_of(space)
+    space.seed(seed)
+    for _ in range(3):
+        obs = space.sample()
+        flat = observations(obs)
+        assert (flat.dtype, flat.shape) == (np.float32, (gym.spaces.utils.flatdim(space),))
+        np.testing.assert_array_equal(flat, gym.spaces.utils.flatten(space, obs).astype(np.float32))
+    assert observations.length == gym.spaces.utils.flatdim(space)
+
+
+def test_parts_are_in_the_order_of_the_space():
+    hand = gym.spaces.Tuple([gym.spaces.MultiBinary(2), _BOX_SPACE])
+    space = gym.spaces.Dict({"b": gym.spaces.Discrete(2, start=5), "a": hand})
+    actions = actions_of(space)
+    assert actions.names == ("a", "b")
+    assert [place for place, _ in actions.leaves()] == [".a.0", ".a.1", ".b"]
+    action = actions(np.array([[1, -1, 0.25, 7, 0, 3]], dtype=np.float32))[0]
+    np.testing.assert_equal(action, {"a": (np.array([1, 0]), np.array([0.25, 1], np.float32)), "b": 6})
+    ordered = gym.spaces.Dict([("b", gym.spaces.Discrete(2)), ("a", gym.spaces.Discrete(3))])
+    assert actions_of(ordered).names == observations_of(ordered).names == ("b", "a")
+    obs = {"a": ([0, 1], [0.5, 0.75]), "b": 6}
+    assert observations_of(space)(obs).tolist() == [0, 1, 0.5, 0.75, 0, 1]
+
+
+def test_several_choices_are_each_among_outputs_of_their_own():
+    actions = actions_of(gym.spaces.MultiDiscrete([[2, 3], [1, 2]], start=[[0, 10], [-4, 100]], dtype=np.int32))
+    chosen = actions(np.array([[0, 1, 5, 5, 0, -9, 2, 2], [1, 0, 0, 0, 1, 9, 1, 2]], dtype=np.float32))
+    assert chosen.tolist() == [[[1, 10], [-4, 100]], [[0, 12], [-4, 101]]]
+    assert chosen.dtype == np.int32
+
+
+def test_a_bit_is_1_where_the_output_is_above_0():
+    actions = actions_of(gym.spaces.MultiBinary([2, 2]))
+    chosen = actions(np.array([[-1, 0, 1e-30, 2]], dtype=np.float32))
+    assert chosen.tolist() == [[[0, 0], [1, 1]]]
+    assert chosen.dtype == np.int8
+
+
+def test_only_the_numbers_of_a_box_have_limits():
+    box = gym.spaces.Box(np.float32([-1, -np.inf]), np.float32([2, 3]))
+    assert actions_of(gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.MultiBinary(1)])).limits is None
+    both = actions_of(gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Dict(a=box)]))
+    assert both.limits == ((-math.inf, -math.inf, -1.0, -math.inf), (math.inf, math.inf, 2.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (gym.spaces.Discrete(3), gym.spaces.Discrete(3), True),
+        (gym.spaces.Discrete(3), gym.spaces.Discrete(4), False),
+        (gym.spaces.Box(0, 1, (2, 1)), gym.spaces.Box(0, 9, (2, 1), np.float64), True),
+        (gym.spaces.Box(0, 1, (2, 1)), gym.spaces.Box(0, 1, (1, 2)), False),
+        (gym.spaces.MultiBinary(2), gym.spaces.Discrete(2), False),
+        (gym.spaces.MultiDiscrete([2, 3]), gym.spaces.MultiDiscrete([3, 2]), False),
+        (gym.spaces.MultiDiscrete([2, 3]), gym.spaces.MultiDiscrete([2, 3]), True),
+        (gym.spaces.Dict(a=gym.spaces.Discrete(2)), gym.spaces.Dict(b=gym.spaces.Discrete(2)), False),
+        (gym.spaces.Dict(a=gym.spaces.Discrete(2)), gym.spaces.Tuple([gym.spaces.Discrete(2)]), False),
+        (gym.spaces.Tuple([gym.spaces.Box(0, 1, (2,))]), gym.spaces.Tuple([gym.spaces.Box(0, 2, (2,))]), True),
+        (gym.spaces.Tuple([gym.spaces.Discrete(2)]), gym.spaces.Tuple([gym.spaces.Discrete(3)]), False),
+    ],
+)
+def test_a_policy_can_play_where_actions_are_alike(one, other, alike):
+    assert actions_of(one).like(actions_of(other)) == actions_of(other).like(actions_of(one)) == alike
+
+
+# What an environment may return in place of an observation
+
+_NESTED = gym.spaces.Dict(
+    {"place": gym.spaces.Box(-1, 1, (2,)), "gear": gym.spaces.Tuple([gym.spaces.Discrete(3, start=1)])}
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "raw", "flat"),
+    [
+        (_BOX_SPACE, torch.tensor([1.5, 2.0], requires_grad=True), [1.5, 2.0]),
+        (_BOX_SPACE, torch.tensor([1.5, 2.0], dtype=torch.bfloat16), [1.5, 2.0]),
+        (_BOX_SPACE, torch.tensor([True, False]), [1, 0]),
+        (_BOX_SPACE, [1, np.float64(2.5)], [1, 2.5]),
+        (_BOX_SPACE, np.array([1e300, -1]), [np.inf, -1]),
+        (gym.spaces.Discrete(3, start=1), np.int8(3), [0, 0, 1]),
+        (gym.spaces.Discrete(3, start=1), np.array(1), [1, 0, 0]),
+        (gym.spaces.Discrete(2), True, [0, 1]),
+        (gym.spaces.Discrete(2), torch.tensor(0), [1, 0]),
+        (gym.spaces.MultiDiscrete([2, 2]), [1, 0], [0, 1, 1, 0]),
+        (_NESTED, {"place": [0, 1], "gear": [2], "more": "of it"}, [0, 1, 0, 0, 1]),
+        (_NESTED, {"gear": np.array([3]), "place": np.zeros(2)}, [0, 0, 1, 0, 0]),
+    ],
+    ids=str,
+)
+def test_what_can_be_meant_for_an_observation_is_taken(space, raw, flat):
+    flattened = observations_of(space)(raw)
+    assert flattened.dtype == np.float32
+    assert flattened.tolist() == flat
+
+
+@pytest.mark.parametrize(
+    ("space", "raw", "message"),
+    [
+        (_BOX_SPACE, None, r"expected an observation of real numbers and shape \(2,\), got None"),
+        (_BOX_SPACE, "ab", r"expected an observation of real numbers and shape \(2,\), got 'ab'"),
+        (_BOX_SPACE, ["1", "2"], r"expected an observation of real numbers .*, got \['1', '2'\]"),
+        (_BOX_SPACE, [[1], [1, 2]], r"expected an observation of real numbers .*, got \[\[1\], \[1, 2\]\]"),
+        (_BOX_SPACE, np.array([1j, 2]), r"expected an observation of real numbers .*, got array"),
+        (_BOX_SPACE, np.array([1, None]), r"expected an observation of real numbers .*, got array"),
+        (_BOX_SPACE, {"a": 1}, r"expected an observation of real numbers .*, got {'a': 1}"),
+        (_BOX_SPACE, np.zeros((2, 1)), r"expected an observation of shape \(2,\), got \(2, 1\)"),
+        (_BOX_SPACE, 3.0, r"expected an observation of shape \(2,\), got \(\)"),
+        (gym.spaces.Discrete(3, start=1), 0, r"expected an observation of 1 to 3, got 0"),
+        (gym.spaces.Discrete(3, start=1), 4, r"expected an observation of 1 to 3, got 4"),
+        (gym.spaces.Discrete(3), 2**63, r"expected an observation of 0 to 2, got 9223372036854775808"),
+        (gym.spaces.Discrete(3), 1.0, r"expected an observation of whole numbers, got 1.0"),
+        (gym.spaces.Discrete(3), [1], r"expected an observation of shape \(\), got \(1,\)"),
+        (gym.spaces.MultiDiscrete([2, 3]), [1, 3], r"expected an observation of 0 to 2, got 3"),
+        (_NESTED, {"place": [0, 1]}, r"expected an observation that is a dict with \['gear', 'place'\], got {"),
+        (_NESTED, [0, 1], r"expected an observation that is a dict with .*, got \[0, 1\]"),
+        (_NESTED, {"place": [0], "gear": (1,)}, r"expected an observation 'place' of shape \(2,\), got \(1,\)"),
+        (_NESTED, {"place": [0, 1], "gear": (4,)}, r"expected an observation 'gear.0' of 1 to 3, got 4"),
+        (_NESTED, {"place": [0, 1], "gear": 1}, r"expected an observation 'gear' that is a tuple of 1, got 1"),
+        (_NESTED, {"place": [0, 1], "gear": (1, 1)}, r"expected an observation 'gear' that is a tuple of 1, got \(1,"),
+    ],
+    ids=str,
+)
+def test_what_is_no_observation_is_refused_with_what_was_expected(space, raw, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        observations_of(space)(raw)
