@@ -14,6 +14,8 @@ import torch
 
 #: The greatest finite float32: all that is computed with is float32 in the end.
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
+#: NumPy's arrays have at most 64 dimensions, and one is for the batch.
+_MAX_DIMENSIONS = 63
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
@@ -167,10 +169,12 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
 
     Raises:
         TypeError: It is not a sequence of whole numbers.
-        ValueError: One of them is below 1.
+        ValueError: One of them is below 1, or there are more than a batch of such arrays may have.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise TypeError(f"{name}: expected a tuple of whole numbers >= 1, got {value!r}")
+    if len(value) > _MAX_DIMENSIONS:
+        raise ValueError(f"{name}: expected at most {_MAX_DIMENSIONS} whole numbers, got {len(value)}")
     return tuple(check_count(name, size) for size in value)
 
 

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import torch
 from safetensors.numpy import load as load_tensors
@@ -14,10 +15,17 @@ from torch import nn
 
 from subnet_problems import FrozenNetwork, Subnetwork, TopK
 from subnet_problems.rollout import Normalizer
-from subnet_problems.spaces import BoxActions, DiscreteActions
+from subnet_problems.spaces import BoxActions, DiscreteActions, actions_of, observations_of
 
 BOX = BoxActions(low=(-1.0, -math.inf), high=(1.0, 2.0), shape=(2,))
 DISCRETE = DiscreteActions(2, start=1)
+#: Spaces of parts, for networks of four inputs and two outputs.
+PARTS = {
+    "actions": actions_of(gym.spaces.Tuple([gym.spaces.Box(-1, 2, (1,)), gym.spaces.MultiBinary(1)])),
+    "observations": observations_of(
+        gym.spaces.Dict({"gear": gym.spaces.Discrete(2, start=1), "place": gym.spaces.Box(-1, 1, (2,))})
+    ),
+}
 NORMALIZER = Normalizer(np.array([1, -2, 0.1, 3e-5], dtype=np.float32), np.array([10, 0.5, 1, 3], dtype=np.float32))
 STRING = "Linear(obs_length, width) >> ReLU() >> Linear(width, 5, bias=False) >> Tanh() >> Linear(5, act_length)"
 RNN = "RNN(obs_length, 3) >> Linear(3, act_length)"
@@ -76,6 +84,14 @@ def lander(**arguments) -> Subnetwork:
     )
 
 
+def observation(subnet: Subnetwork, seed: int) -> object:
+    """What an environment might show to one of these subnetworks."""
+    rng = np.random.default_rng(seed)
+    if subnet.observations is None:
+        return rng.normal(size=subnet.network.obs_length)
+    return {"gear": 1 + seed % 2, "place": rng.normal(size=2)}
+
+
 def bits(tensor: torch.Tensor) -> list[int]:
     return tensor.view(torch.int32).tolist()
 
@@ -85,6 +101,7 @@ def assert_same(first: Subnetwork, second: Subnetwork) -> None:
     assert bits(first.weights) == bits(second.weights)
     assert [layer.shape for layer in first.network.layers] == [layer.shape for layer in second.network.layers]
     assert (first.rescale, first.actions) == (second.rescale, second.actions)
+    assert first.observations == second.observations
     assert (first.env, first.env_config, first.tests) == (second.env, second.env_config, second.tests)
     assert (first.sparsity, first.num_active, first.num_weights) == (
         second.sparsity,
@@ -96,8 +113,8 @@ def assert_same(first: Subnetwork, second: Subnetwork) -> None:
         assert first.normalizer.mean.tobytes() == second.normalizer.mean.tobytes()
         assert first.normalizer.scale.tobytes() == second.normalizer.scale.tobytes()
     for seed in range(5):
-        obs = np.random.default_rng(seed).normal(size=first.network.obs_length)
-        np.testing.assert_array_equal(first.act(obs), second.act(obs))
+        obs = observation(first, seed)
+        np.testing.assert_equal(first.act(obs), second.act(obs))
 
 
 def parts_of(path: Path) -> tuple[dict, dict]:

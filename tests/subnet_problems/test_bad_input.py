@@ -3,6 +3,7 @@
 import re
 from functools import cache
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -46,6 +47,7 @@ from subnet_problems import (
     plot_mask,
     record_video,
 )
+from subnet_problems.spaces import observations_of
 
 NAN, INF = float("nan"), float("inf")
 #: A solution of the problem below, its bits, and a normaliser's numbers.
@@ -175,6 +177,7 @@ CALLS = {
     "Normalizer": lambda **kwargs: Normalizer(**{"mean": ZEROS, "scale": ZEROS} | kwargs),
     "Subnetwork": lambda **kwargs: subnetwork(**kwargs),
     "Subnetwork.act": lambda **kwargs: subnetwork().act(**kwargs),
+    "Subnetwork.act of a number": lambda obs: subnetwork(observations=observations_of(gym.spaces.Discrete(4))).act(obs),
     "Subnetwork.to_policy": lambda **kwargs: subnetwork().to_policy(**kwargs),
     "Subnetwork.test": lambda **kwargs: subnetwork(env="CartPole-v1").test(**kwargs),
     "Subnetwork.save": lambda **kwargs: subnetwork().save(**kwargs),
@@ -283,6 +286,9 @@ BAD_ARGUMENTS = [
     ("Subnetwork", "mask", BITS[:3], ValueError),
     ("Subnetwork", "actions", 2, TypeError),
     ("Subnetwork", "actions", DiscreteActions(3), ValueError),
+    ("Subnetwork", "observations", gym.spaces.Discrete(4), TypeError),
+    ("Subnetwork", "observations", observations_of(gym.spaces.Discrete(3)), ValueError),
+    ("Subnetwork", "observations", observations_of(gym.spaces.Box(-1, 1, (2, 1))), ValueError),
     ("Subnetwork", "rescale", "no", TypeError),
     ("Subnetwork", "normalizer", 3, TypeError),
     ("Subnetwork", "normalizer", Normalizer(ZEROS[:3], ZEROS[:3]), ValueError),
@@ -293,6 +299,9 @@ BAD_ARGUMENTS = [
     ("Subnetwork.act", "obs", [1, 2, [3], 4], TypeError),
     ("Subnetwork.act", "obs", [1, 2, 3], ValueError),
     ("Subnetwork.act", "obs", [1, 2, 3, NAN], ValueError),
+    ("Subnetwork.act of a number", "obs", 4, ValueError),
+    ("Subnetwork.act of a number", "obs", 1.5, TypeError),
+    ("Subnetwork.act of a number", "obs", None, TypeError),
     ("Subnetwork.to_policy", "clip_actions", "no", TypeError),
     ("Subnetwork.test", "num_episodes", 0, ValueError),
     ("Subnetwork.test", "seed", None, TypeError),
@@ -341,6 +350,8 @@ BAD_ARGUMENTS = [
     ("Subnetwork", "rescale", [1.0], ValueError),
     ("Subnetwork", "rescale", [1.0, -1.0], ValueError),
     ("Subnetwork.export_c", "folder", 3, TypeError),
+    ("Subnetwork.export_c", "name", 3, TypeError),
+    ("Subnetwork.export_c", "name", "two words", ValueError),
     ("Subnetwork.export_c", "form", "dense", ValueError),
     ("Subnetwork.export_onnx", "path", None, TypeError),
     ("plot_mask", "subnet", "policy.safetensors", TypeError),
@@ -350,7 +361,7 @@ BAD_ARGUMENTS = [
     ("plot_learning_curves", "names", ["b"], ValueError),
     ("plot_learning_curves", "labels", [], ValueError),
     ("record_video", "subnet", "policy.safetensors", TypeError),
-    ("record_video", "env", "Blackjack-v1", ValueError),
+    ("record_video", "env", "FrozenLake-v1", ValueError),
     ("record_video", "path", "film", ValueError),
     ("record_video", "seed", -1, ValueError),
     ("ParetoSparsityProblem", "problem", None, TypeError),
@@ -456,12 +467,18 @@ def test_two_arguments_for_one_thing_are_refused(options, named):
         MaskedGymProblem("CartPole-v1", **options)
 
 
+class Told(gym.Env):
+    """What it shows is a text."""
+
+    observation_space, action_space = gym.spaces.Text(4), gym.spaces.Discrete(2)
+
+
 @pytest.mark.parametrize(
     ("env", "options", "message"),
     [
         ("NoSuchTask-v0", {}, "env: 'NoSuchTask-v0' .*cannot be made"),
-        ("Blackjack-v1", {}, "env: expected an observation space Box"),
-        ("Taxi-v4", {}, "env: expected an observation space Box"),
+        (Told, {}, "env: expected an observation space Box, .*, got Text"),
+        ("Blackjack-v1", {}, "episode_length: expected a whole number >= 1"),
         (OddSpaces, {"env_config": {"discrete": True}}, "episode_length: expected a whole number >= 1"),
         ("LunarLander-v3", {"env_config": {"gravity": -5.0}, "backend": "envpool"}, "backend: 'envpool' cannot serve"),
         (Echo, {"backend": "envpool"}, "backend: 'envpool' cannot serve .*made by a callable"),

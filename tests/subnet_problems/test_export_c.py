@@ -4,17 +4,19 @@ import ctypes
 import shutil
 import subprocess
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, make, own
+from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, lander, make, own
 from torch import nn
 
-from subnet_problems import BoxActions, DiscreteActions
+from subnet_problems import BoxActions, DiscreteActions, FrozenNetwork, Subnetwork
 from subnet_problems.export_c import rice_code
 from subnet_problems.networks import WEIGHT_INITS
+from subnet_problems.spaces import MultiDiscreteActions, actions_of
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 
@@ -245,6 +247,62 @@ def test_a_header_is_named_after_its_folder(folder, name, tmp_path, monkeypatch)
     assert f"#define {name.upper()}_OBS_LENGTH 4" in (tmp_path / "out" / folder / f"{name}.h").read_text()
 
 
+@st.composite
+def spaces_of_parts(draw):
+    """Spaces whose numbers float32 holds, so that C can give them exactly."""
+    leaves = st.one_of(
+        st.builds(gym.spaces.Discrete, st.integers(1, 5), start=st.integers(-9, 9)),
+        st.lists(st.integers(1, 4), min_size=1, max_size=3).map(gym.spaces.MultiDiscrete),
+        st.builds(gym.spaces.MultiBinary, st.integers(1, 4)),
+        st.builds(gym.spaces.Box, st.integers(-2, 0), st.integers(1, 2), st.just((2,))),
+        st.builds(gym.spaces.Box, st.just(-3), st.just(3), st.just((1, 2)), st.just(np.int16)),
+        st.just(gym.spaces.Box(-np.inf, np.inf, (1,))),
+    )
+    parts = st.lists(leaves, min_size=1, max_size=3)
+    texts = st.dictionaries(st.text(max_size=4) | st.just("*/"), leaves, min_size=1, max_size=3)
+    inner = leaves | parts.map(gym.spaces.Tuple) | texts.map(gym.spaces.Dict)
+    return draw(inner | st.lists(inner, min_size=1, max_size=3).map(gym.spaces.Tuple))
+
+
+@settings(max_examples=15, deadline=None)
+@given(space=spaces_of_parts(), seed=st.integers(0, 9))
+def test_actions_of_any_space_are_the_same_in_c(space, seed, tmp_path_factory):
+    actions = actions_of(space)
+    network = FrozenNetwork((5,), obs_length=4, act_length=actions.length, seed=seed)
+    spaces = {"actions": actions, "observations": PARTS["observations"]}
+    subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), **spaces)
+    obs = np.random.default_rng(seed).normal(scale=2.0, size=(200, 4)).astype(np.float32)
+    acts = acts_in_c(subnet, tmp_path_factory.mktemp("c"), obs, form="rows")
+    with torch.no_grad():
+        outputs = subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy()
+    expected = np.array([_flat(action) for action in actions.one_by_one(actions(outputs))], dtype=np.float32)
+    assert acts.shape == expected.shape
+    assert (np.abs(acts - expected) < 2e-5).mean() > 0.99  # what is equal within rounding may be chosen among
+
+
+def _flat(action):
+    if isinstance(action, dict | tuple):
+        parts = action.values() if isinstance(action, dict) else action
+        return np.concatenate([_flat(part) for part in parts])
+    return np.ravel(action)
+
+
+def test_a_header_says_what_its_numbers_are(tmp_path):
+    space = gym.spaces.Dict({"grip": gym.spaces.Discrete(2), "arm": gym.spaces.Tuple([gym.spaces.Box(-1, 1, (2,))])})
+    actions = actions_of(space)
+    network = FrozenNetwork((5,), obs_length=4, act_length=4)
+    spaces = {"actions": actions, "observations": PARTS["observations"]}
+    subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), **spaces)
+    lines = subnet.export_c(tmp_path / "robot").read_text().splitlines()
+    assert lines[2:7] == [
+        " * robot_act(obs, act) takes 4 numbers and gives the parts of the action one after another.",
+        " * obs[0] to obs[1]: gear, a 1 at the place of the number among 1 to 2, else 0.",
+        " * obs[2] to obs[3]: place, as the task gives it.",
+        " * act[0] to act[1]: arm.0, numbers, each rounded and clipped as the task asks.",
+        " * act[2]: grip, the number of the action.",
+    ]
+
+
 @given(st.lists(st.integers(0, 2000), max_size=60))
 def test_the_code_of_gaps_can_be_read_back(gaps):
     k, code = rice_code(gaps)
@@ -284,6 +342,12 @@ def test_the_code_of_a_mask_is_near_its_entropy():
             for name in ("double", "math", "StdInt")
         ],
         (make(actions=DiscreteActions(2, 2**24)), {}, ValueError, "actions: expected numbers of at most 2"),
+        (
+            make(actions=MultiDiscreteActions((1, 1), (0, 2**24), (2,))),
+            {},
+            ValueError,
+            "actions: expected numbers of at most 2",
+        ),
         (make(RNN), {}, ValueError, "network: expected a chain of linear layers, tanh and ReLU"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import sys
 
+import gymnasium as gym
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,7 +11,8 @@ import torch
 from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, make, module
 from torch import nn
 
-from subnet_problems import BoxActions
+from subnet_problems import BoxActions, FrozenNetwork, Subnetwork
+from subnet_problems.spaces import actions_of
 
 SUBNETWORKS = {
     "lander": lander(),
@@ -40,6 +42,62 @@ def test_the_model_does_what_the_policy_does(name, tmp_path):
         assert (acts != expected).mean() < 1e-3  # equal within rounding
         assert len(np.unique(expected)) > 1
     assert (session.run(["action"], {"obs": obs[:1]})[0] == acts[:1]).all()
+
+
+SPACES = {
+    "several choices": gym.spaces.MultiDiscrete([[2, 3], [4, 1]], start=[[0, -3], [7, 9]], dtype=np.int32),
+    "bits": gym.spaces.MultiBinary([2, 2]),
+    "parts": gym.spaces.Dict(
+        {
+            "gripper": gym.spaces.Discrete(3, start=5),
+            "arm": gym.spaces.Tuple([gym.spaces.Box(-0.5, 0.25, (2,)), gym.spaces.MultiDiscrete([2, 2])]),
+            "lamps": gym.spaces.MultiBinary(2),
+        }
+    ),
+    "one part": gym.spaces.Tuple([gym.spaces.Discrete(3)]),
+}
+NAMES = {"parts": ["action.arm.0", "action.arm.1", "action.gripper", "action.lamps"], "one part": ["action.0"]}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_model_gives_the_parts_of_an_action(name, tmp_path):
+    space = SPACES[name]
+    actions = actions_of(space)
+    network = FrozenNetwork((6,), obs_length=4, act_length=actions.length)
+    subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), actions=actions)
+    subnet.export_onnx(tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    names = NAMES.get(name, ["action"])
+    assert [output.name for output in session.get_outputs()] == names
+    obs = np.random.default_rng(0).normal(scale=2.0, size=(500, 4)).astype(np.float32)
+    got = dict(zip(names, session.run(None, {"obs": obs}), strict=True))
+    with torch.no_grad():
+        expected = actions(subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy())
+    for place, leaf in actions.leaves():
+        wanted = np.array([_at(action, place) for action in expected])
+        came = got[f"action{place}"]
+        assert (came.dtype, came.shape) == (wanted.dtype, wanted.shape)
+        assert len(np.unique(wanted)) > 1
+        if isinstance(leaf, BoxActions):
+            np.testing.assert_allclose(came, wanted, rtol=0, atol=1e-5)
+        else:
+            assert (came == wanted).mean() > 0.99  # equal within rounding
+
+
+def _at(action, place):
+    for key in place.split(".")[1:]:
+        action = action[key if isinstance(action, dict) else int(key)]
+    return action
+
+
+def test_parts_that_would_have_one_name_are_refused(tmp_path):
+    bit = gym.spaces.MultiBinary(1)
+    actions = actions_of(gym.spaces.Dict({"a": gym.spaces.Tuple([bit]), "a.0": bit}))
+    with pytest.raises(
+        ValueError, match=r"^actions: expected parts whose names differ, got \['action.a.0', 'action.a.0'\]"
+    ):
+        make(actions=actions).export_onnx(tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_model_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_path):

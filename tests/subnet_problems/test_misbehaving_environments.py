@@ -9,7 +9,7 @@ import torch
 from conftest import FAULTS, Moody, batch_of, fitness
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, EvaluationError
+from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem, record_video
 from subnet_problems.simulators.envpool import destroy_closed_pools
 
 REASONS = {
@@ -18,8 +18,8 @@ REASONS = {
     "NaN reward": "expected a finite reward, got nan",
     "inf observation": r"expected a finite observation, got \[.*inf.*\]",
     "wrong shape": r"expected an observation of shape \(2,\), got \(3,\)",
-    "no reward": "expected a finite reward, got nan",
-    "four values": "the environment's step raised ValueError",
+    "no reward": "expected a reward that is one number, got None",
+    "four values": r"expected the environment's step to return \(observation, reward, .*\), got 4 values",
 }
 #: Kind and step of a fault. An observation can be wrong from the reset (step 0) on.
 CASES = [
@@ -164,3 +164,148 @@ def test_an_evaluation_that_fails_in_mid_episode_leaves_no_threads_of_envpool_be
         assert not threads() - before  # those of an earlier test may end meanwhile
     assert problem.interaction_count == problem.episode_count == problem.evaluation_round == 0
     assert torch.equal(fitness(problem, sound), expected)
+
+
+class Told(gym.Env):
+    """Two steps of an episode, in which it returns what it is told to, from the step ``at`` on."""
+
+    action_space = gym.spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, space, *, at=0, obs=None, reward=1.0, end=True, reset=None, step=None, render_mode=None):
+        self.observation_space, self.render_mode = space, render_mode
+        self.spec = gym.envs.registration.EnvSpec("Told-v0", max_episode_steps=2)
+        self._sound = gym.spaces.utils.unflatten(space, np.eye(gym.spaces.utils.flatdim(space))[0])
+        self._at, self._told = at, {"obs": obs, "reward": reward, "end": end, "reset": reset, "step": step}
+
+    def reset(self, *, seed=None, options=None):
+        self._step = 0
+        return self._said("reset", (self._said("obs", self._sound), {}))
+
+    def step(self, action):
+        self._step += 1
+        obs, reward, end = self._said("obs", self._sound), self._said("reward", 1.0), self._said("end", False)
+        return self._said("step", (obs, reward, end, False, {}))
+
+    def _said(self, what, sound):
+        told = self._told[what]
+        return sound if told is None or self._step < self._at else told() if callable(told) else told
+
+    def render(self):
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+PLANE = gym.spaces.Box(-1.0, 1.0, (2,))
+NESTED = gym.spaces.Dict(a=gym.spaces.Discrete(3), b=PLANE)
+
+
+def nothing():
+    return None
+
+
+TOLD = {
+    "a reset that gives an observation alone": (
+        PLANE,
+        {"reset": np.zeros(2)},
+        r"expected the environment's reset to return \(observation, info\), got array\(\[0., 0.\]\)",
+    ),
+    "a reset of three": (PLANE, {"reset": (np.zeros(2), {}, 1)}, r"expected .* reset to return .*, got 3 values"),
+    "a step of four": (PLANE, {"step": (np.zeros(2), 1.0, False, {})}, r"expected .* step to return .*, got 4 values"),
+    "a step of nothing": (PLANE, {"step": nothing}, r"expected .* step to return .*, got None"),
+    "None": (PLANE, {"obs": nothing}, r"expected an observation of real numbers and shape \(2,\), got None"),
+    "a text": (PLANE, {"obs": "up"}, r"expected an observation of real numbers .*, got 'up'"),
+    "rows of two lengths": (
+        PLANE,
+        {"obs": [[1], [1, 2]]},
+        r"expected an observation of real .*, got \[\[1\], \[1, 2\]\]",
+    ),
+    "complex numbers": (PLANE, {"obs": np.zeros(2, complex)}, r"expected an observation of real numbers .*, got array"),
+    "another shape": (PLANE, {"obs": np.zeros((1, 2))}, r"expected an observation of shape \(2,\), got \(1, 2\)"),
+    "no finite observation": (PLANE, {"obs": [np.nan, 0.0]}, r"expected a finite observation, got \[nan +0"),
+    "a number out of range": (gym.spaces.Discrete(3), {"obs": 3}, "expected an observation of 0 to 2, got 3"),
+    "no whole number": (gym.spaces.Discrete(3), {"obs": 1.5}, "expected an observation of whole numbers, got 1.5"),
+    "a missing key": (NESTED, {"obs": {"a": 1}}, r"expected an observation that is a dict with \['a', 'b'\], got {'a'"),
+    "a bad part": (NESTED, {"obs": {"a": 5, "b": [0, 0]}}, "expected an observation 'a' of 0 to 2, got 5"),
+    "two rewards": (PLANE, {"reward": np.ones(2)}, r"expected a reward that is one number, got array\(\[1., 1.\]\)"),
+    "a reward in words": (PLANE, {"reward": "1.5"}, "expected a reward that is one number, got '1.5'"),
+    "a complex reward": (PLANE, {"reward": 1 + 1j}, r"expected a reward that is one number, got \(1\+1j\)"),
+    "no finite reward": (PLANE, {"reward": float("inf")}, "expected a finite reward, got inf"),
+    "two ends": (
+        PLANE,
+        {"end": np.array([True, False])},
+        r"expected terminated and truncated .*, got array\(\[ True, F",
+    ),
+}
+
+
+@pytest.mark.parametrize("at", [0, 2])
+@pytest.mark.parametrize("name", TOLD)
+def test_the_search_a_test_run_and_a_film_say_the_same_of_it(name, at, tmp_path):
+    space, told, reason = TOLD[name]
+    if "reset" in told and at:
+        return
+    step = at if at or "obs" in told or "reset" in told else 1
+
+    def make_env(*, at=at, **options):
+        return Told(space, at=at, **told, **options)
+
+    problem = MaskedGymProblem(make_env, hidden_sizes=(3,), seed=0)
+    batch = problem.generate_batch(1)
+    subnet = problem.to_subnetwork(batch[0])
+    ways = [
+        lambda: problem.evaluate(batch),
+        lambda: problem.test(batch[0], num_episodes=1),
+        lambda: subnet.test(num_episodes=1, env=problem.task),
+        lambda: problem.run(batch[0], num_episodes=1),
+        lambda: record_video(subnet, problem.task, tmp_path / "film.gif"),
+    ]
+    for way in ways:
+        with pytest.raises(EvaluationError, match=f"^solution 0, episode 0, step {step}: {reason}") as caught:
+            way()
+        assert (caught.value.episode, caught.value.step) == (0, step)
+    assert problem.interaction_count == 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"reward": np.ones(1)},
+        {"reward": np.float32(1)},
+        {"reward": np.array(1)},
+        {"reward": np.ones((1, 1), np.float16)},
+        {"reward": torch.tensor(1.0)},
+        {"reward": torch.tensor([1.0], requires_grad=True)},
+        {"reward": 1},
+        {"reward": True},
+        {"end": np.array([False])},
+        {"end": np.bool_(False)},
+        {"end": torch.tensor(False)},
+        {"end": 0},
+        {"obs": torch.tensor([1.0, 0.0])},
+        {"obs": torch.tensor([1.0, 0.0], requires_grad=True)},
+        {"obs": torch.tensor([1, 0])},
+        {"obs": [1, 0]},
+        {"obs": (np.float64(1), 0.0)},
+        {"obs": np.array([1, 0], np.uint8)},
+        {"step": [np.array([1.0, 0.0]), 1.0, False, False, None]},
+    ],
+    ids=str,
+)
+def test_numbers_may_come_as_arrays_and_tensors(told):
+    plain, other = (
+        MaskedGymProblem(Told, env_config={"space": PLANE, **options}, hidden_sizes=(3,), seed=0)
+        for options in ({"end": False}, {"end": False} | told)
+    )
+    values = plain.generate_batch(4).values
+    assert torch.equal(fitness(other, values), fitness(plain, values))
+    assert fitness(other, values).tolist() == [[2.0] * 4]
+    assert other.run(values[0], num_episodes=2) == {"cumulative_reward": 2.0, "interaction_count": 4}
+    assert other.test(values[0], num_episodes=3).tolist() == [2.0] * 3
+
+
+def test_a_reward_keeps_all_its_digits():
+    for reward in (np.array([0.1]), torch.tensor([0.1], dtype=torch.float64, requires_grad=True), np.longdouble(0.1)):
+        env_config = {"space": PLANE, "reward": reward, "end": False}
+        problem = MaskedGymProblem(Told, env_config=env_config, hidden_sizes=(3,), seed=0)
+        assert problem.test(problem.generate_batch(1)[0], num_episodes=1).tolist() == [0.1 + 0.1]

@@ -10,7 +10,7 @@ from torch import nn
 from subnet_problems import FrozenNetwork
 from subnet_problems.observations import ObservationStats, PolicyModule
 from subnet_problems.rollout import Episodes, Normalizer
-from subnet_problems.spaces import BoxActions, DiscreteActions
+from subnet_problems.spaces import BoxActions, DiscreteActions, MultiBinaryActions, TupleActions
 
 LENGTH = 3
 
@@ -145,6 +145,12 @@ def test_outputs_are_not_clipped_where_no_bounds_hold(actions):
     assert output.tolist() == [6.0, -40.0]
 
 
+def test_only_the_outputs_of_box_parts_are_clipped():
+    parts = TupleActions((MultiBinaryActions((1,)), BoxActions(low=(-1.0,), high=(2.0,), shape=(1,))))
+    output = PolicyModule(doubling(), None, parts)(torch.tensor([3.0, 0.0, -4.0]))
+    assert output.tolist() == [6.0, -1.0]
+
+
 def test_a_recurrent_policy_takes_and_returns_its_state_as_the_network_does():
     frozen = FrozenNetwork("RNN(obs_length, 4) >> Linear(4, act_length)", obs_length=LENGTH, act_length=2)
     network = frozen.to_module(frozen.weights)
@@ -155,6 +161,23 @@ def test_a_recurrent_policy_takes_and_returns_its_state_as_the_network_does():
         expected, seen_state = network((obs - torch.tensor([1.0, 2, 3])) * torch.tensor([0.5, 2, 1]), seen_state)
         torch.testing.assert_close(output, torch.stack([expected[0].clamp(-1, 0.5), expected[1].clamp(max=2.0)]))
         obs = obs + 0.5
+
+
+CHAIN = "Linear(obs_length, 4) >> Tanh() >> Linear(4, 3, bias=False) >> ReLU() >> Linear(3, act_length)"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("network", [(4, 5), (), CHAIN, nn.Sequential(doubling(), nn.LayerNorm(2), nn.Sigmoid())])
+@pytest.mark.parametrize("normalizer", [None, NORMALIZER])
+@pytest.mark.parametrize("actions", [None, BOX, DiscreteActions(2)])
+def test_a_policy_without_a_state_can_be_scripted_and_computes_the_same(network, normalizer, actions, tmp_path):
+    frozen = FrozenNetwork(network, obs_length=LENGTH, act_length=2)
+    policy = PolicyModule(frozen.to_module(frozen.weights), normalizer, actions)
+    torch.jit.script(policy).save(tmp_path / "policy.pt")
+    scripted = torch.jit.load(tmp_path / "policy.pt")
+    for shape in ((), (4,), (2, 3)):
+        obs = torch.randn((*shape, LENGTH), generator=torch.Generator().manual_seed(0)) * 3
+        assert torch.equal(scripted(obs), policy(obs))
 
 
 def test_statistics_and_bounds_are_saved_with_a_policy_and_are_no_parameters():

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, bits, make
+from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, bits, make
 from torch import nn
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
@@ -39,6 +39,28 @@ def test_its_kept_weights_are_rescaled_layer_by_layer():
         scale = np.float32(math.sqrt(layer.size / kept))
         expected = subnet.network.weights[layer.slice] * subnet.mask[layer.slice] * scale
         assert torch.equal(subnet.weights[layer.slice], expected)
+
+
+def test_it_flattens_what_the_environment_shows():
+    subnet = make(**PARTS)
+    place = np.array([0.25, -0.5])
+    action = subnet.act({"gear": 2, "place": place})
+    np.testing.assert_equal(action, make(actions=PARTS["actions"]).act([0, 1, *place]))
+    assert (type(action), action[0].dtype, action[1].dtype) == (tuple, np.float32, np.int8)
+    np.testing.assert_equal(subnet.prune().act({"gear": 2, "place": place}), action)
+    assert subnet.prune().observations == subnet.observations
+
+
+def test_a_task_whose_observations_have_other_parts_is_refused():
+    class Wide(gym.Env):
+        observation_space = gym.spaces.Dict({"gear": gym.spaces.Discrete(2), "place": gym.spaces.Box(-1, 1, (2,))})
+        action_space = gym.spaces.Tuple([gym.spaces.Box(-1, 2, (1,)), gym.spaces.MultiBinary(1)])
+
+    with pytest.raises(
+        ValueError, match=r"^env: expected observations as DictObservations\(.*start=\(1,\).*, got Dict"
+    ):
+        make(**PARTS).task(Wide, episode_length=3)
+    assert make(actions=PARTS["actions"]).task(Wide, episode_length=3).obs_length == 4
 
 
 def test_changing_the_mask_that_came_in_changes_nothing():

@@ -8,6 +8,7 @@ import zlib
 from itertools import pairwise
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from small_subnetworks import (
     DISCRETE,
     NETWORKS,
     NORMALIZER,
+    PARTS,
     STRING,
     assert_same,
     bits,
@@ -25,12 +27,14 @@ from small_subnetworks import (
     make,
     module,
     own,
+    parts_of,
     untrained,
 )
 from torch import nn
 
 from subnet_problems import FrozenNetwork, Subnetwork
 from subnet_problems.networks import WEIGHT_INITS
+from subnet_problems.spaces import observations_of
 
 
 @pytest.mark.parametrize("init", [None, *WEIGHT_INITS])
@@ -75,7 +79,8 @@ _JSON_OBJECTS = st.dictionaries(
     seed=st.integers(0, 2**32 - 1),
     arguments=st.fixed_dictionaries(
         {
-            "actions": st.sampled_from([BOX, DISCRETE]),
+            "actions": st.sampled_from([BOX, DISCRETE, PARTS["actions"]]),
+            "observations": st.sampled_from([None, PARTS["observations"]]),
             "rescale": st.booleans(),
             "normalizer": st.sampled_from([None, NORMALIZER]),
             "env": st.none() | st.text(),
@@ -95,9 +100,11 @@ def test_whatever_is_in_it_a_subnetwork_that_is_saved_and_loaded_is_the_same(
     assert_same(Subnetwork.load(path), subnet)
 
 
-@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
-def test_a_bare_subnetwork_too_comes_back_the_same(tmp_path, actions):
-    subnet = make(actions=actions)
+@pytest.mark.parametrize(
+    "spaces", [{"actions": DISCRETE}, {"actions": BOX}, PARTS], ids=["discrete", "box", "spaces of parts"]
+)
+def test_a_bare_subnetwork_too_comes_back_the_same(tmp_path, spaces):
+    subnet = make(**spaces)
     subnet.save(tmp_path / "bare.safetensors")
     assert_same(Subnetwork.load(tmp_path / "bare.safetensors"), subnet)
 
@@ -112,6 +119,24 @@ def test_a_mask_that_keeps_nothing_or_one_or_all_comes_back_the_same(tmp_path, n
     subnet = Subnetwork(frozen, mask, actions=BOX, rescale=True)
     subnet.save(tmp_path / "edge.safetensors")
     assert_same(Subnetwork.load(tmp_path / "edge.safetensors", network=again), subnet)
+
+
+def test_observations_are_in_the_file_where_they_are_no_plain_array_and_only_there(tmp_path):
+    fields = ["version", "crc32", "layers", "network", "obs_length", "act_length", "weights", "rescale", "action"]
+    rest = ["env", "env_config", "sparsity", "tests"]
+    for number, subnet in enumerate([make(), make(observations=observations_of(gym.spaces.Box(-1, 1, (2, 2))))]):
+        assert subnet.observations is None
+        subnet.save(tmp_path / str(number))
+        assert list(parts_of(tmp_path / str(number))[0]) == [*fields, *rest]
+    make(**PARTS).save(tmp_path / "parts")
+    description, _ = parts_of(tmp_path / "parts")
+    assert list(description) == [*fields, "observation", *rest]
+    numbers = {"kind": "one_hot", "n": [2], "start": [1], "shape": []}
+    parts = [numbers, {"kind": "box", "shape": [2]}]
+    assert description["observation"] == {"kind": "dict", "keys": ["gear", "place"], "parts": parts}
+    bit = {"kind": "multi_binary", "shape": [1]}
+    number = {"kind": "box", "low": [-1.0], "high": [2.0], "shape": [1], "dtype": "float32"}
+    assert description["action"] == {"kind": "tuple", "parts": [number, bit]}
 
 
 def test_a_paths_name_may_be_text(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from conftest import Echo, Moody, OddSpaces
 
 from subnet_problems import MaskedGymProblem
-from subnet_problems.spaces import BoxActions, DiscreteActions
+from subnet_problems.simulators.envpool import envpool_task_name
+from subnet_problems.spaces import BoxActions, DiscreteActions, TupleActions
 from subnet_problems.task import GymTask
 
 
@@ -36,6 +37,24 @@ def test_a_task_knows_its_spaces():
 )
 def test_the_shorter_of_the_two_limits_holds(options, max_steps):
     assert GymTask(**{"env": "CartPole-v1"} | options).max_steps == max_steps
+
+
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "Blackjack-v1", "CliffWalking-v1", "Taxi-v4"])
+def test_envpool_has_no_environments_whose_observations_are_no_box(env):
+    """EnvPool does have such environments, but tells their observations otherwise."""
+    task = GymTask(env, episode_length=10)
+    assert task.backend == "gymnasium"
+    assert task.obs_shape == (task.obs_length,) == (gym.spaces.utils.flatdim(gym.make(env).observation_space),)
+    with pytest.raises(ValueError, match=rf"^backend: 'envpool' cannot serve '{env}': .* of a Box space"):
+        GymTask(env, episode_length=10, backend="envpool")
+
+
+def test_envpool_is_asked_for_no_actions_but_those_of_box_and_discrete():
+    """It is told of a composite action by the name of an environment that it has."""
+    task = GymTask("CartPole-v1")
+    actions = TupleActions((DiscreteActions(2),))
+    with pytest.raises(ValueError, match="its actions are others than Gymnasium's"):
+        envpool_task_name("CartPole-v1", {}, task.obs_shape, actions, 500)
 
 
 def test_an_environment_without_a_limit_needs_an_episode_length():
@@ -144,14 +163,19 @@ BOX = gym.spaces.Box(-1.0, 1.0, (2,))
         ("CartPole-v1", {"no_such_option": 1}, ValueError, "env: .*no_such_option.* cannot be made"),
         ("CartPole-v1", "continuous", TypeError, "env_config: expected a mapping"),
         ("CartPole-v1", ["continuous"], TypeError, "env_config: expected a mapping"),
-        (Spaces, {"obs": gym.spaces.Discrete(4)}, ValueError, "env: expected an observation space Box"),
-        (Spaces, {"obs": gym.spaces.Dict(a=BOX)}, ValueError, "env: expected an observation space Box"),
-        (Spaces, {"obs": gym.spaces.Tuple([BOX])}, ValueError, "env: expected an observation space Box"),
+        (Spaces, {"obs": gym.spaces.Text(4)}, ValueError, "env: expected an observation space Box"),
+        (
+            Spaces,
+            {"obs": gym.spaces.Dict(a=BOX, b=gym.spaces.Text(4))},
+            ValueError,
+            "env: expected an observation space",
+        ),
+        (Spaces, {"obs": gym.spaces.Sequence(BOX)}, ValueError, "env: expected an observation space Box"),
         (Spaces, {"obs": gym.spaces.Box(-1.0, 1.0, (0,))}, ValueError, "env: expected an observation space Box"),
-        (Spaces, {"act": gym.spaces.MultiDiscrete([2, 3])}, ValueError, "env: expected an action space Discrete or"),
-        (Spaces, {"act": gym.spaces.MultiBinary(3)}, ValueError, "env: expected an action space Discrete or Box"),
-        (Spaces, {"act": gym.spaces.Dict(a=BOX)}, ValueError, "env: expected an action space Discrete or Box"),
-        (Spaces, {"act": gym.spaces.Box(-1.0, 1.0, (3, 0))}, ValueError, "env: expected an action space Discrete or"),
+        (Spaces, {"act": gym.spaces.Text(4)}, ValueError, "env: expected an action space Box, Discrete, Multi"),
+        (Spaces, {"act": gym.spaces.Tuple([BOX, gym.spaces.Text(4)])}, ValueError, "env: expected an action space Box"),
+        (Spaces, {"act": gym.spaces.OneOf([BOX])}, ValueError, "env: expected an action space Box, Discrete, Multi"),
+        (Spaces, {"act": gym.spaces.Box(-1.0, 1.0, (3, 0))}, ValueError, "env: expected an action space Box, Discrete"),
     ],
 )
 def test_an_environment_that_cannot_be_served_is_refused(env, env_config, error, message):
