@@ -1,16 +1,15 @@
-"""How the outputs of a policy become actions: one class for each kind of action space that is served."""
+"""How the outputs of a policy become actions: what all rules have, and one for each space that has no parts."""
 
 from __future__ import annotations
 
-import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import isnan, prod
 from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from ._checks import check_count, check_shape
 FloatArray = NDArray[np.float32]
 Limits = tuple[tuple[float, ...], tuple[float, ...]]
 
-_T = TypeVar("_T")
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _DTYPES = ("float16", "float32", "float64", *_WHOLE)
 
@@ -120,7 +118,7 @@ class DiscreteActions(Actions):
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
         """Actions ``(n,)`` int64. The first of equal outputs wins. See ``Actions``."""
-        _check_outputs(outputs, self.n)
+        check_outputs(outputs, self.n)
         actions: NDArray[Any] = outputs.argmax(axis=1)
         return actions + self.start if self.start else actions
 
@@ -189,8 +187,8 @@ class MultiDiscreteActions(Actions):
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
         """Actions ``(n, *shape_of_action)``. The first of equal outputs wins. See ``Actions``."""
-        _check_outputs(outputs, self.length)
-        indices = [outputs[:, part].argmax(axis=1) for part in _slices(self.n)]
+        check_outputs(outputs, self.length)
+        indices = [outputs[:, part].argmax(axis=1) for part in slices_of(self.n)]
         actions = np.stack(indices, axis=1) + np.array(self.start, dtype=np.int64)
         return actions.astype(self.dtype).reshape(-1, *self.shape_of_action)
 
@@ -228,7 +226,7 @@ class MultiBinaryActions(Actions):
 
     def __call__(self, outputs: FloatArray) -> NDArray[np.int8]:
         """Actions ``(n, *shape)``. See ``Actions``."""
-        _check_outputs(outputs, self.length)
+        check_outputs(outputs, self.length)
         return (outputs > 0.0).astype(np.int8).reshape(-1, *self.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -280,7 +278,7 @@ class BoxActions(Actions):
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
         """Actions ``(n, *shape)``. See ``Actions``."""
-        _check_outputs(outputs, self.length)
+        check_outputs(outputs, self.length)
         low, high, dtype = self.bounds
         if dtype.kind != "f":
             outputs = np.rint(outputs)
@@ -314,196 +312,18 @@ class BoxActions(Actions):
         }
 
 
-@dataclass(frozen=True)
-class TupleActions(Actions):
-    """An action is a tuple of parts, whose outputs stand side by side.
-
-    Attributes:
-        parts: Their rules, in order.
-
-    Raises:
-        TypeError: ``parts`` is no tuple of rules.
-        ValueError: There are none.
-    """
-
-    parts: tuple[Actions, ...]
-
-    def __post_init__(self) -> None:
-        check_parts(self.parts, Actions)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
-        return tuple(str(number) for number in range(len(self.parts)))
-
-    @property
-    def length(self) -> int:
-        """See ``Actions``."""
-        return sum(part.length for part in self.parts)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """See ``Actions``."""
-        return (self.length,)
-
-    @property
-    def count(self) -> int:
-        """See ``Actions``."""
-        return sum(part.count for part in self.parts)
-
-    @property
-    def limits(self) -> Limits | None:
-        """See ``Actions``."""
-        parts = [part.limits for part in self.parts]
-        if all(limits is None for limits in parts):
-            return None
-        low: tuple[float, ...] = ()
-        high: tuple[float, ...] = ()
-        for part, limits in zip(self.parts, parts, strict=True):
-            free = (np.inf,) * part.length
-            low += tuple(-bound for bound in free) if limits is None else limits[0]
-            high += free if limits is None else limits[1]
-        return low, high
-
-    def __call__(self, outputs: FloatArray) -> list[Any]:
-        """A list of n actions. See ``Actions``."""
-        _check_outputs(outputs, self.length)
-        slices = _slices([part.length for part in self.parts])
-        columns = [part.one_by_one(part(outputs[:, where])) for part, where in zip(self.parts, slices, strict=True)]
-        return [self._join(values) for values in zip(*columns, strict=True)]
-
-    def _join(self, values: tuple[Any, ...]) -> Any:
-        return values
-
-    def one_by_one(self, actions: Any) -> list[Any]:
-        """See ``Actions``."""
-        return list(actions)
-
-    def leaves(self) -> Iterator[tuple[str, Actions]]:
-        """See ``Actions``."""
-        for name, part in zip(self.names, self.parts, strict=True):
-            for place, leaf in part.leaves():
-                yield f".{name}{place}", leaf
-
-    def like(self, other: Actions) -> bool:
-        """See ``Actions``."""
-        if not isinstance(other, TupleActions) or type(self) is not type(other) or self.names != other.names:
-            return False
-        return all(mine.like(theirs) for mine, theirs in zip(self.parts, other.parts, strict=True))
-
-    def to_json(self) -> dict[str, Any]:
-        """See ``Actions``."""
-        return {"kind": "tuple", "parts": [part.to_json() for part in self.parts]}
-
-
-@dataclass(frozen=True)
-class DictActions(TupleActions):
-    """An action is a dict of parts, whose outputs stand side by side.
-
-    Attributes:
-        parts: Their rules, in the order of the space, which sorts the keys of an ordinary dict.
-        keys: Their keys.
-
-    Raises:
-        TypeError: ``parts`` is no tuple of rules, or ``keys`` none of strings.
-        ValueError: There are none, or not as many different keys.
-    """
-
-    keys: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_keys(self.keys, len(self.parts))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
-        return self.keys
-
-    def _join(self, values: tuple[Any, ...]) -> Any:
-        return dict(zip(self.keys, values, strict=True))
-
-    def to_json(self) -> dict[str, Any]:
-        """See ``Actions``."""
-        return {"kind": "dict", "keys": list(self.keys), "parts": [part.to_json() for part in self.parts]}
-
-
-def actions_from_json(data: dict[str, Any]) -> Actions:
-    """What ``to_json`` of any rule wrote.
-
-    Raises:
-        ValueError: ``data`` is not such an object.
-    """
-    return read_rule("action", data, _KINDS)
-
-
-def _read_box(data: dict[str, Any]) -> Actions:
-    low = tuple(-np.inf if v is None else float(v) for v in data["low"])
-    high = tuple(np.inf if v is None else float(v) for v in data["high"])
-    return BoxActions(low=low, high=high, shape=tuple(data["shape"]), dtype=data["dtype"])
-
-
-_KINDS: dict[str, Callable[[dict[str, Any]], Actions]] = {
-    "discrete": lambda data: DiscreteActions(n=data["n"], start=data["start"]),
-    "multi_discrete": lambda data: MultiDiscreteActions(
-        n=tuple(data["n"]), start=tuple(data["start"]), shape_of_action=tuple(data["shape"]), dtype=data["dtype"]
-    ),
-    "multi_binary": lambda data: MultiBinaryActions(shape=tuple(data["shape"])),
-    "box": _read_box,
-    "tuple": lambda data: TupleActions(tuple(map(actions_from_json, data["parts"]))),
-    "dict": lambda data: DictActions(tuple(map(actions_from_json, data["parts"])), keys=tuple(data["keys"])),
-}
-
-
-def read_rule(field: str, data: dict[str, Any], kinds: dict[str, Callable[[dict[str, Any]], _T]]) -> _T:
-    """The rule that a JSON object describes.
-
-    Args:
-        field: What a file calls it.
-        data: The object.
-        kinds: For each value of its ``kind`` what makes the rule.
-
-    Raises:
-        ValueError: It describes none of them.
-    """
-    try:
-        return kinds[data["kind"]](data)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        expected = f"{field}: expected a description of kind {', '.join(sorted(kinds))}"
-        raise ValueError(f"{expected}, got {reprlib.repr(data)}") from error
-
-
-def check_parts(parts: Any, kind: type) -> None:
-    """Check the parts of a rule.
-
-    Raises:
-        TypeError: They are no tuple of rules.
-        ValueError: There are none.
-    """
-    if not isinstance(parts, tuple) or not all(isinstance(part, kind) for part in parts):
-        raise TypeError(f"parts: expected a tuple of {kind.__name__}, got {parts!r}")
-    if not parts:
-        raise ValueError("parts: expected at least one, got none")
-
-
-def check_keys(keys: Any, count: int) -> None:
-    """Check the keys of the parts of a rule.
-
-    Raises:
-        TypeError: They are no tuple of strings.
-        ValueError: There are more or fewer than parts, or one comes twice.
-    """
-    if not isinstance(keys, tuple) or not all(isinstance(key, str) for key in keys):
-        raise TypeError(f"keys: expected a tuple of strings, got {keys!r}")
-    if len(set(keys)) != count or len(keys) != count:
-        raise ValueError(f"keys: expected {count} different strings, got {keys!r}")
-
-
-def _slices(lengths: Sequence[int]) -> list[slice]:
+def slices_of(lengths: Sequence[int]) -> list[slice]:
+    """Where things of these lengths are that stand one after another."""
     return [slice(start, stop) for start, stop in pairwise(accumulate(lengths, initial=0))]
 
 
-def _check_outputs(outputs: FloatArray, length: int) -> None:
+def check_outputs(outputs: FloatArray, length: int) -> None:
+    """Check the outputs of a policy.
+
+    Raises:
+        TypeError: They are no array.
+        ValueError: Their shape is another.
+    """
     if not isinstance(outputs, np.ndarray):
         raise TypeError(f"outputs: expected an array of shape (n, {length}), got {outputs!r}")
     if outputs.ndim != 2 or outputs.shape[1] != length:

@@ -1,4 +1,11 @@
-"""The parts in C that exported policies are made of."""
+"""The parts in C that exported policies are made of, and literals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 TANH = """\
 /* Tanh as x P(x^2) / Q(x^2) on [-9, 9], within 4e-7. */
@@ -164,3 +171,25 @@ static inline void policy_add(const float *x, float *y, uint32_t columns, uint32
     }
 }
 """
+
+
+def array(kind: str, name: str, values: ArrayLike) -> str:
+    """``static const kind policy_name[] = {...};``, never empty, which C99 does not know."""
+    flat: NDArray[Any] = np.asarray(values).reshape(-1)
+    texts = [literal(float(v)) if kind == "float" else str(int(v)) for v in flat] or ["0"]
+    lines: list[str] = []
+    line = "   "
+    for text in texts:
+        if len(line) + len(text) + 2 > 110:
+            lines, line = [*lines, line], "   "
+        line += f" {text},"
+    body = "\n".join([*lines, line])
+    return f"static const {kind} policy_{name}[{len(texts)}] = {{\n{body}\n}};\n"
+
+
+def literal(value: float) -> str:
+    """The shortest decimal that float32 reads as the same number."""
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return text.replace("e+00", "") + "f"

@@ -54,7 +54,7 @@ def play_episode(
         while True:
             check_finite("reward", reward)
             check_finite("observation", obs)
-            yield reward
+            yield float(reward)
             if ended or count == max_steps:
                 return
             with torch.no_grad():

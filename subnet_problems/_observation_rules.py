@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ._action_rules import check_keys, check_parts, read_rule
 from ._checks import check_count, check_shape
+from ._rules import check_keys, check_parts, read_rule
 
 FloatArray = NDArray[np.float32]
 

@@ -69,7 +69,8 @@ class GymProblem(SolutionMethods, Problem):
     Arguments that ``GymNE`` has mean here what they mean there.
 
     Args:
-        env: A Gymnasium id, or a callable that makes an environment. Observations Box, actions Box or Discrete.
+        env: A Gymnasium id, or a callable that makes an environment. Observations and actions Box, Discrete,
+            MultiDiscrete, MultiBinary, or Dict and Tuple of these (see ``subnet_problems.spaces``).
         network: An EvoTorch network string, an ``nn.Module``, or a callable that returns one, instead of
             ``hidden_sizes``.
         hidden_sizes: Sizes of the hidden layers of a fully connected tanh network. Default (64, 64).

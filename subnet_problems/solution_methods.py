@@ -63,7 +63,7 @@ class SolutionMethods:
 
         It takes a flat observation ``(..., obs_length)``, normalises it if the problem does, and returns the output
         ``(..., act_length)``: an action, clipped to the space's bounds, for Box; a value for each action, of which
-        the highest is played, for Discrete.
+        the highest is played, for Discrete; the outputs of the problem's ``task.actions`` for other spaces.
 
         Args:
             x: One solution ``(D,)``.

@@ -9,16 +9,8 @@ from typing import Any, TypeVar
 import gymnasium as gym
 from gymnasium import spaces
 
-from ._action_rules import (
-    Actions,
-    BoxActions,
-    DictActions,
-    DiscreteActions,
-    MultiBinaryActions,
-    MultiDiscreteActions,
-    TupleActions,
-    actions_from_json,
-)
+from ._action_parts import DictActions, TupleActions, actions_from_json
+from ._action_rules import Actions, BoxActions, DiscreteActions, MultiBinaryActions, MultiDiscreteActions
 from ._observation_rules import (
     BoxObservations,
     DictObservations,

@@ -70,14 +70,25 @@ class Subnetwork:
       one for each of ``layers``; or false.
     - ``action``: ``{"kind": "discrete", "n", "start"}``: the index of the largest output, the first of equal ones,
       plus start; or ``{"kind": "box", "low", "high", "shape", "dtype"}``: the output, rounded to a whole number if
-      dtype is an integer, clipped to the bounds (null: none), shaped row by row.
+      dtype is an integer, clipped to the bounds (null: none), shaped row by row;
+      or ``{"kind": "multi_discrete", "n", "start", "shape", "dtype"}``, lists row by row: each number is among as many
+      outputs as ``n`` says, and is the index of the largest of them, plus start;
+      or ``{"kind": "multi_binary", "shape"}``: 1 where the output is above 0, else 0;
+      or ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves,
+      and their outputs stand one after another.
+    - ``observation``: only where observations are no plain array; how they are flattened.
+      ``{"kind": "box", "shape"}``: row by row;
+      ``{"kind": "one_hot", "n", "start", "shape"}``, lists row by row: each whole number becomes ``n`` zeros, but a 1
+      at the number minus start;
+      ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves, and
+      stand one after another.
     - ``env``, ``env_config``: the Gymnasium task, or null.
     - ``sparsity``: the fraction of weights removed. ``tests``: results of fresh episodes.
 
-    An observation is flattened row by row. Tensors, little-endian: ``mask``, uint8 ``(ceil(D / 8),)``: bit ``i``,
-    counted from the highest bit of the first byte, is 1 where weight ``i`` is kept; spare bits are 0.
-    ``kept_weights``, float32, only where ``weights`` is null: the kept weights in order. ``obs_mean`` and
-    ``obs_scale``, float32 ``(obs_length,)``, only where observations are normalised: the policy sees
+    Without ``observation`` an observation is flattened row by row. Tensors, little-endian: ``mask``, uint8
+    ``(ceil(D / 8),)``: bit ``i``, counted from the highest bit of the first byte, is 1 where weight ``i`` is kept;
+    spare bits are 0. ``kept_weights``, float32, only where ``weights`` is null: the kept weights in order. ``obs_mean``
+    and ``obs_scale``, float32 ``(obs_length,)``, only where observations are normalised: the policy sees
     ``(obs - obs_mean) * obs_scale``.
 
     Args:
@@ -301,7 +312,10 @@ class Subnetwork:
         """Write this policy as a C99 header, ``<folder>/<name>.h``: ``<name>_act(const float *obs, float *act)``.
 
         Observations are normalised and actions rounded, clipped or chosen as by ``act``; ``act`` has
-        ``<NAME>_ACT_LENGTH`` numbers (one for Discrete actions). Nothing is allocated. What dead units do is left out.
+        ``<NAME>_ACT_LENGTH`` numbers: one for a Discrete action and each choice of a MultiDiscrete one, one for each
+        number of a Box action and each bit of a MultiBinary one; parts of a Dict or Tuple one after another, as the
+        header's comment says. ``obs`` is flat, see ``observations``. Nothing is allocated. What dead units do is left
+        out.
         All that the header defines begins with the name, so that a program can have any number of policies.
 
         Args:
@@ -326,9 +340,11 @@ class Subnetwork:
     def export_onnx(self, path: str | Path) -> None:
         """Write this policy as an ONNX model. It appears whole or not at all.
 
-        Its input ``obs`` is float32 ``(batch, obs_length)``, its output ``action`` is ``(batch,)`` int64 for Discrete
-        actions and ``(batch, *shape)`` of the space's dtype for Box. Observations are normalised and actions rounded,
-        clipped or chosen as by ``act``. Dead units of a chain of linear layers are left out.
+        Its input ``obs`` is float32 ``(batch, obs_length)``, flat, see ``observations``; its output ``action`` is
+        ``(batch,)`` int64 for Discrete actions, else ``(batch, *shape)`` of the space's dtype. For Dict and Tuple
+        actions there is an output for each part, named after its keys and numbers: ``action.gripper``,
+        ``action.arm.0``. Observations are normalised and actions rounded, clipped or chosen as by ``act``. Dead units
+        of a chain of linear layers are left out.
 
         Args:
             path: Where; the suffix ``.onnx`` is customary.
@@ -337,7 +353,8 @@ class Subnetwork:
             TypeError: ``path`` is not one.
             OSError: The file cannot be written.
             ImportError: The packages onnx and onnxscript are not installed (``pip install subnet-problems[onnx]``).
-            ValueError: The network has a state of its own, as recurrent ones do.
+            ValueError: The network has a state of its own, as recurrent ones do; or two parts of the action have one
+                name.
         """
         export_onnx(self, path)
 

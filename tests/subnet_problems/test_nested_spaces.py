@@ -110,6 +110,7 @@ def test_its_policy_is_the_same_wherever_it_plays(tmp_path):
         return result, list(Workshop.log)
 
     (total, expected), (ran, in_run) = actions_in(by_hand), actions_in(lambda: found.run(x, seed=9, num_episodes=1))
+    assert type(ran["cumulative_reward"]) is float
     assert ran == {"cumulative_reward": total, "interaction_count": len(expected)}
     np.testing.assert_equal(in_run, expected)
     film = tmp_path / "film.gif"

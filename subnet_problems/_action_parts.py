@@ -1,0 +1,163 @@
+"""Actions that are made of parts, and the rule that a JSON object describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._action_rules import (
+    Actions,
+    BoxActions,
+    DiscreteActions,
+    FloatArray,
+    Limits,
+    MultiBinaryActions,
+    MultiDiscreteActions,
+    check_outputs,
+    slices_of,
+)
+from ._rules import check_keys, check_parts, read_rule
+
+
+@dataclass(frozen=True)
+class TupleActions(Actions):
+    """An action is a tuple of parts, whose outputs stand side by side.
+
+    Attributes:
+        parts: Their rules, in order.
+
+    Raises:
+        TypeError: ``parts`` is no tuple of rules.
+        ValueError: There are none.
+    """
+
+    parts: tuple[Actions, ...]
+
+    def __post_init__(self) -> None:
+        check_parts(self.parts, Actions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called."""
+        return tuple(str(number) for number in range(len(self.parts)))
+
+    @property
+    def length(self) -> int:
+        """See ``Actions``."""
+        return sum(part.length for part in self.parts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See ``Actions``."""
+        return (self.length,)
+
+    @property
+    def count(self) -> int:
+        """See ``Actions``."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def limits(self) -> Limits | None:
+        """See ``Actions``."""
+        parts = [part.limits for part in self.parts]
+        if all(limits is None for limits in parts):
+            return None
+        low: tuple[float, ...] = ()
+        high: tuple[float, ...] = ()
+        for part, limits in zip(self.parts, parts, strict=True):
+            free = (np.inf,) * part.length
+            low += tuple(-bound for bound in free) if limits is None else limits[0]
+            high += free if limits is None else limits[1]
+        return low, high
+
+    def __call__(self, outputs: FloatArray) -> list[Any]:
+        """A list of n actions. See ``Actions``."""
+        check_outputs(outputs, self.length)
+        slices = slices_of([part.length for part in self.parts])
+        columns = [part.one_by_one(part(outputs[:, where])) for part, where in zip(self.parts, slices, strict=True)]
+        return [self._join(values) for values in zip(*columns, strict=True)]
+
+    def _join(self, values: tuple[Any, ...]) -> Any:
+        return values
+
+    def one_by_one(self, actions: Any) -> list[Any]:
+        """See ``Actions``."""
+        return list(actions)
+
+    def leaves(self) -> Iterator[tuple[str, Actions]]:
+        """See ``Actions``."""
+        for name, part in zip(self.names, self.parts, strict=True):
+            for place, leaf in part.leaves():
+                yield f".{name}{place}", leaf
+
+    def like(self, other: Actions) -> bool:
+        """See ``Actions``."""
+        if not isinstance(other, TupleActions) or type(self) is not type(other) or self.names != other.names:
+            return False
+        return all(mine.like(theirs) for mine, theirs in zip(self.parts, other.parts, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """See ``Actions``."""
+        return {"kind": "tuple", "parts": [part.to_json() for part in self.parts]}
+
+
+@dataclass(frozen=True)
+class DictActions(TupleActions):
+    """An action is a dict of parts, whose outputs stand side by side.
+
+    Attributes:
+        parts: Their rules, in the order of the space, which sorts the keys of an ordinary dict.
+        keys: Their keys.
+
+    Raises:
+        TypeError: ``parts`` is no tuple of rules, or ``keys`` none of strings.
+        ValueError: There are none, or not as many different keys.
+    """
+
+    keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_keys(self.keys, len(self.parts))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called."""
+        return self.keys
+
+    def _join(self, values: tuple[Any, ...]) -> Any:
+        return dict(zip(self.keys, values, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """See ``Actions``."""
+        return {"kind": "dict", "keys": list(self.keys), "parts": [part.to_json() for part in self.parts]}
+
+
+def actions_from_json(data: dict[str, Any]) -> Actions:
+    """What ``to_json`` of any rule wrote.
+
+    Raises:
+        ValueError: ``data`` is not such an object.
+    """
+    return read_rule("action", data, _KINDS)
+
+
+def _read_box(data: dict[str, Any]) -> Actions:
+    low = tuple(-np.inf if v is None else float(v) for v in data["low"])
+    high = tuple(np.inf if v is None else float(v) for v in data["high"])
+    return BoxActions(low=low, high=high, shape=tuple(data["shape"]), dtype=data["dtype"])
+
+
+_KINDS: dict[str, Callable[[dict[str, Any]], Actions]] = {
+    "discrete": lambda data: DiscreteActions(n=data["n"], start=data["start"]),
+    "multi_discrete": lambda data: MultiDiscreteActions(
+        n=tuple(data["n"]), start=tuple(data["start"]), shape_of_action=tuple(data["shape"]), dtype=data["dtype"]
+    ),
+    "multi_binary": lambda data: MultiBinaryActions(shape=tuple(data["shape"])),
+    "box": _read_box,
+    "tuple": lambda data: TupleActions(tuple(map(actions_from_json, data["parts"]))),
+    "dict": lambda data: DictActions(tuple(map(actions_from_json, data["parts"])), keys=tuple(data["keys"])),
+}
