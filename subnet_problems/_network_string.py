@@ -29,9 +29,9 @@ def check_string(
         if _largest_int([numbers, constants]) > 2**16 + num_weights:  # [1] * n fills the memory before any tensor does
             raise ValueError("a whole number in it is larger than its number of weights justifies")
         with torch.device("meta"), _WithoutMemory(num_weights):
-            module = str_to_net(string, **constants)
+            module = str_to_net(string, **constants).float()
             found = [tuple(parameter.shape) for parameter in module.parameters()]
-            output = module(torch.empty(obs_length)) if found == shapes else None
+            output = module(torch.empty(obs_length, dtype=torch.float32)) if found == shapes else None
     except Exception as error:
         raise ValueError(f"network.string: EvoTorch cannot read {string!r}: {reason_of(error)}") from error
     if found != shapes:

@@ -60,6 +60,28 @@ def _unpickled(env_id: str, description: Description, data: bytes) -> Registrati
     return result
 
 
+def pickled_registrations() -> bytes:
+    """All that is registered here and that Gymnasium does not ship, but for what cannot be pickled."""
+    specs = {}
+    for env_id, spec in gym.registry.items():
+        if describe(spec) != describe_shipped(env_id):
+            try:
+                specs[env_id] = cloudpickle.dumps(spec)
+            except Exception:
+                continue  # the other process may have registered it itself
+    return cloudpickle.dumps(specs)
+
+
+def register_pickled(data: bytes) -> None:
+    """Register what ``pickled_registrations`` gave, but for what is registered already."""
+    for env_id, spec in cloudpickle.loads(data).items():
+        if env_id not in gym.registry or describe(gym.registry[env_id]) == describe_shipped(env_id):
+            try:
+                gym.registry[env_id] = cloudpickle.loads(spec)
+            except ImportError:
+                continue
+
+
 def describe(spec: EnvSpec) -> Description:
     """What a spec makes an environment of: entry point, keyword arguments, time limit and wrappers.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
@@ -35,7 +36,7 @@ from .reward_rule import RewardRule
 from .rollout import Episodes, EvaluationError, one_torch_thread, play
 from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
-from .workers import ACTOR_OPTIONS, Workers, WorkersLostError
+from .workers import ACTOR_OPTIONS, Workers, WorkersLostError, unpack_in_actor
 
 #: What an actor is told: the round, the observations' statistics, the length of episodes, the simulator.
 _SyncData = tuple[int, ObservationStats | None, int, str]
@@ -315,28 +316,31 @@ class GymProblem(SolutionMethods, Problem):
 
     def _play_all(self, payload: Tensor) -> Episodes:
         self._parallelize()
-        if self._num_subbatches is not None:
-            size = math.ceil(len(payload) / self._num_subbatches)
-        elif self._subbatch_size is not None:
-            size = self._subbatch_size
-        else:
-            num_workers = 1 if self._workers is None else self._workers.count() or self._num_actors
-            size = math.ceil(len(payload) / num_workers)
-        starts = range(0, len(payload), size)
-        shares: list[Episodes | EvaluationError]
-        if self._workers is None:
-            shares = [self._play_share(payload[i : i + size]) for i in starts]
-        else:
-            tasks = [[self._pack(payload[i : i + size]), self._make_sync_data()] for i in starts]
-            try:
+        try:
+            size = self._share_size(len(payload))
+            starts = range(0, len(payload), size)
+            shares: list[Episodes | EvaluationError]
+            if self._workers is None:
+                shares = [self._play_share(payload[i : i + size]) for i in starts]
+            else:
+                tasks = [[self._pack(payload[i : i + size]), self._make_sync_data()] for i in starts]
                 shares = self._workers.map("_play_remote_share", tasks)
-            except WorkersLostError:
-                self.kill_actors()
-                raise
+        except (ValueError, WorkersLostError):
+            self.kill_actors()
+            raise
         for start, share in zip(starts, shares, strict=True):
             if isinstance(share, EvaluationError):
                 raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
         return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
+
+    def _share_size(self, popsize: int) -> int:
+        """How many solutions are played together."""
+        if self._subbatch_size is not None:
+            return int(self._subbatch_size)
+        num_shares = self._num_subbatches
+        if num_shares is None:
+            num_shares = 1 if self._workers is None else self._workers.count() or self._num_actors
+        return math.ceil(popsize / num_shares)
 
     def _play_remote_share(self, packed: NDArray[Any], sync_data: _SyncData) -> Episodes | EvaluationError:
         self._use_sync_data_from_main(sync_data)
@@ -425,7 +429,13 @@ class GymProblem(SolutionMethods, Problem):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Actors are made of a reference: what Ray itself puts into its store it drops, and then restarts none."""
-        return super().__reduce_ex__(protocol) if self._parcel is None else (ray.get, (self._parcel,))
+        return super().__reduce_ex__(protocol) if self._parcel is None else (unpack_in_actor, (self._parcel, sys.path))
+
+    @property
+    def _ready(self) -> bool:
+        """What an actor answers to show that it can play."""
+        self._task.make_env().close()
+        return True
 
     def _get_cloned_state(self, *, memo: dict[int, Any]) -> dict[str, Any]:
         """What is copied and pickled: nothing that EvoTorch would ask of actors, some of which may be lost."""

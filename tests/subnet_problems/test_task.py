@@ -131,6 +131,10 @@ class Spaces(gym.Env):
 BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 
 
+def asserts():
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("env", "env_config", "error", "message"),
     [
@@ -141,6 +145,8 @@ BOX = gym.spaces.Box(-1.0, 1.0, (2,))
         (None, None, TypeError, "env: expected a Gymnasium id or a callable"),
         (lambda: 3, None, TypeError, "env: expected the callable to return a gymnasium.Env, got 3"),
         (Moody, None, ValueError, "env: .* cannot be made: .*'folder'"),
+        (asserts, None, ValueError, r"env: .* cannot be made: AssertionError\(\)"),
+        (Echo, {"generator": (n for n in "ab")}, ValueError, "env_config: expected values that can be copied, got "),
         ("CartPole-v1", {"no_such_option": 1}, ValueError, "env: .*no_such_option.* cannot be made"),
         ("CartPole-v1", "continuous", TypeError, "env_config: expected a mapping"),
         ("CartPole-v1", ["continuous"], TypeError, "env_config: expected a mapping"),
@@ -192,3 +198,37 @@ def test_without_envpool_gymnasium_serves(monkeypatch):
     assert problem.episode_count == 2
     with pytest.raises(ValueError, match=r"backend: 'envpool' cannot serve 'CartPole-v1': envpool is not installed"):
         MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), backend="envpool")
+
+
+class Counted(Echo):
+    """Counts the environments that are open; the ``number``-th that is made raises."""
+
+    made, closed = 0, 0
+
+    def __init__(self, *, number):
+        type(self).made += 1
+        if type(self).made == number:
+            type(self).made -= 1
+            raise RuntimeError("no more")
+        super().__init__()
+
+    def close(self):
+        type(self).closed += 1
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_environments_that_were_looked_at_are_closed_whatever_comes(number):
+    Counted.made = Counted.closed = 0
+    if number < 3:
+        with pytest.raises(ValueError, match="cannot be made: no more"):
+            GymTask(Counted, env_config={"number": number})
+    else:
+        GymTask(Counted, env_config={"number": number})
+    assert Counted.closed == Counted.made == number - 1
+
+
+def test_a_task_that_was_made_for_gymnasium_may_go_to_envpool_later():
+    task = GymTask("CartPole-v1", backend="gymnasium")
+    assert task.at_backend("auto").backend == "envpool"
+    assert task.at_backend("envpool").simulator(np.array([1, 2])).reset().shape == (2, 4)
+    assert task.backend == "gymnasium"
