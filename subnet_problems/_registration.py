@@ -69,7 +69,8 @@ def pickled_registrations() -> bytes:
                 specs[env_id] = cloudpickle.dumps(spec)
             except Exception:
                 continue  # the other process may have registered it itself
-    return cloudpickle.dumps(specs)
+    data: bytes = cloudpickle.dumps(specs)
+    return data
 
 
 def register_pickled(data: bytes) -> None:

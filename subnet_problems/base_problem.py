@@ -340,7 +340,7 @@ class GymProblem(SolutionMethods, Problem):
         num_shares = self._num_subbatches
         if num_shares is None:
             num_shares = 1 if self._workers is None else self._workers.count() or self._num_actors
-        return math.ceil(popsize / num_shares)
+        return math.ceil(popsize / int(num_shares))
 
     def _play_remote_share(self, packed: NDArray[Any], sync_data: _SyncData) -> Episodes | EvaluationError:
         self._use_sync_data_from_main(sync_data)
