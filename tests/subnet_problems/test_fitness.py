@@ -1,12 +1,13 @@
 """Fitness: the numbers that an environment gives, for EvoTorch's batches and for other libraries' arrays."""
 
+import cma
 import numpy as np
 import pytest
 from conftest import Echo, fitness
 from test_gym_problem import LINEAR, WEIGHTS, echo
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, EvaluationError
+from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
 
 # Numbers beyond float32
 
@@ -86,6 +87,15 @@ def test_arrays_are_evaluated_as_any_round_is():
     assert one.shape == ()
     assert one == first[0]
     assert problem.status["total_episode_count"] == problem.episode_count
+
+
+def test_a_library_that_asks_and_tells_solves_a_task():
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), seed=0)
+    es = cma.CMAEvolutionStrategy(problem.solution_length * [0.0], 0.1, {"seed": 1, "maxiter": 20, "verbose": -9})
+    while not es.stop():
+        solutions = es.ask()
+        es.tell(solutions, -problem.evaluate_array(solutions))
+    assert problem.to_subnetwork(es.result.xfavorite).test(num_episodes=20).mean() > 100
 
 
 @pytest.mark.parametrize(
