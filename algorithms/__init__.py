@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         evaluate_again,
         pareto_operators,
     )
+    from .pareto_algorithms import pareto_algorithm
     from .pareto_checkpoint import ParetoCheckpointer
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Race",
     "ReevaluatingSurvival",
     "evaluate_again",
+    "pareto_algorithm",
     "pareto_operators",
     "remove_checkpoint",
     "resume",
@@ -42,7 +44,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # pymoo is loaded when it is first needed
-        from . import pareto, pareto_checkpoint
+        from . import pareto, pareto_algorithms, pareto_checkpoint
 
-        return getattr(pareto_checkpoint if name == "ParetoCheckpointer" else pareto, name)
+        homes = {"ParetoCheckpointer": pareto_checkpoint, "pareto_algorithm": pareto_algorithms}
+        return getattr(homes.get(name, pareto), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
