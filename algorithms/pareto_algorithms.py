@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from pymoo.algorithms.moo.spea2 import SPEA2Survival
 from pymoo.core.algorithm import Algorithm
 
-from .pareto import ReevaluatingSurvival, pareto_operators
+from .pareto import pareto_operators
+from .reevaluation import ReevaluatingSurvival
 
-_MATING = ("sampling", "crossover", "mutation")
+_BASIC = ("sampling", "crossover", "mutation")
 _DECOMPOSITION = ("MOEAD", "ParallelMOEAD")
 _DIFFERENTIAL_EVOLUTION = ("GDE3", "GDE32NN", "GDE3MNN", "GDE3PCD", "NSDE", "NSDER")
 #: What each algorithm gets of ours. One that is what it is by its own selection keeps that; differential evolution and
 #: particle swarms make children in their own way.
 TAKEN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("NSGA2", "DNSGA2", "KGB"), (*_MATING, "eliminate_duplicates", "selection", "survival")),
+    **dict.fromkeys(("NSGA2", "DNSGA2", "KGB"), (*_BASIC, "eliminate_duplicates", "selection", "survival")),
     **dict.fromkeys(
         ("AGEMOEA", "AGEMOEA2", "NSGA3", "PINSGA2", "RNSGA2", "RNSGA3", "RVEA", "SMSEMOA", "SPEA2"),
-        (*_MATING, "eliminate_duplicates", "selection"),
+        (*_BASIC, "eliminate_duplicates", "selection"),
     ),
-    **dict.fromkeys(("CTAEA", "OmniOptimizer", "UNSGA3"), (*_MATING, "eliminate_duplicates")),
-    **dict.fromkeys(_DECOMPOSITION, _MATING),
+    **dict.fromkeys(("CTAEA", "OmniOptimizer", "UNSGA3"), (*_BASIC, "eliminate_duplicates")),
+    **dict.fromkeys(_DECOMPOSITION, _BASIC),
     **dict.fromkeys((*_DIFFERENTIAL_EVOLUTION, "CMOPSO", "MOPSO_CD"), ("sampling",)),
 }
 #: What pymoo accepts without a word and makes no use of.
 _IGNORED: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_DECOMPOSITION, ("selection",)),
+    **dict.fromkeys(_DECOMPOSITION, ("selection", "survival")),
     **dict.fromkeys(_DIFFERENTIAL_EVOLUTION, ("crossover", "mutation", "selection")),
 }
 #: Arguments of this function, and the operators they are for.
@@ -57,7 +59,8 @@ def pareto_algorithm(
     The operators are those of ``pareto_operators``, and the survival is ``ReevaluatingSurvival`` around the algorithm's
     own. What an algorithm takes:
 
-    - ``NSGA2``, ``DNSGA2`` and ``KGB``: all operators; niches take the place of rank and crowding.
+    - ``NSGA2``, ``DNSGA2`` and ``KGB``: all operators; niches take the place of rank and crowding. (The last two take
+      noise for a change of the problem, and evaluate everyone anew, unless their ``eps`` is large.)
     - ``AGEMOEA``, ``AGEMOEA2``, ``NSGA3``, ``PINSGA2``, ``RNSGA2``, ``RNSGA3``, ``RVEA``, ``SMSEMOA``, ``SPEA2``: all
       but the survival, which stays their own.
     - ``CTAEA``, ``OmniOptimizer``, ``UNSGA3``: these keep their own selection, too.
@@ -107,9 +110,7 @@ def pareto_algorithm(
     operators = {name: operator for name, operator in pareto_operators(initial_stdev, **given).items() if name in taken}
     if "survival" in operators:
         operators["survival"] = operators["survival"].survival  # all are wrapped below
-    result = algorithm(**{**operators, **_unshared_defaults(kind), **arguments})
-    if "survival" in arguments and result.survival is not arguments["survival"]:
-        raise ValueError(f"survival: expected none where {kind} has its own, got {arguments['survival']!r}")
+    result = _constructed(algorithm, kind, {**operators, **_unshared_defaults(kind)}, arguments)
     _check_parents(kind, result)
     _evaluate_survivors_again(kind, result, min_evaluations)
     return result
@@ -141,11 +142,27 @@ def _check_arguments(algorithm: type, kind: str, arguments: dict[str, Any]) -> N
         if name not in known:
             raise TypeError(f"{name}: expected an argument of {kind}, one of {', '.join(sorted(known))}, got {value!r}")
         if name == "mating":
-            raise ValueError(
-                f"mating: expected none, as it would take the place of crossover and mutation, got {value!r}"
-            )
+            raise ValueError(f"mating: expected none, since crossover and mutation would have no effect, got {value!r}")
         if name in _IGNORED.get(kind, ()):
             raise ValueError(f"{name}: expected none where {kind} has its own, got {value!r}")
+
+
+def _constructed(algorithm: type, kind: str, operators: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    """The algorithm.
+
+    Raises:
+        ValueError: An argument is one that it sets itself.
+    """
+    try:
+        result = algorithm(**{**operators, **arguments})
+    except TypeError as error:
+        twice = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+        if twice is None or twice[1] not in arguments:
+            raise
+        raise ValueError(f"{twice[1]}: expected none where {kind} has its own, got {arguments[twice[1]]!r}") from error
+    if "survival" in arguments and result.survival is not arguments["survival"]:
+        raise ValueError(f"survival: expected none where {kind} has its own, got {arguments['survival']!r}")
+    return result
 
 
 def _unshared_defaults(kind: str) -> dict[str, Any]:
