@@ -96,7 +96,7 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
 
     Raises:
         TypeError: ``searcher`` is no EvoTorch search.
-        ValueError: It has neither a centre nor a best solution, or several, as with several objectives.
+        ValueError: It has neither a centre nor a best solution, as before its first step or with several objectives.
     """
     if not isinstance(searcher, SearchAlgorithm):
         raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
@@ -108,8 +108,8 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
     solution = solution.values if isinstance(solution, Solution) else solution
     if not isinstance(solution, torch.Tensor):
         raise ValueError(
-            f"searcher: expected one with a center, a pop_best or a best solution in its status, got {searcher!r}, "
-            f"whose status has {sorted(status)}"
+            f"searcher: expected one that has a center, a pop_best or a best solution by now, got {searcher!r}, whose "
+            f"status has {sorted(status)}"
         )
     return torch.as_tensor(solution)
 
