@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -26,6 +27,8 @@ def check_whole_number(name: str, value: Any, *, maximum: int | None = None) -> 
     number = int(value)
     if number < 1 or (maximum is not None and number > maximum):
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    if number > sys.maxsize:  # which no list can be as long as
+        raise ValueError(f"{name}: expected {expected} and <= {sys.maxsize}, got {value!r}")
     return number
 
 
@@ -58,14 +61,18 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_path(name: str, value: Any) -> Path:
-    """Return ``value`` as a path.
+    """Return ``value`` as the path of a file.
 
     Raises:
         TypeError: It is neither a string nor a path.
-        ValueError: It is empty, or holds a null character.
+        ValueError: It is empty, holds a null character, or is a folder's.
     """
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name}: expected a path, got {value!r}")
     if str(value) == "" or "\0" in str(value):
         raise ValueError(f"{name}: expected a path, got {value!r}")
-    return Path(value)
+    path = Path(value)
+    with suppress(OSError):  # a name that is too long is found by who opens it
+        if path.is_dir():
+            raise ValueError(f"{name}: expected a file, got the folder {value!r}")
+    return path

@@ -446,6 +446,11 @@ def test_wrong_arguments_are_named(tmp_path):
     for make in (lambda: Checkpointer(searcher_of(), 3), lambda: ParetoCheckpointer(3), lambda: load(3)):
         with pytest.raises(TypeError, match="path: expected a path, got 3"):
             make()
+    for folder in (tmp_path, "/", "."):
+        makes = [lambda at: Checkpointer(searcher_of(), at), ParetoCheckpointer, load, remove_checkpoint]
+        for make in makes:
+            with pytest.raises(ValueError, match=r"^path: expected a file, got the folder "):
+                make(folder)
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
         Checkpointer(searcher_of(), path, every=0)
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):

@@ -727,6 +727,7 @@ def test_a_stdev_that_the_solutions_dtype_cannot_hold_is_refused(stdev):
         ("popsize", -1, ValueError),
         ("popsize", 8.0, TypeError),
         ("popsize", True, TypeError),
+        ("popsize", 10**400, ValueError),
         ("popsize", None, TypeError),
         ("num_elites", 0, ValueError),
         ("num_elites", 65, ValueError),

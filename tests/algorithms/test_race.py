@@ -246,6 +246,7 @@ class Silent(SearchAlgorithm):
         (lambda: [search(0), search(1)], {"steps": 0}, ValueError, "steps: expected"),
         (lambda: [search(0), search(1)], {"steps": 1.5}, TypeError, "steps: expected"),
         (lambda: [search(0), search(1)], {"window": 0}, ValueError, "window: expected"),
+        (lambda: [search(0), search(1)], {"window": 10**30}, ValueError, "window: expected"),
     ],
 )  # fmt: skip
 def test_a_wrong_race_is_refused_by_name(searchers, options, error, message):
