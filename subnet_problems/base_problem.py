@@ -395,6 +395,20 @@ class GymProblem(SolutionMethods, Problem):
         self._episode_count += episodes
         self._local_counts = (self._local_counts[0] + steps, self._local_counts[1] + episodes)
 
+    def as_tensor(self, x: Any, dtype: Any = None, device: Any = None, use_eval_dtype: bool = False) -> Tensor:
+        """What EvoTorch's method gives. Its ``MAPElites`` asks it for the grid of features, ``(N, F, 2)``.
+
+        Raises:
+            ValueError: Solutions do not have the grid's features: this package's problems have none.
+        """
+        tensor: Tensor = super().as_tensor(x, dtype, device, use_eval_dtype)
+        if use_eval_dtype and tensor.ndim == 3 and tensor.shape[1] != self.eval_data_length:
+            raise ValueError(
+                f"problem: expected one whose solutions have as many features as feature_grid, {tensor.shape[1]}, got "
+                f"{type(self).__name__}, whose solutions have {self.eval_data_length}: MAPElites cannot search it"
+            )
+        return tensor
+
     def _evaluation_status(self, *_: Any) -> dict[str, Any]:
         counts = {"total_interaction_count": self._interaction_count, "total_episode_count": self._episode_count}
         return {**counts, **self._status}
