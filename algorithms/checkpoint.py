@@ -48,8 +48,8 @@ class Checkpointer:
 
     The resumed searcher still has its checkpointer.
 
-    (EvoTorch's ``IPOP`` of ``PGPE``, ``SNES``, ``CEM`` or ``XNES`` has no status just after a restart: a ``run`` that ends
-    there ends in an AttributeError of EvoTorch's, without a last checkpoint. Call ``step`` instead, or put it in a race.)
+    (EvoTorch's ``IPOP`` of ``PGPE``, ``SNES``, ``CEM`` or ``XNES`` has no status just after a restart: a ``run`` that
+    ends there ends in EvoTorch's AttributeError, without a last checkpoint. Call ``step`` instead, or race it.)
 
     Example:
         >>> from algorithms import Checkpointer, resume
