@@ -48,6 +48,9 @@ class Checkpointer:
 
     The resumed searcher still has its checkpointer.
 
+    (EvoTorch's ``IPOP`` of ``PGPE``, ``SNES``, ``CEM`` or ``XNES`` has no status just after a restart: a ``run`` that
+    ends there ends in EvoTorch's AttributeError, without a last checkpoint. Call ``step`` instead, or race it.)
+
     Example:
         >>> from algorithms import Checkpointer, resume
         >>> Checkpointer(searcher, "run.checkpoint", every=10)

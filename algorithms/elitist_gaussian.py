@@ -74,17 +74,17 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     again in every generation; of more, the one that has shown least goes. ``status["center"]`` is what the search hands
     out: the candidate with the highest lower confidence bound, mean - stdev / sqrt(n) of its n evaluations.
 
+    Fitness may be infinite: infinitely bad solutions rank below all others, infinitely good ones above. A candidate
+    that was infinitely bad even once is below all that never were. NaN is an error.
+
+    All settings can be read (``searcher.popsize``); ``stdev`` alone can be set.
+
     Example:
         >>> from subnet_problems import MaskedGymProblem
         >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(32,), seed=0)
         >>> searcher = ElitistGaussianResampling(problem)
         >>> searcher.run(3)
         >>> subnet = problem.to_subnetwork(searcher.status["center"])
-
-    Fitness may be infinite: infinitely bad solutions rank below all others, infinitely good ones above. A candidate
-    that was infinitely bad even once is below all that never were. NaN is an error.
-
-    All settings can be read (``searcher.popsize``); ``stdev`` alone can be set.
 
     Args:
         problem: Any EvoTorch problem with real-valued solutions, minimised or maximised.
