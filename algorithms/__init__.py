@@ -14,11 +14,11 @@ if TYPE_CHECKING:
         MeanRecombination,
         NeighbourSelection,
         NicheSurvival,
-        ReevaluatingSurvival,
-        evaluate_again,
         pareto_operators,
     )
+    from .pareto_algorithms import pareto_algorithm
     from .pareto_checkpoint import ParetoCheckpointer
+    from .reevaluation import ReevaluatingSurvival, evaluate_again
 
 __all__ = [
     "CheckpointError",
@@ -34,6 +34,7 @@ __all__ = [
     "Race",
     "ReevaluatingSurvival",
     "evaluate_again",
+    "pareto_algorithm",
     "pareto_operators",
     "remove_checkpoint",
     "resume",
@@ -42,7 +43,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # pymoo is loaded when it is first needed
-        from . import pareto, pareto_checkpoint
+        from . import pareto, pareto_algorithms, pareto_checkpoint, reevaluation
 
-        return getattr(pareto_checkpoint if name == "ParetoCheckpointer" else pareto, name)
+        return next(
+            getattr(module, name)
+            for module in (pareto, pareto_algorithms, pareto_checkpoint, reevaluation)
+            if hasattr(module, name)
+        )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

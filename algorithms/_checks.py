@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from contextlib import suppress
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 
 def check_whole_number(name: str, value: Any, *, maximum: int | None = None) -> int:
@@ -22,33 +27,52 @@ def check_whole_number(name: str, value: Any, *, maximum: int | None = None) -> 
     number = int(value)
     if number < 1 or (maximum is not None and number > maximum):
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    if number > sys.maxsize:  # which no list can be as long as
+        raise ValueError(f"{name}: expected {expected} and <= {sys.maxsize}, got {value!r}")
     return number
 
 
-def check_positive(name: str, value: Any) -> float:
+def check_positive(name: str, value: Any, *, dtype: torch.dtype = torch.float64) -> float:
     """Return ``value`` as a finite float above 0.
 
     Raises:
         TypeError: It is not a real number.
-        ValueError: It is NaN, infinite or not positive.
+        ValueError: It is NaN, infinite or not positive, or it would be in ``dtype``, with which it is computed.
     """
     number: Any = value
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a finite number > 0, got {value!r}")
     if not 0.0 < number <= sys.float_info.max:  # an int may be too large for float()
         raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
+    if not 0.0 < torch.tensor(float(number), dtype=dtype).item() < math.inf:
+        raise ValueError(f"{name}: expected a finite number > 0 that {dtype} can hold, got {value!r}")
     return float(number)
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool.
+
+    Raises:
+        TypeError: It is not one.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def check_path(name: str, value: Any) -> Path:
-    """Return ``value`` as a path.
+    """Return ``value`` as the path of a file.
 
     Raises:
         TypeError: It is neither a string nor a path.
-        ValueError: It is empty, or holds a null character.
+        ValueError: It is empty, holds a null character, or is a folder's.
     """
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name}: expected a path, got {value!r}")
     if str(value) == "" or "\0" in str(value):
         raise ValueError(f"{name}: expected a path, got {value!r}")
-    return Path(value)
+    path = Path(value)
+    with suppress(OSError):  # a name that is too long is found by who opens it
+        if path.is_dir():
+            raise ValueError(f"{name}: expected a file, got the folder {value!r}")
+    return path

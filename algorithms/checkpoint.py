@@ -19,22 +19,26 @@ import cloudpickle
 import numpy as np
 import torch
 from evotorch.algorithms import SearchAlgorithm
+from evotorch.algorithms.restarter import Restart
 from evotorch.tools.hook import Hook
 
 from ._checkpoint_file import CheckpointError, previous_of, read, remove, write
 from ._checks import check_path, check_whole_number
 from .race import Race
 
-#: What can change the bits of a run.
-_PACKAGES = (
-    "subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "gymnasium", "Box2D", "envpool"
-)  # fmt: skip
+#: What can change the bits of a run, and the names that it is distributed under, each by builders of its own.
+_PACKAGES = {
+    **{name: (name,) for name in ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "llvmlite")},
+    **{name: (name,) for name in ("scipy", "moocore", "cma", "gymnasium", "envpool", "mujoco", "ale-py")},
+    "Box2D": ("Box2D", "box2d-py", "box2d-kengz"),
+}
 
 
 class Checkpointer:
     """Writes a searcher to a file every few generations, so that ``resume`` can go on from there.
 
-    It works for any EvoTorch ``SearchAlgorithm``. A resumed run is the uninterrupted one to the last bit: populations,
+    It works for any EvoTorch ``SearchAlgorithm``, restarters (``Restart``, ``IPOP``) and races with the searches that
+    are within them when it is written. A resumed run is the uninterrupted one to the last bit: populations,
     evaluations, statuses, counters (with ``num_actors`` only on this package's problems: others draw random numbers
     when actors are made, as they are anew after ``resume``). It is written at once, then as a generation begins, so
     that hooks and loggers have seen the one before, and at the end of ``run``. Writing is atomic: a kill at any instant
@@ -43,6 +47,9 @@ class Checkpointer:
     anew after ``resume``.
 
     The resumed searcher still has its checkpointer.
+
+    (EvoTorch's ``IPOP`` of ``PGPE``, ``SNES``, ``CEM`` or ``XNES`` has no status just after a restart: a ``run`` that
+    ends there ends in EvoTorch's AttributeError, without a last checkpoint. Call ``step`` instead, or race it.)
 
     Example:
         >>> from algorithms import Checkpointer, resume
@@ -211,7 +218,12 @@ def remove_checkpoint(path: str | PathLike[str]) -> None:
 
 def _parts(searcher: SearchAlgorithm) -> list[SearchAlgorithm]:
     """A search, and those within it."""
-    return [searcher, *searcher.searchers] if isinstance(searcher, Race) else [searcher]
+    within: list[SearchAlgorithm] = []
+    if isinstance(searcher, Race):
+        within = searcher.searchers
+    elif isinstance(searcher, Restart):
+        within = [searcher.search_algorithm]
+    return [searcher, *(part for inner in within for part in _parts(inner))]
 
 
 # Shared with the pymoo callback
@@ -236,9 +248,13 @@ def new_path(path: str | PathLike[str]) -> Path:
 def versions() -> dict[str, str]:
     """What runs here, of the packages that are installed."""
     result = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            result[name] = version(name)
+    for name, distributions in _PACKAGES.items():
+        found = []
+        for distribution in distributions:
+            with suppress(PackageNotFoundError):  # another's build of the same version is not the same
+                found.append(version(distribution) + ("" if distribution == name else f" ({distribution})"))
+        if found:
+            result[name] = ", ".join(found)
     return result
 
 
@@ -266,9 +282,10 @@ def dumps(search: Any, checkpointer: Any) -> bytes:
         _Pickler(buffer).dump(content)
         return buffer.getvalue()
     except Exception as error:
+        name = "searcher" if isinstance(search, SearchAlgorithm) else "algorithm"
         culprits = ", ".join(_unpicklable(search, "")) or type(search).__name__
         raise TypeError(
-            f"searcher: expected one that can be pickled, got one whose {culprits} cannot: {error}. Give environments "
+            f"{name}: expected one that can be pickled, got one whose {culprits} cannot: {error}. Give environments "
             "by their id, a function or a class, and hooks without open files, locks or connections"
         ) from error
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from statistics import fmean, pstdev, variance
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,7 +11,9 @@ from evotorch import Problem, SolutionBatch
 from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulationAlgorithmMixin
 from torch import Tensor
 
-from ._checks import check_positive, check_whole_number
+from ._candidates import Candidate, judged
+from ._checks import check_bool, check_positive, check_whole_number
+from ._fitness import evaluate
 
 
 @runtime_checkable
@@ -46,14 +45,6 @@ class DecodingProblem(Protocol):
         ...
 
 
-@dataclass(eq=False)
-class _Candidate:
-    """A solution that may be handed out, and its evaluations so far, the higher the better."""
-
-    values: Tensor
-    shown: list[float]
-
-
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
     """Keep the best, and draw the next population around them (paper, section 4.1).
 
@@ -83,6 +74,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     again in every generation; of more, the one that has shown least goes. ``status["center"]`` is what the search hands
     out: the candidate with the highest lower confidence bound, mean - stdev / sqrt(n) of its n evaluations.
 
+    Fitness may be infinite: infinitely bad solutions rank below all others, infinitely good ones above. A candidate
+    that was infinitely bad even once is below all that never were. NaN is an error.
+
+    All settings can be read (``searcher.popsize``); ``stdev`` alone can be set.
+
     Example:
         >>> from subnet_problems import MaskedGymProblem
         >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(32,), seed=0)
@@ -94,18 +90,21 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         problem: Any EvoTorch problem with real-valued solutions, minimised or maximised.
         popsize: N. The paper found 32 to 64 best.
         num_elites: K. Default a quarter of the population; the paper, which draws single elites, found fewer than 6
-            best.
+            best. At most as many as there are children: all solutions that are neither candidates nor clones.
         stdev: Standard deviation of the noise, in the units of the solutions. The paper found 0.01 to 0.2 best.
             It may be changed between generations, by ``searcher.stdev = 0.01``.
         clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
-            is noisy. The paper does not.
+            is noisy. The paper does not. Only for ``recombination="uniform"``: a centre learns from children that were
+            drawn around it. Clones were chosen, not drawn: with them the centre is pulled back to where it was, even
+            where fitness says nothing (and ``E[x_i]`` is not theirs).
         recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above.
         obj_index: Which objective decides, for problems with several.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A number is out of range, there are more elites than solutions, or the problem is bounded, not
-            real-valued, or has several objectives and ``obj_index`` is None.
+        ValueError: A number is out of range, there are more elites than children, ``clone_elites`` is True without
+            ``recombination="uniform"``, or the problem is bounded, not real-valued, or has several objectives and
+            ``obj_index`` is None. At a step: a solution's fitness is NaN.
     """
 
     _repulsion = 0.3  # how far the centre moves away from the worst, for a step of 1 towards the best
@@ -134,16 +133,25 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         if not isinstance(problem.dtype, torch.dtype) or not problem.dtype.is_floating_point:
             raise ValueError(f"problem: expected real-valued solutions, got dtype {problem.dtype}")
         if problem.lower_bounds is not None or problem.upper_bounds is not None:
-            raise ValueError("problem: expected one without strict bounds, which Gaussian noise would leave")
+            raise ValueError(
+                "problem: expected one without strict bounds, which Gaussian noise would leave, got bounds"
+            )
         self._popsize = check_whole_number("popsize", popsize)
-        if num_elites is None:
-            num_elites = max(1, self._popsize // 4)
-        self._num_elites = check_whole_number("num_elites", num_elites, maximum=self._popsize)
-        self._stdev = check_positive("stdev", stdev)
-        if not isinstance(clone_elites, bool):
-            raise TypeError(f"clone_elites: expected True or False, got {clone_elites!r}")
+        self._stdev = check_positive("stdev", stdev, dtype=problem.dtype)
         if not isinstance(recombination, str) or recombination not in ("expected", "weighted", "uniform"):
             raise ValueError(f"recombination: expected 'expected', 'weighted' or 'uniform', got {recombination!r}")
+        self._clone_elites = check_bool("clone_elites", clone_elites)
+        if self._clone_elites and recombination != "uniform":
+            raise ValueError(
+                f"clone_elites: expected False with recombination={recombination!r}, whose centre learns from children "
+                "drawn around it alone, got True"
+            )
+        if self._clone_elites and self._popsize == 1:
+            raise ValueError("clone_elites: expected False with popsize=1, of which no child would be left, got True")
+        if num_elites is None:
+            num_elites = max(1, self._popsize // 4)
+        num_children = self._popsize - (0 if recombination == "uniform" else self._popsize // 8) - self._clone_elites
+        self._num_elites = check_whole_number("num_elites", num_elites, maximum=num_children)
         num_objectives = len(problem.senses)
         if obj_index is None and num_objectives == 1:
             obj_index = 0
@@ -151,12 +159,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         if not whole or obj_index not in range(-num_objectives, num_objectives):
             raise ValueError(f"obj_index: expected a whole number from 0 to {num_objectives - 1}, got {obj_index!r}")
         self._obj_index = problem.normalize_obj_index(obj_index)
-        self._clone_elites = clone_elites
         self._recombination = recombination
         self._center: Tensor | None = None
         self._average: Tensor | None = None  # of the last ``_num_averaged`` centres
         self._num_averaged = 0
-        self._candidates: list[_Candidate] = []
+        self._candidates: list[Candidate] = []
         self._handed_out: Tensor | None = None
         self._num_children = self._popsize  # of the population; its other rows are candidates
         SearchAlgorithm.__init__(self, problem)
@@ -171,6 +178,26 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return self._population
 
     @property
+    def popsize(self) -> int:
+        """How many solutions a population has, N."""
+        return self._popsize
+
+    @property
+    def num_elites(self) -> int:
+        """How many of them are elites, K."""
+        return self._num_elites
+
+    @property
+    def clone_elites(self) -> bool:
+        """Whether the elites are the first of the next population."""
+        return self._clone_elites
+
+    @property
+    def recombination(self) -> str:
+        """``"expected"``, ``"weighted"`` or ``"uniform"``."""
+        return self._recombination
+
+    @property
     def stdev(self) -> float:
         """Standard deviation of the noise.
 
@@ -181,7 +208,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     @stdev.setter
     def stdev(self, stdev: float) -> None:
-        self._stdev = check_positive("stdev", stdev)
+        self._stdev = check_positive("stdev", stdev, dtype=self.problem.dtype)
         self._candidates = []
         self._average, self._num_averaged = None, 0
 
@@ -190,80 +217,82 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         """The objective that decides."""
         return self._obj_index
 
+    def clear_status(self) -> None:
+        """Nothing: each step replaces the status, and one that fails leaves that of the step before."""
+
     def _step(self) -> None:
         """Evaluate the initial population at the first step, and at each later one a population of children.
 
-        Should the evaluation fail, the population is what it was before, and the problem's own generator, if it has
-        one, too: the step can be taken again.
+        Should that fail, the search is what it was before, and so is the problem's own generator, if it has one: the
+        step can be taken again.
         """
         generator = self.problem.generator
         state = None if generator is None else generator.get_state()
+        num_children, center, average, handed_out = self._popsize - len(self._candidates), None, None, None
+        candidates: list[Candidate] = []
         try:
             population = self._population if self.step_count == 0 else self._resample()
-            self.problem.evaluate(population)
+            evaluate(self.problem, population, obj_index=self._obj_index)
+            if self._recombination != "uniform":
+                center = self._moved_center(population, num_children)
+                average = self._moved_average(center)
+                candidates, handed_out = self._judged(population, num_children, average)
         except BaseException:
             if generator is not None:
                 generator.set_state(state)
+            if self.step_count == 0:
+                self._population.forget_evals()
             raise
-        self._population, self._num_children = population, self._popsize - len(self._candidates)
-        if self._recombination != "uniform":
-            self._move_center()
-            self._judge_candidates()
+        super().clear_status()
+        # All at once: nothing is called between, so that no Ctrl-C comes in between.
+        self._population, self._num_children = population, num_children
+        self._center, self._average, self._num_averaged = center, average, self._num_averaged + 1
+        self._candidates, self._handed_out = candidates, handed_out
 
     def _get_center(self) -> Tensor | None:
         return self._handed_out
 
-    def _rank(self) -> Tensor:
+    def _rank(self, population: SolutionBatch, num_children: int) -> Tensor:
         """Indices of the solutions from the best on, candidates left out."""
-        order: Tensor = self._population.argsort(self._obj_index)
-        return order[order < self._num_children]
+        order: Tensor = population.argsort(self._obj_index)
+        return order[order < num_children]
 
-    def _move_center(self) -> None:
-        values = self._population.values.as_subclass(Tensor)
+    def _moved_center(self, population: SolutionBatch, num_children: int) -> Tensor:
+        values = population.values.as_subclass(Tensor)
         expected = self._recombination == "expected"
-        children = values[: self._num_children]
         decoding = self.problem if expected and isinstance(self.problem, DecodingProblem) else None
         if decoding is not None:
-            values = decoding.expected_solutions(children, center=self._center, stdev=self._stdev)
-        order = self._rank()
+            values = decoding.expected_solutions(values[:num_children], center=self._center, stdev=self._stdev)
+        order = self._rank(population, num_children)
         towards = _weighted_mean(values, order[: self._num_elites])
         away = _weighted_mean(values, order.flip(0)[: self._num_elites])
         before = self._center
-        if expected:
-            before = values[: self._num_children].mean(dim=0) if before is None else before
-            step = (towards - before) - self._repulsion * (away - before)
-            self._center = before + self._learning_rate * step
-            if decoding is not None:
-                self._center = decoding.confined(self._center)
-        else:
-            self._center = towards if before is None else towards - self._repulsion * (away - before)
-        self._num_averaged += 1
-        if self._average is None:
-            self._average = self._center
-        else:
-            share = (self._eta + 1) / (self._num_averaged + self._eta)
-            self._average = (1 - share) * self._average + share * self._center
+        if not expected:
+            return towards if before is None else towards - self._repulsion * (away - before)
+        before = values[:num_children].mean(dim=0) if before is None else before
+        step = (towards - before) - self._repulsion * (away - before)
+        center = before + self._learning_rate * step
+        return center if decoding is None else decoding.confined(center)
 
-    def _judge_candidates(self) -> None:
-        """Choose what is handed out by what the candidates have shown, and take in the new average."""
-        assert self._average is not None
+    def _moved_average(self, center: Tensor) -> Tensor:
+        if self._average is None:
+            return center
+        share = (self._eta + 1) / (self._num_averaged + 1 + self._eta)
+        return (1 - share) * self._average + share * center
+
+    def _judged(self, population: SolutionBatch, num_children: int, average: Tensor) -> tuple[list[Candidate], Tensor]:
+        """The next population's candidates, the new average among them, and what is handed out until then."""
         sign = 1.0 if self.problem.senses[self._obj_index] == "max" else -1.0
-        evals = (sign * self._population.evals[:, self._obj_index]).tolist()
-        for candidate, shown in zip(self._candidates, evals[self._num_children :], strict=True):
-            candidate.shown.append(shown)
-        self._handed_out = self._average
-        if self._candidates:
-            stdev = _pooled_stdev([c.shown for c in self._candidates], evals[: self._num_children])
-            best = max(self._candidates, key=lambda c: fmean(c.shown) - stdev / len(c.shown) ** 0.5)
-            self._handed_out = best.values
-            if len(self._candidates) >= self._popsize // 8:
-                rest = [c for c in self._candidates if c is not best] or self._candidates
-                self._candidates.remove(min(rest, key=lambda c: fmean(c.shown) + 0.5 * stdev / len(c.shown) ** 0.5))
-        if self._popsize >= 8:
-            self._candidates.append(_Candidate(self._average, []))
+        evals = (sign * population.evals[:, self._obj_index]).tolist()
+        room, candidates, handed_out = self._popsize // 8, self._candidates, average
+        if candidates:
+            candidates, best = judged(candidates, evals[num_children:], evals[:num_children], room=room)
+            handed_out = best.values
+        return [*candidates, Candidate(average)] if room else [], handed_out
 
     def _resample(self) -> SolutionBatch:
-        elites = self._population.values[self._rank()[: self._num_elites]].as_subclass(Tensor)
+        order = self._rank(self._population, self._num_children)
+        elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
         num_cloned = len(elites) if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
@@ -278,15 +307,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         for row, candidate in enumerate(self._candidates, self._popsize - len(self._candidates)):
             values[row] = candidate.values
         return children
-
-
-def _pooled_stdev(groups: Sequence[Sequence[float]], otherwise: Sequence[float]) -> float:
-    """Standard deviation within groups; that of ``otherwise`` as long as no group has two numbers."""
-    groups = [group for group in groups if len(group) > 1]
-    if not groups:
-        return pstdev(otherwise)
-    squares = sum(variance(group) * (len(group) - 1) for group in groups)
-    return math.sqrt(squares / sum(len(group) - 1 for group in groups))
 
 
 def _weighted_mean(values: Tensor, ranked: Tensor) -> Tensor:

@@ -1,24 +1,22 @@
-"""pymoo operators and survival for a real vector with one more, bounded variable at its end, under noisy objectives."""
+"""pymoo operators for a real vector with one more, bounded variable at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.core.crossover import Crossover
-from pymoo.core.individual import Individual
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
-from pymoo.core.problem import Problem
 from pymoo.core.sampling import Sampling
 from pymoo.core.selection import Selection
 from pymoo.core.survival import Survival
-from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from ._checks import check_positive, check_whole_number
+from .reevaluation import ReevaluatingSurvival, without_infinities
 
 
 class GaussianSampling(Sampling):
@@ -33,9 +31,10 @@ class GaussianSampling(Sampling):
         super().__init__()
 
     def _do(self, problem: Any, n_samples: int, *_: Any, random_state: Any = None, **__: Any) -> NDArray[np.float64]:
+        low, high = _last_bounds(problem)
         x: NDArray[np.float64] = random_state.normal(0.0, self.stdev, size=(n_samples, problem.n_var))
         share = (np.arange(n_samples) + random_state.random(n_samples)) / n_samples
-        x[:, -1] = problem.xl[-1] + share * (problem.xu[-1] - problem.xl[-1])
+        x[:, -1] = low + share * (high - low)
         return x
 
 
@@ -71,83 +70,12 @@ class GaussianResampling(Mutation):
     def _do(
         self, problem: Any, x: NDArray[np.float64], *_: Any, random_state: Any = None, **__: Any
     ) -> NDArray[np.float64]:
+        low, high = _last_bounds(problem)
         noise = random_state.normal(0.0, self.stdev, size=x.shape)
         noise[:, -1] *= self.last_stdev / self.stdev
         children = x + noise
-        low, high = float(problem.xl[-1]), float(problem.xu[-1])
         children[:, -1] = _reflect(children[:, -1], low, high)
         return np.asarray(children)
-
-
-class ReevaluatingSurvival(Survival):
-    """Survival under noise: who survives is decided by the mean of all evaluations, and survivors gain new ones.
-
-    pymoo looks at an individual once, so that on a noisy objective the lucky stay for ever. Here every parent is
-    evaluated again in each generation, and a child that would survive is evaluated again, and ranked again, until
-    all who survive have ``min_evaluations`` behind them. An individual's data counts its ``num_evaluations``.
-
-    Args:
-        survival: Who survives, given the averaged objectives. Default NSGA-II's rank and crowding.
-        min_evaluations: How many evaluations a survivor has at least.
-    """
-
-    def __init__(self, survival: Survival | None = None, *, min_evaluations: int = 4) -> None:
-        if not isinstance(survival, Survival | None):
-            raise TypeError(f"survival: expected a pymoo Survival, got {survival!r}")
-        super().__init__(filter_infeasible=False)
-        self.survival = RankAndCrowding() if survival is None else survival
-        self.min_evaluations = check_whole_number("min_evaluations", min_evaluations)
-
-    def _do(
-        self,
-        problem: Any,
-        pop: Population,
-        *args: Any,
-        n_survive: int | None = None,
-        random_state: Any = None,
-        algorithm: Any = None,
-        **kwargs: Any,
-    ) -> Population:
-        parents = [individual for individual in pop if individual.data.get("num_evaluations")]
-        for individual in pop:
-            individual.data.setdefault("num_evaluations", 1)
-        evaluator = None if algorithm is None else algorithm.evaluator
-        evaluate_again(problem, parents, evaluator)
-        while True:
-            survivors = self.survival.do(
-                problem, pop, *args, n_survive=n_survive, random_state=random_state, algorithm=algorithm, **kwargs
-            )
-            unknown = [i for i in survivors if i.data["num_evaluations"] < self.min_evaluations]
-            if not unknown:
-                return survivors
-            evaluate_again(problem, unknown, evaluator)
-
-
-def evaluate_again(problem: Any, individuals: Sequence[Individual], evaluator: Any = None) -> None:
-    """Evaluate individuals once more; their objectives become the mean of all their evaluations.
-
-    Args:
-        problem: A pymoo problem.
-        individuals: Evaluated ones; how often stands in their data as ``num_evaluations`` (once, where it is missing).
-        evaluator: A pymoo evaluator whose count goes up.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-    """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a pymoo Problem, got {problem!r}")
-    if not isinstance(individuals, Sequence | np.ndarray) or not all(isinstance(i, Individual) for i in individuals):
-        raise TypeError(f"individuals: expected pymoo Individuals, got {individuals!r}")
-    if len(individuals) == 0:
-        return
-    pop = Population.create(*individuals)
-    counts = np.array([individual.data.setdefault("num_evaluations", 1) for individual in individuals])[:, None]
-    fresh = problem.evaluate(pop.get("X"), return_values_of=["F"])
-    pop.set("F", (pop.get("F") * counts + fresh) / (counts + 1))
-    for individual in individuals:
-        individual.data["num_evaluations"] += 1
-    if evaluator is not None:
-        evaluator.n_eval += len(individuals)
 
 
 class NicheSurvival(Survival):
@@ -155,23 +83,26 @@ class NicheSurvival(Survival):
 
     Where one objective is easy (density: any mask can be made sparser), rank and crowding fill the population with
     what is extreme in it and good for nothing else. Here ``num_niches`` equal intervals of the last variable keep
-    ``n_survive / num_niches`` individuals each; room that a niche cannot fill goes to the best of the rest.
+    ``n_survive / num_niches`` individuals each; room that a niche cannot fill goes to the best of the rest. With three
+    or more objectives the best of a niche are those that rank and crowding put first in it. The infeasible come last.
 
     Args:
-        num_niches: How many.
+        num_niches: How many; in a population of fewer, as many as there are survivors.
     """
 
     def __init__(self, num_niches: int = 6) -> None:
-        super().__init__(filter_infeasible=False)
+        super().__init__(filter_infeasible=True)
         self.num_niches = check_whole_number("num_niches", num_niches)
 
     def _do(self, problem: Any, pop: Population, *_: Any, n_survive: int, **__: Any) -> Population:
-        level = (pop.get("X")[:, -1] - problem.xl[-1]) / max(problem.xu[-1] - problem.xl[-1], 1e-12)
-        niche = np.minimum((level * self.num_niches).astype(int), self.num_niches - 1)
-        order = np.argsort(pop.get("F")[:, 0], kind="stable")
-        room = n_survive // self.num_niches
-        chosen = np.concatenate([order[niche[order] == k][:room] for k in range(self.num_niches)])
-        rest = order[~np.isin(order, chosen)][: n_survive - len(chosen)]
+        low, high = _last_bounds(problem)
+        num_niches = min(self.num_niches, n_survive)
+        level = (pop.get("X")[:, -1] - low) / max(high - low, 1e-12)
+        niche = np.clip((level * num_niches).astype(int), 0, num_niches - 1)
+        objectives = pop.get("F")
+        room = n_survive // num_niches
+        chosen = np.concatenate([_best_first(objectives, niche == k)[:room] for k in range(num_niches)])
+        rest = _best_first(objectives, ~np.isin(np.arange(len(pop)), chosen))[: n_survive - len(chosen)]
         survivors = pop[np.concatenate([chosen, rest])]
         ranks = NonDominatedSorting().do(survivors.get("F"), return_rank=True)[1]
         survivors.set("rank", ranks)
@@ -182,10 +113,12 @@ class NicheSurvival(Survival):
 class NeighbourSelection(Selection):
     """Parents that are alike in the last variable.
 
-    A centre is drawn uniformly; all parents come from its neighbours by binary tournaments on the first objective.
+    A center is drawn uniformly; all parents come from its neighbors by binary tournaments. The less infeasible wins,
+    then the one with the lower first objective; with three or more objectives the one who dominates, and if none
+    does, the one drawn first.
 
     Args:
-        num_neighbours: How many individuals nearest to the centre, itself included, compete.
+        num_neighbours: How many individuals nearest to the center, itself included, compete.
     """
 
     def __init__(self, num_neighbours: int = 8) -> None:
@@ -195,13 +128,18 @@ class NeighbourSelection(Selection):
     def _do(
         self, problem: Any, pop: Population, n_select: int, n_parents: int, *_: Any, random_state: Any = None, **__: Any
     ) -> NDArray[np.int64]:
-        level, first = pop.get("X")[:, -1], pop.get("F")[:, 0]
+        level, objectives, index = pop.get("X")[:, -1], pop.get("F"), np.arange(len(pop))
+        violation = pop.get("CV")[:, 0] if problem.has_constraints() else np.zeros(len(pop))
         count = min(self.num_neighbours, len(pop))
         parents = np.empty((n_select, n_parents), dtype=np.int64)
-        for i, centre in enumerate(random_state.integers(len(pop), size=n_select)):
-            near = np.argsort(np.abs(level - level[centre]), kind="stable")[:count]
-            rivals = near[random_state.integers(count, size=(2, n_parents))]
-            parents[i] = np.where(first[rivals[0]] <= first[rivals[1]], rivals[0], rivals[1])
+        for i, center in enumerate(random_state.integers(len(pop), size=n_select)):
+            # Of equal neighbors (all, where the last variable is fixed) those are near that follow the center.
+            near = np.lexsort(((index - center) % len(pop), np.abs(level - level[center])))[:count]
+            first, second = near[random_state.integers(count, size=(2, n_parents))]
+            wins = (violation[first] < violation[second]) | (
+                (violation[first] == violation[second]) & _at_least_as_good(objectives[first], objectives[second])
+            )
+            parents[i] = np.where(wins, first, second)
         return parents
 
 
@@ -214,7 +152,10 @@ def pareto_operators(
     num_niches: int = 6,
     num_neighbours: int = 4,
 ) -> dict[str, Any]:
-    """All of the above as keyword arguments for ``NSGA2``, and for other pymoo algorithms that take operators.
+    """All of the above as keyword arguments for ``NSGA2``.
+
+    For pymoo's other algorithms take ``pareto_algorithm``: many of them refuse one of these arguments, or swallow it
+    without a word.
 
     Args:
         initial_stdev: Standard deviation of the initial vectors.
@@ -239,9 +180,41 @@ def pareto_operators(
     }
 
 
+def _last_bounds(problem: Any) -> tuple[float, float]:
+    """The last variable's bounds.
+
+    Raises:
+        ValueError: The problem has none, or they are not finite.
+    """
+    if not problem.has_bounds() or not np.isfinite([problem.xl[-1], problem.xu[-1]]).all():
+        raise ValueError(
+            f"problem: expected finite bounds of the last variable, got xl = {problem.xl} and xu = {problem.xu}"
+        )
+    return float(problem.xl[-1]), float(problem.xu[-1])
+
+
 def _reflect(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     width = high - low
     if width == 0.0:
         return np.full_like(values, low)
     folded = np.mod(values - low, 2.0 * width)
     return np.asarray(np.clip(low + np.minimum(folded, 2.0 * width - folded), low, high))
+
+
+def _best_first(objectives: NDArray[Any], among: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices of those among ``(N,)`` individuals by the first of two objectives, by rank and crowding of more."""
+    members = np.flatnonzero(among)
+    values = objectives[members]
+    if objectives.shape[1] <= 2 or len(members) == 0:
+        return np.asarray(members[np.argsort(values[:, 0], kind="stable")])
+    values = without_infinities(values)
+    fronts = NonDominatedSorting().do(values)
+    order = [front[np.argsort(-calc_crowding_distance(values[front]), kind="stable")] for front in fronts]
+    return np.asarray(members[np.concatenate(order)])
+
+
+def _at_least_as_good(these: NDArray[Any], those: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each of ``(N, M)`` objectives is as good as its rival's, by the first of two, or not dominated."""
+    if these.shape[1] <= 2:
+        return np.asarray(these[:, 0] <= those[:, 0])
+    return np.asarray(~((those <= these).all(axis=1) & (those < these).any(axis=1)))

@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 from pymoo.core.callback import Callback
+from pymoo.util.archive import Archive
 
 from ._checkpoint_file import write
 from ._checks import check_whole_number
@@ -18,7 +19,8 @@ class ParetoCheckpointer(Callback):
 
     What ``Checkpointer`` says holds here too. The first generation is written whatever ``every`` is, so that what
     cannot be pickled is found at once, and so is the last. Refused then are algorithms that a pickle does not hold
-    whole, and which would stop or go on differently: pymoo's CMAES, and those with an ``archive``.
+    whole, and which would stop or go on differently: pymoo's CMAES, and those with an archive (``MOPSO_CD`` and
+    ``CMOPSO`` always have one).
 
     Example:
         >>> algorithm.setup(problem, callback=ParetoCheckpointer("front.checkpoint", every=10), seed=0)
@@ -50,7 +52,7 @@ class ParetoCheckpointer(Callback):
         # pymoo calls back before a generation is quite over: what it does after, a resumed run must find done.
         archive = algorithm.archive
         algorithm.n_iter = generation + 1
-        if archive is not None:
+        if archive is not None and algorithm.off is not None:
             algorithm.archive = archive.add(algorithm.off)
         try:
             payload = dumps(algorithm, self)
@@ -69,8 +71,9 @@ def _check_whole(algorithm: Any, copy: Any) -> None:
         TypeError: Something is missing from the copy.
     """
     lost = sorted(vars(algorithm).keys() - vars(copy).keys())
-    if algorithm.archive is not None:
-        lost += [f"archive.{name}" for name in sorted(vars(algorithm.archive).keys() - vars(copy.archive).keys())]
+    for part, value in vars(algorithm).items():
+        if isinstance(value, Archive) and part not in lost:
+            lost += [f"{part}.{name}" for name in sorted(vars(value).keys() - vars(getattr(copy, part)).keys())]
     if lost:
         raise TypeError(
             f"algorithm: expected one that a pickle holds whole, got {type(algorithm).__name__}, which loses "

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from typing import Any
 
 from evotorch.algorithms import SearchAlgorithm
+from evotorch.algorithms.restarter import Restart
 from evotorch.algorithms.searchalgorithm import LazyReporter
 
 from ._checks import check_whole_number
+from ._fitness import worth
 
 #: What a problem counts, and the names of the sums in the status, as with EvoTorch's ``GymNE``.
 _COUNTS = {"interaction_count": "total_interaction_count", "episode_count": "total_episode_count"}
@@ -24,16 +26,21 @@ class _Racer:
     def count(self, name: str) -> int:
         return int(getattr(self.searcher.problem, name))
 
-    def look(self) -> None:
-        """Note what its last generation came to, if it has had one."""
-        if self.searcher.step_count:
-            self.shown.append(float(self.searcher.status["mean_eval"]))
+    def step(self) -> None:
+        playing = innermost(self.searcher)  # which a restarter may replace as soon as it has played
+        self.searcher.step()
+        self.look(playing)
+
+    def look(self, playing: SearchAlgorithm) -> None:
+        """Note what the last generation came to, if there has been one."""
+        if playing.step_count:
+            self.shown.append(float(playing.status["mean_eval"]))
 
     @property
-    def worth(self) -> float:
+    def worth(self) -> tuple[float, float, float]:
         """The higher the better; a search that has not begun is worth least."""
         sign = 1.0 if self.searcher.problem.senses[0] == "max" else -1.0
-        return sign * fmean(self.shown) if self.shown else float("-inf")
+        return worth([sign * shown for shown in self.shown]) if self.shown else (float("-inf"), 0.0, 0.0)
 
 
 class Race(SearchAlgorithm):
@@ -46,6 +53,9 @@ class Race(SearchAlgorithm):
     A step of the race is one of its searches' steps: of that which has spent least. ``problem`` and ``status`` are
     those of the best search so far, but for ``iter``, which counts the steps of all, and for the total counts of
     environment steps and episodes, which are of all together.
+
+    EvoTorch's restarters (``Restart``, ``IPOP``) may race, too: what counts is what the searches within them see.
+    Where mean evaluations are infinite, those with fewer infinitely bad ones among the last are better.
 
     Example:
         >>> race = Race([ElitistGaussianResampling(make_problem(seed)) for seed in range(4)], steps=4_500_000)
@@ -79,10 +89,13 @@ class Race(SearchAlgorithm):
         senses = [list(searcher.problem.senses) for searcher in searchers]
         if len(senses[0]) > 1 or any(sense != senses[0] for sense in senses):
             raise ValueError(f"searchers: expected problems with the same single objective, got {senses!r}")
-        self._steps, window = check_whole_number("steps", steps), check_whole_number("window", window)
-        self._racers = [_Racer(searcher, deque(maxlen=window)) for searcher in searchers]
+        for searcher in searchers:
+            if "mean_eval" not in innermost(searcher).status:
+                raise TypeError(f"searchers: expected searches whose status has a mean_eval, got {searcher!r}")
+        self._steps, self._window = check_whole_number("steps", steps), check_whole_number("window", window)
+        self._racers = [_Racer(searcher, deque(maxlen=self._window)) for searcher in searchers]
         for racer in self._racers:
-            racer.look()
+            racer.look(innermost(racer.searcher))
         self._dropped = dict.fromkeys(_COUNTS, 0)  # what those have spent who are out
         super().__init__(searchers[0].problem)
         self.after_step_hook.append(self._count_all)
@@ -92,10 +105,19 @@ class Race(SearchAlgorithm):
         """Those still in the race."""
         return [racer.searcher for racer in self._racers]
 
+    @property
+    def steps(self) -> int:
+        """Environment steps after which a search has shown what it is worth."""
+        return self._steps
+
+    @property
+    def window(self) -> int:
+        """How many generations its worth is the mean of."""
+        return self._window
+
     def _step(self) -> None:
         turn = min(self._racers, key=lambda racer: racer.count("interaction_count"))
-        turn.searcher.step()
-        turn.look()
+        turn.step()
         best = max(self._racers, key=lambda racer: racer.worth)
         if all(racer.count("interaction_count") >= self._steps for racer in self._racers):
             for racer in self._racers:
@@ -106,7 +128,7 @@ class Race(SearchAlgorithm):
             self._racers = [best]
         self._problem = best.searcher.problem
         LazyReporter.__init__(self)  # the best so far may be of another kind than the one before, with other names
-        self.update_status(best.searcher.status)
+        self.update_status(_status_of(best.searcher))
 
     def clear_status(self) -> None:
         """Nothing: each step replaces the status, and one that fails leaves that of the step before."""
@@ -116,3 +138,16 @@ class Race(SearchAlgorithm):
             total: self._dropped[name] + sum(racer.count(name) for racer in self._racers)
             for name, total in _COUNTS.items()
         }
+
+
+def innermost(searcher: SearchAlgorithm) -> SearchAlgorithm:
+    """The search that plays: the searcher itself, or what a restarter has within it for now."""
+    while isinstance(searcher, Restart):
+        searcher = searcher.search_algorithm
+    return searcher
+
+
+def _status_of(searcher: SearchAlgorithm) -> dict[str, Any]:
+    """Its status, but for what a restarter cannot always say: ``IPOP`` asks it of a population that may not be yet."""
+    status = searcher.status
+    return {name: status[name] for name in status if name != "algorithm_terminated"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -175,7 +177,24 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
         raise TypeError(f"{name}: expected a tuple of whole numbers >= 1, got {value!r}")
     if len(value) > _MAX_DIMENSIONS:
         raise ValueError(f"{name}: expected at most {_MAX_DIMENSIONS} whole numbers, got {len(value)}")
-    return tuple(check_count(name, size) for size in value)
+    return tuple(check_count(f"{name}[{i}]", size) for i, size in enumerate(value))
+
+
+@contextmanager
+def naming(**names: str) -> Iterator[None]:
+    """Within it, errors that name an argument name it as the caller wrote it: ``naming(seed="network_seed")``."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        name, rest = re.match(r"(\w*)(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
+        if name not in names or not rest.startswith((":", "[")) or type(error) not in (TypeError, ValueError):
+            raise
+        raise type(error)(names[name] + rest) from error.__cause__
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says; what it is, where it says nothing."""
+    return str(error) or repr(error)
 
 
 def check_path(name: str, value: Any) -> Path:
@@ -211,14 +230,22 @@ def check_numbers(
 
 
 def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
-    """Return ``value`` on the processor if it is the bits of one solution, ``(D,)`` bool.
+    """Return ``value``, a tensor or an array, in main memory if it is the bits of one solution, ``(D,)`` bool.
 
     Raises:
-        TypeError: It is not a tensor of bools.
-        ValueError: Its shape is another.
+        TypeError: It is not made of bools.
+        ValueError: Its shape is wrong.
     """
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.bool:
-        raise TypeError(f"{name}: expected a bool tensor of shape (D,) = ({num_weights},), got {value!r}")
-    if value.shape != (num_weights,):
-        raise ValueError(f"{name}: expected shape (D,) = ({num_weights},), got {tuple(value.shape)}")
-    return value.cpu()
+    mask = value if isinstance(value, torch.Tensor) else torch.as_tensor(value) if _is_bool_array(value) else None
+    if mask is None or mask.dtype != torch.bool:
+        raise TypeError(f"{name}: expected bools of shape (D,) = ({num_weights},), got {value!r}")
+    if mask.shape != (num_weights,):
+        raise ValueError(f"{name}: expected shape (D,) = ({num_weights},), got {tuple(mask.shape)}")
+    return mask.cpu().as_subclass(torch.Tensor)
+
+
+def _is_bool_array(value: Any) -> bool:
+    try:
+        return np.asarray(value).dtype == np.bool_
+    except ValueError:  # rows of different lengths
+        return False

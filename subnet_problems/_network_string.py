@@ -11,9 +11,8 @@ from evotorch.neuroevolution.net import layers as evotorch_layers
 from evotorch.neuroevolution.net import str_to_net
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._device import _device_constructors
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from ._checks import reason_of
 
 
 def check_string(
@@ -29,12 +28,12 @@ def check_string(
         numbers = _check_calls(string)
         if _largest_int([numbers, constants]) > 2**16 + num_weights:  # [1] * n fills the memory before any tensor does
             raise ValueError("a whole number in it is larger than its number of weights justifies")
-        with _OnMeta(), _Budget(num_weights):
-            module = str_to_net(string, **constants)
+        with torch.device("meta"), _WithoutMemory(num_weights):
+            module = str_to_net(string, **constants).float()
             found = [tuple(parameter.shape) for parameter in module.parameters()]
-            output = module(torch.empty(obs_length)) if found == shapes else None
+            output = module(torch.empty(obs_length, dtype=torch.float32)) if found == shapes else None
     except Exception as error:
-        raise ValueError(f"network.string: EvoTorch cannot read {string!r}: {error}") from error
+        raise ValueError(f"network.string: EvoTorch cannot read {string!r}: {reason_of(error)}") from error
     if found != shapes:
         raise ValueError(f"network.string: expected layers {shapes}, got {found}")
     output = output[0] if isinstance(output, tuple) else output
@@ -42,29 +41,29 @@ def check_string(
         raise ValueError(f"network.string: expected an output of shape ({act_length},), got {output}")
 
 
-class _OnMeta(TorchFunctionMode):
-    """Makes every new tensor a meta tensor, that of a layer which names a device itself too."""
+class _WithoutMemory(TorchFunctionMode):
+    """Tensors are made without memory, and what makes more or larger ones than a network has use for is stopped."""
+
+    def __init__(self, num_weights: int) -> None:
+        super().__init__()
+        self._left = 2**20 + 64 * num_weights
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _device_constructors():
+        if "device" in kwargs:  # a layer that names a device itself
             kwargs["device"] = "meta"
-        return func(*args, **kwargs)
-
-
-class _Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Stops what makes more tensors, or larger ones, than a network of so many weights has use for."""
-
-    def __init__(self, num_weights: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._left = 2**20 + 64 * num_weights
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self._left -= 256 + sum(leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        result = func(*args, **kwargs)
+        self._left -= 256 + _count(result)
         if self._left < 0:
             raise ValueError("it needs more memory or time than its number of weights justifies")
         return result
+
+
+def _count(result: Any) -> int:
+    """How many numbers are in the tensors of a result."""
+    if isinstance(result, torch.Tensor):
+        return result.numel()
+    return sum(map(_count, result)) if isinstance(result, list | tuple) else 0
 
 
 def _check_calls(string: str) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from torch import nn
 
-from ._checks import check_rescale
+from ._checks import check_mapping, check_rescale, naming
+from ._json import from_json, split
 from ._network_string import check_string
-from .networks import WEIGHT_INITS, FrozenNetwork
+from .networks import NUM_PROBES, WEIGHT_INITS, FrozenNetwork
 from .rollout import Normalizer
 from .spaces import actions_from_json, observations_from_json
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 #: What stands before the CRC-32 in the header, where the description is a string within JSON.
 _BEFORE_CRC32 = rb"\"crc32\":\""
+#: What the names of tensors begin with that are the module's buffers.
+_BUFFER = "buffer."
 
 
 class SubnetworkFileError(ValueError):
@@ -37,24 +42,23 @@ class SubnetworkFileError(ValueError):
 
 
 def encode(subnet: Subnetwork) -> bytes:
-    """The bytes of a subnetwork's file.
-
-    Raises:
-        ValueError: Something in it is not what JSON can hold, or its network string cannot be read from a file.
-    """
+    """The bytes of a subnetwork's file. What it cannot hold is left out, with a warning that names it."""
     network = subnet.network
+    architecture, network_args, left_out = _describe(network)
+    env_config, unknown = split(subnet.env_config)
+    left_out |= {"env_config": unknown, "tests": split(subnet.tests)[1]}
+    for sentence in _sentences(left_out):
+        warnings.warn(sentence, stacklevel=3)  # at the call of ``save``
     tensors: dict[str, NDArray[Any]] = {"mask": np.packbits(subnet.mask.cpu().numpy())}
     if network.weight_init is None:
         tensors["kept_weights"] = network.weights[subnet.mask].numpy()
     if subnet.normalizer is not None:
         tensors |= {"obs_mean": subnet.normalizer.mean, "obs_scale": subnet.normalizer.scale}
-    architecture: dict[str, Any] | None = None
-    if isinstance(network.architecture, str):
-        architecture = {"string": network.architecture, "constants": network.architecture_args}
-    elif network.architecture is not None:
-        architecture = {"hidden_sizes": list(network.architecture), "bias": network.bias}
+    for name, buffer in network.buffers.items():
+        if name not in left_out["buffers"]:
+            tensors[_BUFFER + name] = np.asarray(buffer.numpy(), order="C")
     weights = {"init": network.weight_init, "gain": network.weight_gain, "seed": network.seed}
-    description = {
+    description: dict[str, Any] = {
         "version": 1,
         "crc32": "0" * 8,
         "layers": [list(layer.shape) for layer in network.layers],
@@ -66,20 +70,80 @@ def encode(subnet: Subnetwork) -> bytes:
         "action": subnet.actions.to_json(),
         **({} if subnet.observations is None else {"observation": subnet.observations.to_json()}),
         "env": subnet.env,
-        "env_config": subnet.env_config,
-        "sparsity": subnet.sparsity,
-        "tests": subnet.tests,
+        "env_config": env_config,
+        "sparsity": round(subnet.sparsity, 6),
+        "tests": split(subnet.tests)[0],
+        "proof": base64.b64encode(subnet.probe().astype("<f4").tobytes()).decode(),
     }
-    arguments = network.architecture_args if isinstance(network.architecture, str) else {}
-    values = {"network_args": arguments, "env_config": subnet.env_config, "tests": subnet.tests}
-    for name, value in values.items():
-        if not _is_json(value):
-            raise ValueError(f"{name}: expected what JSON can hold, got {value!r}")
-    if isinstance(network.architecture, str):
-        shapes = [layer.shape for layer in network.layers]
-        check_string(network.architecture, arguments, shapes, network.obs_length, network.act_length)
+    if network.obs_shape != (network.obs_length,):
+        description["obs_shape"] = list(network.obs_shape)
+    if architecture is None:
+        description |= {"act_shape": list(network.act_shape), "network_args": network_args}
+    missing = {
+        "env_config": sorted({*unknown, *subnet.missing_config}),
+        "network_args": sorted(left_out["network_args"]),
+    }
+    if any(missing.values()):
+        description["missing"] = missing
+    if subnet.registration is not None:
+        description["registration"] = subnet.registration
     text = json.dumps(description, separators=(",", ":"), allow_nan=False)
     return _sealed(save(tensors, metadata={"subnetwork": text}))
+
+
+def left_out_of_file(network: FrozenNetwork, env_config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each thing that the file of a policy could not hold."""
+    return _sentences(_describe(network)[2] | {"env_config": split(env_config)[1]})
+
+
+def _describe(network: FrozenNetwork) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, dict[str, str]]]:
+    """A network's architecture as JSON, or None where only its owner can make it; then its arguments; what is left out.
+
+    Nobody else can make a module, or a string that ``load`` would refuse.
+    """
+    left_out: dict[str, dict[str, str]] = {"network": {}, "network_args": {}}
+    left_out["buffers"] = {name: f"a buffer of {b.dtype}" for name, b in network.buffers.items() if not _is_plain(b)}
+    if isinstance(network.architecture, str):
+        constants, unknown = split(network.architecture_args)
+        try:
+            if unknown:
+                raise ValueError(f"its constants hold {', '.join(unknown.values())}")
+            shapes = [layer.shape for layer in network.layers]
+            check_string(
+                network.architecture, network.architecture_args, shapes, network.obs_length, network.act_length
+            )
+        except ValueError as error:
+            left_out["network"] = {network.architecture: str(error)}
+        else:
+            return {"string": network.architecture, "constants": constants}, {}, left_out
+    elif network.architecture is not None:
+        return {"hidden_sizes": list(network.architecture), "bias": network.bias}, {}, left_out
+    arguments, left_out["network_args"] = split(network.network_args)
+    return None, arguments, left_out
+
+
+def _is_plain(buffer: torch.Tensor) -> bool:
+    """Whether a buffer is an array of booleans or numbers, as NumPy has them."""
+    try:
+        return buffer.numpy().dtype.kind in "biuf"
+    except (RuntimeError, TypeError):
+        return False
+
+
+def _sentences(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
+    where = {
+        "env_config": "give env_config to whatever plays it",
+        "network_args": "give network_args to Subnetwork.load",
+        "network": "give network to Subnetwork.load",
+        "buffers": "give a network that makes them again to Subnetwork.load",
+        "tests": "they are lost",
+    }
+    return [
+        f"{name}: a policy's file cannot hold {', '.join(f'{key!r} ({kind})' for key, kind in things.items())}; it is "
+        f"saved without, so {where[name]}"
+        for name, things in left_out.items()
+        if things
+    ]
 
 
 def _sealed(data: bytes) -> bytes:
@@ -93,34 +157,33 @@ def _sealed(data: bytes) -> bytes:
     return before + b"%08x" % zlib.crc32(after, zlib.crc32(b"0" * 8, zlib.crc32(before))) + after
 
 
-def _is_json(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_json(item) for item in value)
-    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
-
-
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
     with open(path, "rb") as stream:  # a missing or unreadable file is an OSError
         data = stream.read(os.fstat(stream.fileno()).st_size)  # a device has no size, and no end
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, AttributeError, ValueError) as error:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_without_duplicates)
+        metadata = header.get("__metadata__") or {}
+    except (SafetensorError, TypeError, AttributeError, KeyError, ValueError, RecursionError) as error:
         raise SubnetworkFileError(f"{path}: not a safetensors file: {error}") from error
     if "subnetwork" not in metadata:
         raise SubnetworkFileError(f"{path}: a safetensors file, but its metadata has no entry 'subnetwork'")
     try:
         description = json.loads(metadata["subnetwork"], object_pairs_hook=_without_duplicates)
-        if not _is_json(description):
+        if not _is_finite(description):
             raise ValueError("it holds a number that is not finite")
-    except (ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SubnetworkFileError(f"{path}: the metadata 'subnetwork' is not JSON: {error}") from error
     if not isinstance(description, dict):
         raise SubnetworkFileError(f"{path}: the metadata 'subnetwork' is not a JSON object")
     return description, tensors, data
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers within a JSON value are finite."""
+    if isinstance(value, dict | list):
+        return all(_is_finite(item) for item in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,10 +202,12 @@ def _check_sum(data: bytes) -> None:
         raise SubnetworkFileError("crc32: expected the checksum of this file, got another: the file is damaged")
 
 
-def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> dict[str, Any]:
-    """The arguments of the ``Subnetwork`` that a file holds.
+def decode(
+    path: Path, module: nn.Module | Callable[..., nn.Module] | str | None, network_args: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
+    """The arguments of the ``Subnetwork`` that a file holds, and the outputs that it must have (older files have none).
 
-    Checks go from the cheap to the dear; nothing is allocated that the file's size does not justify.
+    Cheap checks come first; nothing is allocated that the file's size does not justify.
     """
     description, tensors, data = _read(path)
     need = _Fields(description)
@@ -177,13 +242,20 @@ def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> d
     normalizer = None
     if "obs_mean" in tensors or "obs_scale" in tensors:
         normalizer = Normalizer(_floats(tensors, "obs_mean", obs_length), _floats(tensors, "obs_scale", obs_length))
-    network = _rebuild_network(need, shapes, obs_length, act_length, module)
+    proof = _proof(need, act_length) if "proof" in need else None
+    network = _rebuild_network(need, shapes, obs_length, act_length, module, network_args)
+    buffers = {name.removeprefix(_BUFFER): value for name, value in tensors.items() if name.startswith(_BUFFER)}
+    try:
+        network = network.with_buffers({name: torch.from_numpy(value.copy()) for name, value in buffers.items()})
+    except ValueError as error:
+        raise (ValueError if need.optional("network", dict) is None else SubnetworkFileError)(str(error)) from error
     if kept_weights is not None:
         network = network.with_weights(mask, torch.from_numpy(kept_weights))
     env = description.get("env")
     if env is not None and not isinstance(env, str):
         raise SubnetworkFileError(f"env: expected a string or null, got {env!r}")
-    return {
+    missing = need.optional("missing", dict) or {}
+    parts = {
         "network": network,
         "mask": mask,
         "actions": actions,
@@ -191,9 +263,12 @@ def decode(path: Path, module: nn.Module | Callable[..., nn.Module] | None) -> d
         "rescale": _rescale(need, len(shapes)),
         "normalizer": normalizer,
         "env": env,
-        "env_config": need.take("env_config", dict),
-        "tests": need.take("tests", dict),
+        "env_config": need.values("env_config"),
+        "missing_config": _Fields(missing, "missing.").names("env_config") if missing else (),
+        "registration": need.optional("registration", dict),
+        "tests": need.values("tests"),
     }
+    return parts, proof
 
 
 def _rescale(need: _Fields, num_layers: int) -> bool | tuple[float, ...]:
@@ -210,10 +285,18 @@ def _rebuild_network(
     shapes: list[tuple[int, ...]],
     obs_length: int,
     act_length: int,
-    module: nn.Module | Callable[..., nn.Module] | None,
+    module: nn.Module | Callable[..., nn.Module] | str | None,
+    network_args: Mapping[str, Any] | None,
 ) -> FrozenNetwork:
     weights = need.optional("weights", dict)
     options: dict[str, Any] = {"obs_length": obs_length, "act_length": act_length}
+    for name in ("obs_shape", "act_shape"):
+        if name in need:
+            (options[name],) = need.shapes(name, single=True)
+            if math.prod(options[name]) != options[name.replace("shape", "length")]:
+                raise SubnetworkFileError(
+                    f"{name}: expected {options[name.replace('shape', 'length')]} numbers in all, got {options[name]}"
+                )
     if weights is not None:
         fields = _Fields(weights, "weights.")
         init, gain, seed = fields.take("init", str), fields.take("gain", float), fields.take("seed", int)
@@ -225,6 +308,10 @@ def _rebuild_network(
         if module is None:
             raise ValueError("network: expected the nn.Module that the file holds a mask of, got None")
         source: Any = module
+        if not isinstance(module, nn.Module):
+            options["network_args"] = _network_args(need, network_args)
+        elif network_args is not None:
+            raise ValueError(f"network_args: expected None for an nn.Module, got {network_args!r}")
     elif "hidden_sizes" in architecture:
         fields = _Fields(architecture, "network.")
         hidden, bias = fields.take("hidden_sizes", list), fields.take("bias", bool)
@@ -237,18 +324,38 @@ def _rebuild_network(
         source, options["bias"] = tuple(hidden), bias
     else:
         fields = _Fields(architecture, "network.")
-        source, options["network_args"] = fields.take("string", str), fields.take("constants", dict)
+        source, options["network_args"] = fields.take("string", str), fields.values("constants")
         try:
             check_string(source, options["network_args"], shapes, obs_length, act_length)
         except ValueError as error:
             raise SubnetworkFileError(str(error)) from error
     try:
-        network = FrozenNetwork(source, **options)
+        with naming(**({} if architecture is None else {"network": "network.hidden_sizes"})):
+            network = FrozenNetwork(source, **options)
     except (TypeError, ValueError) as error:
         raise (SubnetworkFileError if architecture is not None else ValueError)(str(error)) from error
     if [layer.shape for layer in network.layers] != shapes:
         raise ValueError(f"network: expected layers {shapes}, got {[layer.shape for layer in network.layers]}")
     return network
+
+
+def _network_args(need: _Fields, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The arguments of a network's maker: those in the file, and in their place and beside them those given."""
+    arguments = (need.values("network_args") if "network_args" in need else {}) | check_mapping("network_args", given)
+    missing = need.optional("missing", dict)
+    names = [] if missing is None else _Fields(missing, "missing.").names("network_args")
+    lacking = [name for name in names if name not in arguments]
+    if lacking:
+        raise ValueError(f"network_args: expected values for {lacking}, which the file could not hold, got {given!r}")
+    return arguments
+
+
+def _proof(need: _Fields, act_length: int) -> NDArray[np.float32]:
+    text, shape = need.take("proof", str), (NUM_PROBES, act_length)
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").reshape(shape)
+    except ValueError as error:
+        raise SubnetworkFileError(f"proof: expected float32 numbers of shape {shape}, got {text!r}") from error
 
 
 def _floats(tensors: dict[str, NDArray[Any]], name: str, length: int) -> NDArray[np.float32]:
@@ -274,6 +381,26 @@ class _Fields:
             raise SubnetworkFileError(f"{self._prefix}{name}: expected {kind.__name__}, got {value!r}")
         return value
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def values(self, name: str) -> dict[str, Any]:
+        """The field, a mapping of a user's values."""
+        try:
+            result = from_json(self.take(name, dict))
+        except ValueError as error:
+            raise SubnetworkFileError(f"{self._prefix}{name}: {error}") from error
+        if not isinstance(result, dict):
+            raise SubnetworkFileError(f"{self._prefix}{name}: expected a mapping, got {result!r}")
+        return result
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """The field, a list of strings."""
+        values = self.take(name, list)
+        if not all(isinstance(value, str) for value in values):
+            raise SubnetworkFileError(f"{self._prefix}{name}: expected a list of strings, got {values!r}")
+        return tuple(values)
+
     def holds(self, name: str, kind: type) -> bool:
         """Whether the field is of this very type."""
         return type(self._values.get(name)) is kind
@@ -289,9 +416,9 @@ class _Fields:
             raise SubnetworkFileError(f"{self._prefix}{name}: expected a whole number >= 1, got {value}")
         return value
 
-    def shapes(self, name: str) -> list[tuple[int, ...]]:
-        """The field, a list of shapes."""
-        shapes = self.take(name, list)
+    def shapes(self, name: str, *, single: bool = False) -> list[tuple[int, ...]]:
+        """The field, a list of shapes; or a single one."""
+        shapes = [self.take(name, list)] if single else self.take(name, list)
         for shape in shapes:
             if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
                 raise SubnetworkFileError(f"{name}: expected lists of whole numbers >= 1, got {shape!r}")

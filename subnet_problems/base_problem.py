@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
@@ -14,10 +15,20 @@ import ray
 import torch
 from evotorch import Problem, Solution, SolutionBatch
 from evotorch.tools.misc import ensure_ray
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._checks import check_bool, check_choice, check_count, check_mapping, check_matrix, check_real, check_seed
+from ._checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_mapping,
+    check_matrix,
+    check_numbers,
+    check_real,
+    check_seed,
+    naming,
+)
 from ._philox import episode_seeds
 from .networks import FrozenNetwork, Network
 from .observations import ObservationStats
@@ -25,7 +36,7 @@ from .reward_rule import RewardRule
 from .rollout import Episodes, EvaluationError, one_torch_thread, play
 from .solution_methods import SolutionMethods
 from .task import EnvLike, GymTask
-from .workers import ACTOR_OPTIONS, Workers, WorkersLostError
+from .workers import ACTOR_OPTIONS, Workers, WorkersLostError, unpack_in_actor
 
 #: What an actor is told: the round, the observations' statistics, the length of episodes, the simulator.
 _SyncData = tuple[int, ObservationStats | None, int, str]
@@ -182,19 +193,20 @@ class GymProblem(SolutionMethods, Problem):
         self._task = GymTask(
             env, env_config=env_config, episode_length=episode_length, backend=backend, num_threads=num_threads
         )
-        architecture: Network = (64, 64) if hidden_sizes is None else tuple(hidden_sizes)
-        self._network = FrozenNetwork(
-            architecture if network is None else network,
-            obs_length=self._task.obs_length,
-            act_length=self._task.actions.length,
-            obs_shape=self._task.obs_shape,
-            act_shape=self._task.actions.shape,
-            network_args=network_args,
-            bias=bias,
-            weight_init=weight_init,
-            weight_gain=weight_gain,
-            seed=network_seed,
-        )
+        sizes: Network = (64, 64) if hidden_sizes is None else tuple(hidden_sizes)
+        with naming(seed="network_seed", **({} if hidden_sizes is None else {"network": "hidden_sizes"})):
+            self._network = FrozenNetwork(
+                sizes if network is None else network,
+                obs_length=self._task.obs_length,
+                act_length=self._task.actions.length,
+                obs_shape=self._task.obs_shape,
+                act_shape=self._task.actions.shape,
+                network_args=network_args,
+                bias=bias,
+                weight_init=weight_init,
+                weight_gain=weight_gain,
+                seed=network_seed,
+            )
         self._stats = ObservationStats(self._task.obs_length) if normalize else None
         self._synced_stats = self._stats  # what the main process knew when it last told an actor
         self._round = 0
@@ -208,7 +220,7 @@ class GymProblem(SolutionMethods, Problem):
             objective_sense="max",
             solution_length=self._network.num_weights,
             dtype=torch.float32,
-            eval_dtype=torch.float32,
+            eval_dtype=torch.float64,  # sums of rewards are kept as they are
             device=device,
             seed=self._problem_seed,
             num_actors=num_actors,
@@ -250,6 +262,34 @@ class GymProblem(SolutionMethods, Problem):
         payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
         batch.set_evals(self._evaluate_payload(payload).to(batch.device))
 
+    def evaluate_array(self, values: Tensor | ArrayLike) -> NDArray[np.float64]:
+        """Evaluate solutions that come as an array: for searches of other libraries, which ask and tell.
+
+        It is a round of episodes like any other, counted and seeded, and hooks see it.
+
+        Args:
+            values: ``(N, D)``, or one solution ``(D,)``.
+
+        Returns:
+            ``(N,)`` fitness, the higher the better; ``()`` for one solution.
+
+        Raises:
+            EvaluationError: See ``evaluate``.
+            TypeError: The values are not real numbers.
+            ValueError: The shape is wrong, or a value is NaN.
+        """
+        matrix = check_numbers("values", values, dtype=self.dtype, device=self.device)
+        shape = matrix.shape[:-1]
+        if len(shape) not in (0, 1) or matrix.shape[-1:] != (self.solution_length,) or not matrix.numel():
+            length = self.solution_length
+            raise ValueError(f"values: expected shape (N, D) = (N, {length}) or (D,), got {tuple(matrix.shape)}")
+        matrix = check_matrix("values", matrix.reshape(-1, self.solution_length), self.solution_length)
+        batch = SolutionBatch(self, popsize=len(matrix), device=self.device, empty=True)
+        batch.set_values(matrix)
+        self.evaluate(batch)
+        fitness: NDArray[np.float64] = batch.evals[:, 0].as_subclass(Tensor).cpu().numpy()
+        return fitness.reshape(shape)
+
     def _evaluate_payload(self, payload: Tensor) -> Tensor:
         """Play one round and count it. The problem changes only once every episode has ended well.
 
@@ -263,12 +303,13 @@ class GymProblem(SolutionMethods, Problem):
             EvaluationError: An environment raised, or returned something that is not finite.
         """
         episodes = self._play_all(payload)
+        fitness = self._fitness(episodes)
         self._round += 1
         self._add_counts(int(episodes.lengths.sum()), episodes.lengths.size)
         if self._stats is not None:
             self._stats = self._stats.merged(episodes)
         self._status = self._describe(payload)
-        return self._fitness(episodes.returns)
+        return fitness
 
     def _describe(self, payload: Tensor) -> dict[str, Any]:
         """What the status says of the solutions that were evaluated."""
@@ -276,28 +317,31 @@ class GymProblem(SolutionMethods, Problem):
 
     def _play_all(self, payload: Tensor) -> Episodes:
         self._parallelize()
-        if self._num_subbatches is not None:
-            size = math.ceil(len(payload) / self._num_subbatches)
-        elif self._subbatch_size is not None:
-            size = self._subbatch_size
-        else:
-            num_workers = 1 if self._workers is None else self._workers.count() or self._num_actors
-            size = math.ceil(len(payload) / num_workers)
-        starts = range(0, len(payload), size)
-        shares: list[Episodes | EvaluationError]
-        if self._workers is None:
-            shares = [self._play_share(payload[i : i + size]) for i in starts]
-        else:
-            tasks = [[self._pack(payload[i : i + size]), self._make_sync_data()] for i in starts]
-            try:
+        try:
+            size = self._share_size(len(payload))
+            starts = range(0, len(payload), size)
+            shares: list[Episodes | EvaluationError]
+            if self._workers is None:
+                shares = [self._play_share(payload[i : i + size]) for i in starts]
+            else:
+                tasks = [[self._pack(payload[i : i + size]), self._make_sync_data()] for i in starts]
                 shares = self._workers.map("_play_remote_share", tasks)
-            except WorkersLostError:
-                self.kill_actors()
-                raise
+        except (ValueError, WorkersLostError):
+            self.kill_actors()
+            raise
         for start, share in zip(starts, shares, strict=True):
             if isinstance(share, EvaluationError):
                 raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
         return Episodes.concatenate([share for share in shares if isinstance(share, Episodes)])
+
+    def _share_size(self, popsize: int) -> int:
+        """How many solutions are played together."""
+        if self._subbatch_size is not None:
+            return int(self._subbatch_size)
+        num_shares = self._num_subbatches
+        if num_shares is None:
+            num_shares = 1 if self._workers is None else self._workers.count() or self._num_actors
+        return math.ceil(popsize / int(num_shares))
 
     def _play_remote_share(self, packed: NDArray[Any], sync_data: _SyncData) -> Episodes | EvaluationError:
         self._use_sync_data_from_main(sync_data)
@@ -334,16 +378,37 @@ class GymProblem(SolutionMethods, Problem):
         seeds = np.broadcast_to(np.stack(rows), (len(payload), count))
         return np.ascontiguousarray(seeds[:, 0::2]), np.ascontiguousarray(seeds[:, 1::2])
 
-    def _fitness(self, returns: NDArray[np.float64]) -> Tensor:
-        fitness = returns.mean(axis=1)
-        if self._risk_aversion:
-            fitness -= self._risk_aversion * returns.std(axis=1)
+    def _fitness(self, episodes: Episodes) -> Tensor:
+        returns = episodes.returns
+        with np.errstate(over="ignore", invalid="ignore"):
+            fitness = returns.mean(axis=1)
+            if self._risk_aversion:
+                fitness -= self._risk_aversion * returns.std(axis=1)
+        if not np.isfinite(fitness).all():
+            solution = int(np.argmin(np.isfinite(fitness)))
+            episode = int(np.abs(returns[solution]).argmax())
+            reason = f"expected returns of which float64 holds mean and spread, got {returns[solution].tolist()}"
+            raise EvaluationError(solution, episode, int(episodes.lengths[solution, episode]), reason)
         return torch.from_numpy(fitness).to(self.eval_dtype)
 
     def _add_counts(self, steps: int, episodes: int) -> None:
         self._interaction_count += steps
         self._episode_count += episodes
         self._local_counts = (self._local_counts[0] + steps, self._local_counts[1] + episodes)
+
+    def as_tensor(self, x: Any, dtype: Any = None, device: Any = None, use_eval_dtype: bool = False) -> Tensor:
+        """What EvoTorch's method gives. Its ``MAPElites`` asks it for the grid of features, ``(N, F, 2)``.
+
+        Raises:
+            ValueError: Solutions do not have the grid's features: this package's problems have none.
+        """
+        tensor: Tensor = super().as_tensor(x, dtype, device, use_eval_dtype)
+        if use_eval_dtype and tensor.ndim == 3 and tensor.shape[1] != self.eval_data_length:
+            raise ValueError(
+                f"problem: expected one whose solutions have as many features as feature_grid, {tensor.shape[1]}, got "
+                f"{type(self).__name__}, whose solutions have {self.eval_data_length}: MAPElites cannot search it"
+            )
+        return tensor
 
     def _evaluation_status(self, *_: Any) -> dict[str, Any]:
         counts = {"total_interaction_count": self._interaction_count, "total_episode_count": self._episode_count}
@@ -372,13 +437,20 @@ class GymProblem(SolutionMethods, Problem):
         self._workers = Workers(self._actors or [], parcel=parcel)
 
     def kill_actors(self) -> None:
-        """Kill the actors; the next evaluation makes new ones."""
-        super().kill_actors()
+        """Kill the actors, if there are any; the next evaluation makes new ones."""
+        if self._actors is not None:
+            super().kill_actors()
         self._workers = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Actors are made of a reference: what Ray itself puts into its store it drops, and then restarts none."""
-        return super().__reduce_ex__(protocol) if self._parcel is None else (ray.get, (self._parcel,))
+        return super().__reduce_ex__(protocol) if self._parcel is None else (unpack_in_actor, (self._parcel, sys.path))
+
+    @property
+    def _ready(self) -> bool:
+        """What an actor answers to show that it can play."""
+        self._task.make_env().close()
+        return True
 
     def _get_cloned_state(self, *, memo: dict[int, Any]) -> dict[str, Any]:
         """What is copied and pickled: nothing that EvoTorch would ask of actors, some of which may be lost."""
@@ -399,7 +471,9 @@ class GymProblem(SolutionMethods, Problem):
         return NotImplemented if self._in_evaluate else self._make_sync_data()
 
     def _use_sync_data_from_main(self, received: _SyncData) -> None:
-        self._round, self._stats, self.episode_length, self.backend = received
+        self._round, self._stats, episode_length, backend = received
+        if (episode_length, backend) != (self.episode_length, self.backend):
+            self.episode_length, self.backend = episode_length, backend
         self._synced_stats = self._stats
         self._local_counts = (0, 0)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import cloudpickle
 import torch
+from evotorch import Solution
 from evotorch.algorithms import SearchAlgorithm
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -87,11 +88,29 @@ class Run:
 def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
     """What a search would hand out now: the centre of its distribution if it has one, else its best solution.
 
+    For EvoTorch's restarters (``Restart``, ``IPOP``) it is what the search within would hand out, as long as that is
+    the first. Later ones know nothing of those before: then it is the best solution of all evaluations.
+
     Returns:
         ``(solution_length,)``.
+
+    Raises:
+        TypeError: ``searcher`` is no EvoTorch search.
+        ValueError: It has neither a centre nor a best solution, as before its first step or with several objectives.
     """
+    if not isinstance(searcher, SearchAlgorithm):
+        raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
     status = searcher.status
-    solution = status["center"] if "center" in status else status["pop_best"].values
+    while "search_algorithm" in status and (status["num_restarts"] == 1 or "best" not in status):
+        status = status["search_algorithm"]
+    name = next((name for name in ("center", "pop_best", "best") if name in status), None)
+    solution = None if name is None else status[name]
+    solution = solution.values if isinstance(solution, Solution) else solution
+    if not isinstance(solution, torch.Tensor):
+        raise ValueError(
+            f"searcher: expected one that has a center, a pop_best or a best solution by now, got {searcher!r}, whose "
+            f"status has {sorted(status)}"
+        )
     return torch.as_tensor(solution)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ._checks import check_mask, check_matrix, check_numbers, check_real
+from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
 from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest
 from .subnetwork import Subnetwork
@@ -74,6 +76,8 @@ class MaskedGymProblem(GymProblem):
                 f"{'mask' if sparsity is None else 'sparsity'}: expected one that keeps a weight of "
                 f"{self._network.num_weights}, got {mask if sparsity is None else sparsity!r}"
             )
+        for sentence in left_out_of_file(self._network, self._task.env_config):
+            warnings.warn(sentence, stacklevel=2)
         self._frozen = self._network.weights.to(self.device)
 
     @property
@@ -186,7 +190,7 @@ class MaskedGymProblem(GymProblem):
         """
         return self.mask_to_subnetwork(self._express(self._to_values(x))[0])
 
-    def mask_to_subnetwork(self, mask: Tensor) -> Subnetwork:
+    def mask_to_subnetwork(self, mask: Tensor | ArrayLike) -> Subnetwork:
         """The bits ``(D,)`` of one solution as a ``Subnetwork``."""
         return Subnetwork(
             self._network,
@@ -197,6 +201,7 @@ class MaskedGymProblem(GymProblem):
             normalizer=self._normalizer(),
             env=self._task.name,
             env_config=self._task.env_config,
+            registration=self._task.registration,
         )
 
     def _fill(self, values: Tensor) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +30,7 @@ from ._checks import (
     check_real,
     check_seed,
     check_shape,
+    reason_of,
 )
 from ._philox import raw_words, signs, standard_normal, symmetric_uniform
 from .policies import PopulationPolicy, make_population
@@ -95,12 +99,13 @@ class FrozenNetwork:
         bias: Whether the fully connected layers have biases. Only for hidden sizes.
         weight_init: One of the table's names. Default ``"uniform"``, but an ``nn.Module`` keeps the weights it has.
         weight_gain: The table's gain.
-        seed: Seed of the weights.
+        seed: Seed of the weights, and of what a string's or a callable's module draws for itself, such as buffers.
 
     Raises:
         TypeError: An argument has the wrong type, or a callable does not make an ``nn.Module``.
         ValueError: A size is not positive, an initialisation is unknown, the network has no parameters, cannot be
-            vectorised over a population, or does not turn ``(obs_length,)`` into ``(act_length,)``.
+            vectorised over a population, does not turn ``(obs_length,)`` into ``(act_length,)``, or computes with
+            something that it draws or keeps from call to call.
     """
 
     def __init__(
@@ -119,7 +124,7 @@ class FrozenNetwork:
     ) -> None:
         self.obs_length = check_count("obs_length", obs_length)
         self.act_length = check_count("act_length", act_length)
-        self.seed = check_seed("network_seed", seed)
+        self.seed = check_seed("seed", seed)
         self.bias = check_bool("bias", bias)
         self.weight_gain = check_real("weight_gain", weight_gain, above=0.0)
         if weight_init is None:
@@ -131,55 +136,72 @@ class FrozenNetwork:
         by_sizes = isinstance(network, Sequence) and not isinstance(network, str | bytes)
         if self.bias and not by_sizes:
             raise ValueError(f"bias: expected False for a network that is not given by hidden sizes, got {bias!r}")
-        constants = {
-            "obs_length": self.obs_length,
-            "act_length": self.act_length,
-            "obs_shape": _shape_of("obs_shape", obs_shape, self.obs_length),
-            "act_shape": _shape_of("act_shape", act_shape, self.act_length),
-        }
-        network_args = check_mapping("network_args", network_args)
-        if network_args and (by_sizes or isinstance(network, nn.Module)):
-            raise ValueError(f"network_args: expected None for hidden sizes and for an nn.Module, got {network_args}")
+        self.obs_shape = _shape_of("obs_shape", obs_shape, self.obs_length)
+        self.act_shape = _shape_of("act_shape", act_shape, self.act_length)
+        self.network_args = check_mapping("network_args", network_args)
+        if self.network_args and (by_sizes or isinstance(network, nn.Module)):
+            raise ValueError(
+                f"network_args: expected None for hidden sizes and for an nn.Module, got {self.network_args}"
+            )
         self.architecture: tuple[int, ...] | str | None = None
-        with torch.random.fork_rng(devices=[]):  # building a module draws weights from the global generator
-            self._module = self._build(network, constants, network_args).float().cpu().eval()
+        with _seeded(self.seed):  # what a module draws for itself follows from the network's seed, too
+            self._module = self._materialized(self._build(network).to(torch.float32).cpu().eval())
         self.layers = _list_layers(self._module)
         self._weights = self._draw_weights()
         self._check_forward()
 
-    def _build(self, network: Network, constants: dict[str, Any], network_args: dict[str, Any]) -> nn.Module:
+    def _build(self, network: Network) -> nn.Module:
+        constants = {
+            "obs_length": self.obs_length,
+            "act_length": self.act_length,
+            "obs_shape": self.obs_shape,
+            "act_shape": self.act_shape,
+        }
         if isinstance(network, nn.Module):
-            module = deepcopy(network)
-        elif isinstance(network, str):
-            constants |= network_args
+            return deepcopy(network)
+        if isinstance(network, str):
+            constants |= self.network_args
             names = set(re.findall(r"\w+", network))
-            try:
-                module = str_to_net(network, **constants)
-            except Exception as error:
-                raise ValueError(f"network: EvoTorch cannot read the network string {network!r}: {error}") from error
             # Constants are written out, so that the string alone says what the network is.
-            self.architecture = network
-            self.architecture_args = {k: v for k, v in constants.items() if k in names}
-        elif isinstance(network, Sequence) and not isinstance(network, bytes):
-            sizes = tuple(check_count(f"hidden_sizes[{i}]", size) for i, size in enumerate(network))
+            self.architecture, self.architecture_args = network, {k: v for k, v in constants.items() if k in names}
             try:
-                module = _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
-            except RuntimeError as error:
-                raise ValueError(f"hidden_sizes: expected what memory can hold, got {sizes}: {error}") from error
-            self.architecture = sizes
-        elif callable(network):
-            try:
-                module = pass_info_if_needed(network, constants)(**network_args)
+                module: nn.Module = str_to_net(network, **constants)
             except Exception as error:
-                raise ValueError(f"network: expected a callable that makes a module; it raised {error!r}") from error
-            if not isinstance(module, nn.Module):
-                raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
-            module = deepcopy(module)
-        else:
+                raise ValueError(
+                    f"network: EvoTorch cannot read the network string {network!r}: {reason_of(error)}"
+                ) from error
+            return module
+        if isinstance(network, Sequence) and not isinstance(network, bytes):
+            sizes = self.architecture = check_shape("network", network)
+            try:
+                return _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
+            except RuntimeError as error:
+                raise ValueError(f"network: expected sizes that memory can hold, got {sizes}: {error}") from error
+        if not callable(network):
             raise TypeError(
                 "network: expected hidden sizes, an EvoTorch network string, an nn.Module or a callable that "
                 f"returns one, got {network!r}"
             )
+        try:
+            module = pass_info_if_needed(network, constants)(**self.network_args)
+        except Exception as error:
+            raise ValueError(f"network: expected a callable that makes a module; it raised {error!r}") from error
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
+        return deepcopy(module)
+
+    def _materialized(self, module: nn.Module) -> nn.Module:
+        """A module whose lazy layers, such as ``nn.LazyLinear``, have found their sizes."""
+        tensors = [*module.parameters(), *module.buffers()]
+        if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
+            try:
+                with torch.no_grad():
+                    module(torch.zeros(self.obs_length, dtype=torch.float32))
+            except Exception as error:
+                raise ValueError(
+                    f"network: expected a module that turns an observation of shape ({self.obs_length},) into an "
+                    f"output; it failed with: {reason_of(error)}"
+                ) from error
         return module
 
     def _draw_weights(self) -> Tensor:
@@ -211,19 +233,69 @@ class FrozenNetwork:
 
     def _check_forward(self) -> None:
         try:
-            with torch.no_grad():
-                self.to_module(self._weights)(torch.zeros(self.obs_length))  # PyTorch checks sizes; the kernel none
+            module, inputs = self.to_module(self._weights), probe_inputs(self.obs_length)
+            outputs = probe(module, inputs)  # PyTorch checks sizes; the kernel does not
+            with _seeded(self.seed + 1):
+                again = probe(module, inputs)
+        except Exception as error:
+            raise self._not_a_policy(error) from error
+        before = self.buffers
+        changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
+        if changed or not agree(again, outputs, rtol=1e-5):
+            found = (
+                f"its forward pass changes its buffers {changed}"
+                if changed
+                else "called twice on the same observations it gave other outputs (does it draw random numbers, or "
+                "keep something from call to call?)"
+            )
+            raise ValueError(
+                "network: expected a module that computes with its weights, its buffers, the observation and the "
+                f"state that it returned before, and with nothing else; {found}"
+            )
+        try:
             policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
             output = policy.act(np.zeros(1, dtype=np.int32), np.zeros((1, self.obs_length), dtype=np.float32))
         except Exception as error:
-            raise ValueError(
-                f"network: expected a module that turns an observation of shape ({self.obs_length},) into an output "
-                f"of shape ({self.act_length},) and that torch.func.vmap can vectorise; it failed with: {error}"
-            ) from error
+            raise self._not_a_policy(error) from error
         if output.shape != (1, self.act_length):
             raise ValueError(
                 f"network: expected an output of shape (act_length,) = ({self.act_length},), got {output.shape[1:]}"
             )
+
+    def _not_a_policy(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"network: expected a module that turns an observation of shape ({self.obs_length},) into an output of "
+            f"shape ({self.act_length},) and that torch.func.vmap can vectorise; it failed with: {reason_of(error)}"
+        )
+
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """What the module computes with beside its weights: its buffers, by name, as copies."""
+        return {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
+
+    def with_buffers(self, buffers: Mapping[str, Tensor]) -> FrozenNetwork:
+        """This network with other values in its buffers.
+
+        Args:
+            buffers: Tensors by the names of ``buffers``, of their shapes and dtypes.
+
+        Raises:
+            ValueError: A name is unknown, or a shape or dtype is wrong.
+        """
+        known = self.buffers
+        for name, buffer in buffers.items():
+            expected = None if name not in known else (tuple(known[name].shape), known[name].dtype)
+            if (tuple(buffer.shape), buffer.dtype) != expected:
+                came = (tuple(buffer.shape), buffer.dtype)
+                raise ValueError(
+                    f"network: expected a module with a buffer {name!r} of {came}, got {expected or 'none'}"
+                )
+        network = copy(self)
+        network._module = deepcopy(self._module)
+        for name, buffer in network._module.named_buffers():
+            if name in buffers:
+                buffer.copy_(buffers[name])
+        return network
 
     @property
     def num_weights(self) -> int:
@@ -295,6 +367,54 @@ class FrozenNetwork:
             f"<FrozenNetwork {architecture!r}, {self.num_weights} weights, "
             f"weight_init={self.weight_init!r}, seed={self.seed}>"
         )
+
+
+#: How many observations a network is tried on.
+NUM_PROBES = 2
+#: Modules draw from generators that belong to the process; they are borrowed by one thread at a time.
+_generators = threading.Lock()
+
+
+def probe_inputs(obs_length: int) -> NDArray[np.float32]:
+    """The observations that a network is tried on: ``(2, obs_length)`` in (-1, 1), the same on every machine."""
+    words = raw_words(0, NUM_PROBES * obs_length)
+    return symmetric_uniform(words).astype(np.float32).reshape(NUM_PROBES, obs_length)
+
+
+def probe(module: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The outputs ``(n, act_length)`` for observations one after the other; a state is handed on to the next."""
+    outputs, state = [], None
+    with torch.no_grad():
+        for obs in torch.from_numpy(inputs):
+            result = module(obs) if state is None else module(obs, state)
+            output, state = result if isinstance(result, tuple) else (result, None)
+            outputs.append(output.to(torch.float32).numpy())
+    return np.stack(outputs)
+
+
+def agree(outputs: NDArray[np.float32], expected: NDArray[np.float32], *, rtol: float) -> bool:
+    """Whether outputs are those expected, up to ``rtol`` times the largest of these: machines round differently."""
+    if outputs.shape != expected.shape:
+        return False
+    finite = np.isfinite(expected)
+    scale = float(np.abs(expected[finite]).max(initial=0.0))
+    return np.allclose(outputs, expected, rtol=0.0, atol=rtol * scale, equal_nan=True)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The global generators of PyTorch, NumPy and Python from a seed; afterwards they are what they were."""
+    words = [seed & 0xFFFFFFFF, seed >> 32]
+    with _generators, torch.random.fork_rng(devices=[]):
+        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(words)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
 
 
 def _shape_of(name: str, shape: tuple[int, ...] | None, length: int) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ class ParetoSparsityProblem(Problem):
     round(D density) weights are kept, those with the highest scores. (A step of the logarithm means the same at every
     density, so that half of a population does not live between 0.5 and 1.) Evaluation is that of the masked problem,
     on its actors if it has any: individuals that are evaluated together play the same episodes, and each evaluation
-    has new ones.
+    has new ones. ``algorithms.pareto_algorithm`` makes the algorithms of pymoo that suit it.
 
     Example:
         >>> from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -74,10 +74,16 @@ class ParetoSparsityProblem(Problem):
             TypeError: The individuals are not real numbers.
             ValueError: The shape is another, a value is NaN, or a density is out of bounds.
         """
-        values = check_matrix("x", check_numbers("x", x, dtype=torch.float64), self.n_var)
-        levels = values[:, -1]
-        if bool((levels < self.xl[-1] - 1e-9).any()) or bool((levels > self.xu[-1] + 1e-9).any()):
-            raise ValueError(f"x: expected log2 densities in [{self.xl[-1]:g}, {self.xu[-1]:g}], got {levels.tolist()}")
+        values = check_numbers("x", x, dtype=torch.float64)
+        if values.ndim != 2 or values.shape[1] != self.n_var:
+            raise ValueError(f"x: expected shape (N, D + 1) = (N, {self.n_var}), got {tuple(values.shape)}")
+        levels = check_matrix("x", values, self.n_var)[:, -1]
+        outside = (levels < self.xl[-1] - 1e-9) | (levels > self.xu[-1] + 1e-9)
+        if bool(outside.any()):
+            row = int(torch.nonzero(outside)[0])
+            raise ValueError(
+                f"x: expected log2 densities in [{self.xl[-1]:g}, {self.xu[-1]:g}], got {levels[row]:g} in row {row}"
+            )
         rule = self.masked.mask_rule
         assert isinstance(rule, TopK)
         scores = values[:, :-1].float().to(self.masked.device)
@@ -87,9 +93,20 @@ class ParetoSparsityProblem(Problem):
     def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, **__: Any) -> None:
         mask = self.mask(x)
         fitness = self.masked._evaluate_payload(mask)
+        if bool(torch.isnan(fitness).any()):
+            row = int(torch.nonzero(torch.isnan(fitness))[0])
+            raise ValueError(f"problem: expected a fitness for each individual, got NaN for individual {row}")
         density = mask.float().mean(dim=1).cpu().numpy()
         out["F"] = np.column_stack([-fitness.cpu().numpy().astype(np.float64), density])
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
-        """One individual ``(D + 1,)`` as a ``Subnetwork``."""
-        return self.masked.mask_to_subnetwork(self.mask(check_numbers("x", x, dtype=torch.float64)[None])[0])
+        """One individual ``(D + 1,)`` as a ``Subnetwork``.
+
+        Raises:
+            TypeError: The individual is not made of real numbers.
+            ValueError: Its shape is another, a value is NaN, or the density is out of bounds.
+        """
+        values = check_numbers("x", x, dtype=torch.float64)
+        if values.shape != (self.n_var,):
+            raise ValueError(f"x: expected shape (D + 1,) = ({self.n_var},), got {tuple(values.shape)}")
+        return self.masked.mask_to_subnetwork(self.mask(values[None])[0])

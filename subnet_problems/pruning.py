@@ -141,7 +141,7 @@ def to_module(layers: Sequence[MaskedLayer]) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer in layers:
         n_out, n_in = layer.weight.shape
-        linear = nn.Linear(n_in, n_out, bias=bool(layer.bias_mask.any()))
+        linear = nn.Linear(n_in, n_out, bias=bool(layer.bias_mask.any()), dtype=torch.float32)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(layer.weight))
             if linear.bias is not None:

@@ -260,7 +260,15 @@ class _Part:
         return bool(count > 0)
 
     def episodes(self) -> Episodes:
-        """What was played."""
+        """What was played.
+
+        Raises:
+            EvaluationError: A sum of rewards is beyond float64.
+        """
+        if not np.isfinite(self.returns).all():
+            row = int(np.argmin(np.isfinite(self.returns)))
+            self._step = int(self.lengths[row])
+            raise self._error(row, f"expected a sum of rewards that float64 can hold, got {self.returns[row]}")
         sums = (self.obs_sum, self.obs_sum_of_squares) if self._collect_obs else (None, None)
         return Episodes(
             self.returns.reshape(self.shape),

@@ -152,7 +152,7 @@ class SolutionMethods:
         expected = f"({self._task.obs_length},) to outputs of shape ({self._task.actions.length},)"
         try:
             with torch.no_grad():
-                shape = tuple(module(torch.zeros(self._task.obs_length)).shape)
+                shape = tuple(module(torch.zeros(self._task.obs_length, dtype=torch.float32)).shape)
         except Exception as error:
             raise ValueError(
                 f"policy: expected a module from observations of shape {expected}, got {error!r}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ._checks import (
@@ -23,11 +24,13 @@ from ._checks import (
     check_seed,
 )
 from ._files import write_whole
+from ._json import split
+from ._registration import describe_shipped, where_they_differ
 from ._subnetwork_file import SubnetworkFileError, decode, encode
 from .export_c import export_c
 from .export_onnx import export_onnx
 from .masks import apply_mask, scale_of
-from .networks import FrozenNetwork
+from .networks import FrozenNetwork, agree, probe, probe_inputs
 from .observations import PolicyModule
 from .pruning import live_units, live_weights, masked_layers
 from .rollout import Normalizer, play_tests
@@ -82,14 +85,25 @@ class Subnetwork:
       at the number minus start;
       ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves, and
       stand one after another.
-    - ``env``, ``env_config``: the Gymnasium task, or null.
-    - ``sparsity``: the fraction of weights removed. ``tests``: results of fresh episodes.
+    - ``env``, ``env_config``: the Gymnasium task, or null, and the options it is made with. What JSON alone would
+      change is an object with one key: ``{"$tuple": [...]}``, ``{"$float": "inf"}``, ``{"$dict": [[key, value], ...]}``
+      and, of NumPy, ``{"$scalar": {"dtype": "<f4", "base64"}}`` and ``{"$array": {"dtype", "base64", "shape"}}``.
+    - ``registration``, only where ``env`` is not registered as Gymnasium ships it: ``{"entry_point", "kwargs",
+      "max_episode_steps", "additional_wrappers"}``.
+    - ``obs_shape``, only where it is not ``[obs_length]``; ``act_shape`` and ``network_args``, only where ``network``
+      is null: what the network's maker was given.
+    - ``missing``, only where the file could not hold something: ``{"env_config": [names], "network_args": [names]}``.
+    - ``sparsity``: the fraction of weights removed, to six digits. ``tests``: results of fresh episodes.
+    - ``proof``: float32 ``(2, act_length)`` in base64: the network's outputs, before any clipping, for two
+      observations, one after the other. These are ``u`` of the words
+      ``numpy.random.Philox(key=[0, 0]).random_raw(2 obs_length)``, row by row. ``load`` computes the outputs again, and
+      refuses a file whose network gives others.
 
     Without ``observation`` an observation is flattened row by row. Tensors, little-endian: ``mask``, uint8
     ``(ceil(D / 8),)``: bit ``i``, counted from the highest bit of the first byte, is 1 where weight ``i`` is kept;
     spare bits are 0. ``kept_weights``, float32, only where ``weights`` is null: the kept weights in order. ``obs_mean``
     and ``obs_scale``, float32 ``(obs_length,)``, only where observations are normalised: the policy sees
-    ``(obs - obs_mean) * obs_scale``.
+    ``(obs - obs_mean) * obs_scale``. ``buffer.NAME``, where the network is a module with buffers: their values.
 
     Args:
         network: The frozen network.
@@ -101,7 +115,9 @@ class Subnetwork:
         normalizer: What observations are normalised by.
         env: Id of the task it was found for.
         env_config: Its configuration.
-        tests: Results of fresh episodes; each ``test`` replaces them.
+        tests: Results of fresh episodes; each ``test`` of this very task replaces them.
+        registration: What ``env`` was registered as, where it was a ``GymTask``'s; see ``GymTask.registration``.
+        missing_config: Names in the configuration that a file could not hold.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -111,7 +127,7 @@ class Subnetwork:
     def __init__(
         self,
         network: FrozenNetwork,
-        mask: Tensor,
+        mask: Tensor | ArrayLike,
         *,
         actions: Actions,
         observations: Observations | None = None,
@@ -120,6 +136,8 @@ class Subnetwork:
         env: str | None = None,
         env_config: Mapping[str, Any] | None = None,
         tests: Mapping[str, Any] | None = None,
+        registration: Mapping[str, Any] | None = None,
+        missing_config: Sequence[str] = (),
     ) -> None:
         if not isinstance(network, FrozenNetwork):
             raise TypeError(f"network: expected a FrozenNetwork, got {network!r}")
@@ -147,6 +165,13 @@ class Subnetwork:
         self.env = env
         self.env_config = check_mapping("env_config", env_config)
         self.tests = check_mapping("tests", tests)
+        self.registration = None if registration is None else check_mapping("registration", registration)
+        if env is not None and self.registration == describe_shipped(env):
+            self.registration = None
+        self.missing_config = tuple(missing_config)
+        self._acting: tuple[tuple[Any, ...], int, nn.Module] | None = (
+            None  # what ``act`` computes with, and what it is of
+        )
 
     @property
     def num_weights(self) -> int:
@@ -201,7 +226,8 @@ class Subnetwork:
         return Subnetwork(
             self.network, mask, actions=self.actions, observations=self.observations,
             rescale=self.rescale and self.scales, normalizer=self.normalizer, env=self.env,
-            env_config=self.env_config, tests=self.tests,
+            env_config=self.env_config, tests=self.tests, registration=self.registration,
+            missing_config=self.missing_config,
         )  # fmt: skip
 
     def to_policy(self, *, clip_actions: bool = True) -> nn.Module:
@@ -210,59 +236,107 @@ class Subnetwork:
         return PolicyModule(module, self.normalizer, self.actions if check_bool("clip_actions", clip_actions) else None)
 
     def act(self, obs: Any) -> Any:
-        """The action for one observation, as the environment takes it.
+        """The action for an observation, as the environment takes it; or the actions for a batch of observations.
 
         Networks with a state of their own begin anew at each call: use ``to_policy`` for these.
 
         Args:
-            obs: An observation of the environment; without ``observations`` of any shape that flattens to
-                ``(obs_length,)``.
+            obs: An observation of the environment. Where observations are arrays (``observations`` is None): of any
+                shape that flattens to ``(obs_length,)``; or a batch, which has one more dimension, the first.
+
+        Returns:
+            The action; for a batch ``(n, ...)`` actions.
 
         Raises:
             TypeError: It is not made of real numbers.
             ValueError: It has another length, is not in the space, or is not finite.
         """
-        if self.observations is not None:
-            obs = self._flat(obs)
-        flat = check_numbers("obs", obs).reshape(-1)
-        if len(flat) != self.network.obs_length or not flat.isfinite().all():
-            raise ValueError(f"obs: expected {self.network.obs_length} finite numbers, got {flat.tolist()}")
+        batched, rows = self._rows(obs)
+        if not rows.isfinite().all():
+            raise ValueError(f"obs: expected finite numbers, got {obs!r}")
+        policy = self._policy()
         with torch.no_grad():
-            output = self.to_policy()(flat)
-        output = output[0] if isinstance(output, tuple) else output
-        return self.actions.one_by_one(self.actions(output.numpy()[None]))[0]
+            outputs = [policy(row) for row in rows]
+        stacked = [(output[0] if isinstance(output, tuple) else output).numpy() for output in outputs]
+        actions = self.actions(np.stack(stacked) if stacked else np.empty((0, self.actions.length), dtype=np.float32))
+        return actions if batched else self.actions.one_by_one(actions)[0]
 
-    def _flat(self, obs: Any) -> NDArray[np.float32]:
-        """What the environment returned as a vector, where it is no plain array."""
-        assert self.observations is not None
-        try:
-            return self.observations(obs)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"obs: {error}") from error
+    def _rows(self, obs: Any) -> tuple[bool, Tensor]:
+        """Whether what came is a batch, and its observations, flat ``(n, obs_length)``."""
+        if self.observations is not None:
+            try:
+                return False, torch.from_numpy(self.observations(obs))[None]
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"obs: {error}") from error
+        values = check_numbers("obs", obs)
+        obs_shape, length = self.network.obs_shape, self.network.obs_length
+        batched = values.shape[1:] in (obs_shape, (length,)) and values.shape != obs_shape
+        if not batched and values.numel() != length:
+            raise ValueError(
+                f"obs: expected shape {obs_shape}, or (n, {', '.join(map(str, obs_shape))}), got {tuple(values.shape)}"
+            )
+        return batched, values.reshape(-1, length)
 
-    def task(self, env: EnvLike | GymTask | None = None, *, episode_length: int | None = None) -> GymTask:
+    def _policy(self) -> nn.Module:
+        """The module that ``act`` computes with. It is made again once what it is made of has changed."""
+        parts = (self.network, self.mask, self.actions, self.rescale, self.normalizer)
+        changes = self.mask._version  # PyTorch counts what is written to a tensor
+        if self._acting is None or any(map(operator.is_not, self._acting[0], parts)) or self._acting[1] != changes:
+            self._acting = parts, changes, self.to_policy()
+        return self._acting[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_acting": None}
+
+    def probe(self) -> NDArray[np.float32]:
+        """The outputs ``(2, act_length)`` for two fixed observations, by which a file proves itself."""
+        return probe(self.to_policy(clip_actions=False), probe_inputs(self.network.obs_length))
+
+    def task(
+        self,
+        env: EnvLike | GymTask | None = None,
+        *,
+        env_config: Mapping[str, Any] | None = None,
+        episode_length: int | None = None,
+    ) -> GymTask:
         """The task that this policy plays, on Gymnasium itself.
 
+        One rule holds for all that plays a policy (``test``, ``record_video``, the command): the environment and the
+        configuration are those it was found with, unless others are given.
+
         Args:
-            env: Another one than its own, or the one where it knows none; or a problem's ``task``, whose
-                ``episode_length`` holds where the environment sets no limit.
+            env: Another one than its own, or the one where it knows none; or a problem's ``task``, which has its own
+                configuration, and whose ``episode_length`` holds where the environment sets no limit.
+            env_config: Another configuration than ``self.env_config``.
             episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
 
         Raises:
-            ValueError: No task is known, or its spaces are not those of the policy.
+            ValueError: No task is known, it is registered as another environment than the policy was found with, its
+                configuration was not kept whole, or its spaces are not those of the policy.
         """
         if env is None and self.env is None:
             raise ValueError("env: expected a Gymnasium id or a callable, since the subnetwork knows no task, got None")
         if isinstance(env, GymTask):
+            if env_config is not None:
+                raise ValueError(
+                    f"env_config: expected None where env is a task, which has its own, got {env_config!r}"
+                )
             task = env.at_backend("gymnasium")
             task = task.at_full_length() if episode_length is None else task.at_length(episode_length)
         else:
+            if env_config is None and self.missing_config:
+                raise ValueError(
+                    f"env_config: expected values for {list(self.missing_config)} too, which the policy's file could "
+                    f"not hold, got None; the rest is {self.env_config!r}"
+                )
             task = GymTask(
                 self.env if env is None else env,  # type: ignore[arg-type]
-                env_config=self.env_config if env is None else None,
+                env_config=self.env_config if env_config is None else env_config,
                 episode_length=episode_length,
                 backend="gymnasium",
             )
+            if env is None:
+                self._check_registration(task)
         if task.obs_length != self.network.obs_length or task.actions.length != self.network.act_length:
             raise ValueError(
                 f"env: expected observations of length {self.network.obs_length} and {self.network.act_length} "
@@ -274,39 +348,64 @@ class Subnetwork:
             raise ValueError(f"env: expected observations as {self.observations}, got {task.observations}")
         return task
 
+    def _check_registration(self, task: GymTask) -> None:
+        """Whether the id stands for what it stood for when the policy was found.
+
+        Raises:
+            ValueError: It stands for another environment.
+        """
+        expected = describe_shipped(task.name or "") if self.registration is None else self.registration
+        if expected is not None and task.registration is not None and task.registration != expected:
+            raise ValueError(
+                f"env: expected {self.env!r} to be registered as it was when the policy was found, got "
+                f"{where_they_differ(task.registration, expected)}; register it so, or say which one to play by env="
+            )
+
     def test(
         self,
         *,
         num_episodes: int = 100,
         seed: int = 0,
         env: EnvLike | GymTask | None = None,
+        env_config: Mapping[str, Any] | None = None,
         episode_length: int | None = None,
     ) -> NDArray[np.float64]:
-        """Returns of fresh episodes on Gymnasium; ``tests`` keeps their mean, standard error, number and seed.
+        """Returns of fresh episodes on Gymnasium.
+
+        ``tests`` keeps their mean, standard error, number and seed, unless another environment or configuration is
+        played than the policy's own.
 
         Args:
             num_episodes: How many episodes.
             seed: Seed of the episodes.
-            env: The task, where the subnetwork does not know its own; or a problem's ``task``.
-            episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
+            env: See ``task``.
+            env_config: See ``task``.
+            episode_length: See ``task``.
 
         Returns:
             ``(num_episodes,)`` sums of rewards.
 
         Raises:
-            ValueError: No task is known, or its spaces are not those of the policy.
+            EvaluationError: The environment raised, or returned something that is not finite.
+            ValueError: See ``task``.
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
-        task = self.task(env, episode_length=episode_length)
+        task = self.task(env, env_config=env_config, episode_length=episode_length)
         weights = self.weights[None]
         returns = play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
-        self.tests = {
-            "mean": float(returns.mean()),
-            "standard_error": float(returns.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
-            "num_episodes": count,
-            "seed": seed,
-        }
+        if task.name == self.env and self._is_own_config(task.env_config):
+            self.tests = {
+                "mean": float(returns.mean()),
+                "standard_error": float(returns.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
+                "num_episodes": count,
+                "seed": seed,
+            }
         return returns
+
+    def _is_own_config(self, env_config: Mapping[str, Any]) -> bool:
+        """Whether this is the policy's own configuration; what no file holds is known by its name alone."""
+        (own, own_missing), (other, other_missing) = split(self.env_config), split(env_config)
+        return own == other and {*own_missing, *self.missing_config} == {*other_missing}
 
     def export_c(self, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
         """Write this policy as a C99 header, ``<folder>/<name>.h``: ``<name>_act(const float *obs, float *act)``.
@@ -366,27 +465,46 @@ class Subnetwork:
 
         Raises:
             TypeError: ``path`` is not one.
-            ValueError: ``env_config``, ``tests`` or the network's arguments hold what JSON cannot, or the network
-                string calls what is no module, or needs more memory than its number of weights justifies.
+            OSError: The file cannot be written.
         """
         write_whole(check_path("path", path), encode(self))
 
     @classmethod
-    def load(cls, path: str | Path, *, network: nn.Module | Callable[..., nn.Module] | None = None) -> Subnetwork:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        network: nn.Module | Callable[..., nn.Module] | str | None = None,
+        network_args: Mapping[str, Any] | None = None,
+    ) -> Subnetwork:
         """Read a file. No code in it is run.
 
         Args:
             path: The file.
             network: The module, or a callable that makes it, where the file does not describe its architecture.
+            network_args: Keyword arguments for that callable, in the place of those in the file and beside them.
 
         Raises:
             TypeError: ``path`` is not one.
             OSError: The file cannot be read.
-            SubnetworkFileError: It is not a whole and sound subnetwork file.
-            ValueError: ``network`` is missing, or does not fit the file.
+            SubnetworkFileError: It is not a whole and sound subnetwork file, or its network gives other outputs here
+                than it says.
+            ValueError: ``network`` is missing, or does not fit the file, or computes something else than the policy
+                that was saved.
         """
-        parts = decode(check_path("path", path), network)
-        return cls(parts.pop("network"), parts.pop("mask"), **parts)
+        parts, proof = decode(check_path("path", path), network, network_args)
+        subnet = cls(parts.pop("network"), parts.pop("mask"), **parts)
+        if proof is not None and not agree(found := subnet.probe(), proof, rtol=1e-3):
+            differ = (
+                f"expected the outputs {proof[0].tolist()} for the first observation tried, got {found[0].tolist()}"
+            )
+            if subnet.network.architecture is not None and network is None:
+                raise SubnetworkFileError(f"proof: {differ}: the policy that was saved is not the one in the file")
+            raise ValueError(
+                f"network: {differ}. Its weights and buffers are the file's, so it computes with something else that "
+                "differs: arguments, tensors that are not buffers, or code"
+            )
+        return subnet
 
     def __repr__(self) -> str:
         task = f" for {self.env}" if self.env else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from copy import copy, deepcopy
 from typing import Any
 
@@ -11,11 +12,12 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import check_choice, check_count, check_mapping
+from ._checks import check_choice, check_count, check_mapping, reason_of
+from ._registration import Description, Registration
 from .simulators import Simulator
 from .simulators.envpool import EnvPoolSimulator, envpool_task_name
 from .simulators.gymnasium import GymnasiumSimulator
-from .spaces import BoxObservations, actions_of, observations_of
+from .spaces import actions_of, observations_of
 
 EnvLike = str | Callable[..., gym.Env[Any, Any]]
 
@@ -67,32 +69,48 @@ class GymTask:
         env_config = check_mapping("env_config", env_config)
         check_choice("backend", backend, BACKENDS)
         self.env = env
-        self.env_config: dict[str, Any] = deepcopy(env_config)
-        self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
-
         try:
-            probe = self.make_env()
+            self.env_config: dict[str, Any] = deepcopy(env_config)
         except Exception as error:
-            raise ValueError(f"env: {env!r} with env_config={self.env_config!r} cannot be made: {error}") from error
-        if not isinstance(probe, gym.Env):
-            raise TypeError(f"env: expected the callable to return a gymnasium.Env, got {probe!r}")
-        if not isinstance(env, str):
-            second = self.make_env()
-            second.close()
-            if second is probe:
+            raise ValueError(
+                f"env_config: expected values that can be copied, got {env_config!r}: {error!r}"
+            ) from error
+        self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
+        self._registration: Registration | None = None
+
+        with ExitStack() as stack:
+            probe = self._probe(stack)
+            if isinstance(env, str):
+                self._registration = Registration(probe.unwrapped.spec.id)  # type: ignore[union-attr]
+            elif self._probe(stack) is probe:
                 raise ValueError(
                     f"env: expected a callable that makes a new environment each time, got one twice: {env!r}"
                 )
-        try:
             self.observations = observations_of(probe.observation_space)
             self.actions = actions_of(probe.action_space)
             self._env_limit = None if probe.spec is None else probe.spec.max_episode_steps
             self.reward_threshold = None if probe.spec is None else probe.spec.reward_threshold
-        finally:
-            probe.close()
+            # EnvPool's name for the environment, or why it cannot stand in for it.
+            self._envpool: tuple[str, str] = ("", "")
+            if backend != "gymnasium":
+                self._envpool = self._look_in_envpool(probe)
         self.obs_shape, self.obs_length = self.observations.shape, self.observations.length
         self.max_steps = self._shorter(episode_length)
-        self.backend, self._envpool_name = self._choose(backend)
+        self.backend = self._choose(backend)
+
+    def _probe(self, stack: ExitStack) -> gym.Env[Any, Any]:
+        """An environment to look at, which the stack closes."""
+        try:
+            env = self.make_env()
+        except Exception as error:
+            reason = reason_of(error)
+            raise ValueError(
+                f"env: {self.env!r} with env_config={self.env_config!r} cannot be made: {reason}"
+            ) from error
+        if not isinstance(env, gym.Env):
+            raise TypeError(f"env: expected the callable to return a gymnasium.Env, got {env!r}")
+        stack.callback(env.close)
+        return env
 
     def _shorter(self, episode_length: int | None) -> int:
         """The shorter of this length and the environment's own."""
@@ -105,29 +123,38 @@ class GymTask:
             )
         return min(limits)
 
-    def _choose(self, backend: str) -> tuple[str, str]:
-        if backend == "gymnasium":
-            return "gymnasium", ""
+    def _look_in_envpool(self, probe: gym.Env[Any, Any]) -> tuple[str, str]:
         try:
-            if not isinstance(self.observations, BoxObservations):
-                raise ValueError("its observations are arrays, of a Box space")
-            name = envpool_task_name(self.env, self.env_config, self.obs_shape, self.actions, self._env_limit)
+            return envpool_task_name(self._registration, self.env_config, probe, self.actions), ""
         except ValueError as error:
-            if backend == "envpool":
-                raise ValueError(f"backend: 'envpool' cannot serve {self.env!r}: {error}") from error
-            return "gymnasium", ""
-        return "envpool", name
+            return "", str(error)
+
+    def _choose(self, backend: str) -> str:
+        name, reason = self._envpool
+        if backend != "gymnasium" and not name and not reason:  # it was made for Gymnasium, and nobody has looked yet
+            with ExitStack() as stack:
+                name, reason = self._envpool = self._look_in_envpool(self._probe(stack))
+        if backend == "envpool" and not name:
+            raise ValueError(f"backend: 'envpool' cannot serve {self.env!r}: {reason}")
+        return "envpool" if backend != "gymnasium" and name else "gymnasium"
 
     @property
     def name(self) -> str | None:
         """The environment's id, or None where it is made by a callable."""
         return self.env if isinstance(self.env, str) else None
 
+    @property
+    def registration(self) -> Description | None:
+        """What the environment's id stands for, as JSON; None where a callable makes it."""
+        return None if self._registration is None else self._registration.description
+
     def make_env(self, **kwargs: Any) -> gym.Env[Any, Any]:
         """A new Gymnasium environment of this task; ``kwargs`` such as ``render_mode`` go to its maker."""
-        if isinstance(self.env, str):
-            return gym.make(self.env, **{"disable_env_checker": True, **self.env_config, **kwargs})
-        return self.env(**{**self.env_config, **kwargs})
+        kwargs = {**self.env_config, **kwargs}
+        if not isinstance(self.env, str):
+            return self.env(**kwargs)
+        kwargs = {"disable_env_checker": True, **kwargs}
+        return gym.make(self.env, **kwargs) if self._registration is None else self._registration.make(**kwargs)
 
     def at_length(self, episode_length: int | None) -> GymTask:
         """This task with episodes of at most so many steps, or as long as the environment itself lets them be.
@@ -149,7 +176,7 @@ class GymTask:
         """
         check_choice("backend", backend, BACKENDS)
         task = copy(self)
-        task.backend, task._envpool_name = self._choose(backend)
+        task.backend = task._choose(backend)
         return task
 
     def at_full_length(self) -> GymTask:
@@ -169,5 +196,5 @@ class GymTask:
         """
         if (backend or self.backend) == "envpool":
             threads = self.num_threads or max(1, num_processors() // self.turns(backend))
-            return EnvPoolSimulator(self._envpool_name, seeds, self.actions, self.obs_length, num_threads=threads)
+            return EnvPoolSimulator(self._envpool[0], seeds, self.actions, self.obs_length, num_threads=threads)
         return GymnasiumSimulator(self.make_env, seeds, self.actions, self.observations)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+
+from ._checks import reason_of
 
 #: How many seconds an evaluation waits for a worker when it has none.
 PATIENCE = 300.0
@@ -20,6 +23,12 @@ MAX_LOSSES = 5
 ACTOR_OPTIONS = {"max_restarts": -1, "max_task_retries": 0, "num_cpus": 0.01, "scheduling_strategy": "SPREAD"}
 
 _log = logging.getLogger(__name__)
+
+
+def unpack_in_actor(parcel: Any, path: Sequence[str]) -> Any:
+    """What the main process put into ``parcel``, in an actor, which looks for modules where the main process does."""
+    sys.path.extend(folder for folder in path if folder not in sys.path)
+    return ray.get(parcel)
 
 
 class WorkersLostError(RuntimeError):
@@ -63,6 +72,7 @@ class Workers:
             What it returned, in the order of the tasks.
 
         Raises:
+            ValueError: A worker cannot make an environment.
             WorkersLostError: There was no worker for ``PATIENCE`` seconds, or one task took ``MAX_LOSSES`` workers
                 with it.
         """
@@ -107,6 +117,8 @@ class Workers:
         ready = ray.wait([*self._pings], timeout=PATIENCE)[0] if self._pings else []
         if not ready:
             reason = f"none came within {PATIENCE:g} seconds" if self._pings else "all of them are lost for good"
+            if self._last_error is not None:
+                reason += f" ({reason_of(self._last_error)})"
             raise WorkersLostError(
                 f"expected a worker for the evaluation, but {reason}; nothing of it was counted, and the next "
                 "evaluation starts new workers"
@@ -115,13 +127,18 @@ class Workers:
 
     def _ping(self, actors: Iterable[Any]) -> None:
         # Ray repeats this call until the actor is back; it fails when the actor is lost for good.
-        self._pings |= {actor.get.options(max_task_retries=-1).remote("_actor_index"): actor for actor in actors}
+        self._pings |= {actor.get.options(max_task_retries=-1).remote("_ready"): actor for actor in actors}
 
     def _hear(self, answers: Iterable[Any]) -> None:
         for ref in answers:
             actor = self._pings.pop(ref)
             try:
                 ray.get(ref)
+            except RayTaskError as error:  # it is there, but cannot make an environment
+                raise ValueError(
+                    f"env: cannot be made in an actor: {reason_of(error.cause)}. Actors are other processes: what the "
+                    "environment needs must be installed, or in a folder of PYTHONPATH, on every machine"
+                ) from error
             except RayError as error:
                 _log.warning("a worker is lost for good: %s", error)
                 self._last_error = error

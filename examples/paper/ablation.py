@@ -21,9 +21,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from evotorch import SolutionBatch
 from evotorch.algorithms import SearchAlgorithm
 from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report, significance
 from scipy.stats import rankdata
+from torch import Tensor
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
@@ -53,8 +55,8 @@ class NoRepulsion(ElitistGaussianResampling):
 class NoCandidates(ElitistGaussianResampling):
     """The average of all centres is handed out, whatever it has shown, and none is played again."""
 
-    def _judge_candidates(self) -> None:
-        self._handed_out = self._average
+    def _judged(self, population: SolutionBatch, num_children: int, average: Tensor) -> tuple[list[Any], Tensor]:
+        return [], average
 
 
 def changed(

@@ -10,61 +10,93 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from .._kernel import is_safe
+from .._registration import Registration, describe_shipped, where_they_differ
 from ..spaces import Actions, BoxActions, DiscreteActions
 
 
 def envpool_task_name(
-    env: Any,
-    env_config: Mapping[str, Any],
-    obs_shape: tuple[int, ...],
-    actions: Actions,
-    max_episode_steps: int | None,
+    registration: Registration | None, env_config: Mapping[str, Any], probe: gym.Env[Any, Any], actions: Actions
 ) -> str:
     """EnvPool's name for a Gymnasium environment with this configuration.
 
+    EnvPool stands in for what Gymnasium itself ships, and for nothing else.
+
+    Args:
+        registration: What the environment's id stands for; None where it is made by a callable.
+        env_config: The options it was made with.
+        probe: The environment.
+        actions: Its actions.
+
     Raises:
-        ValueError: EnvPool is not installed, does not know the environment, cannot be configured so, or what it has
-            under this name differs from Gymnasium's in its spaces or has a shorter time limit. The message says which.
+        ValueError: EnvPool is not installed, does not know the environment, cannot be configured so, or would play
+            another environment than this one. The message says what differs.
     """
-    if not isinstance(env, str):
+    if registration is None:
         raise ValueError("it is made by a callable, and EnvPool has environments of its own only")
     if find_spec("envpool") is None:
         raise ValueError('envpool is not installed (pip install "subnet-problems[fast]")')
-    name, config = env, dict(env_config)
-    if env == "LunarLander-v3" and isinstance(config.get("continuous", False), bool):
-        name = "LunarLanderContinuous-v3" if config.pop("continuous", False) else env
-    elif env == "BipedalWalker-v3" and isinstance(config.get("hardcore", False), bool):
-        name = "BipedalWalkerHardcore-v3" if config.pop("hardcore", False) else env
+    env_id = name = registration.env_id
+    config = dict(env_config)
+    if env_id == "LunarLander-v3" and isinstance(config.get("continuous", False), bool):
+        name = "LunarLanderContinuous-v3" if config.pop("continuous", False) else env_id
+    elif env_id == "BipedalWalker-v3" and isinstance(config.get("hardcore", False), bool):
+        name = "BipedalWalkerHardcore-v3" if config.pop("hardcore", False) else env_id
     if config:
         raise ValueError(f"its environments take no option {sorted(config)}")
+    _check_is_shipped(registration, probe)
 
     import envpool
 
     if name not in envpool.list_all_envs():
         raise ValueError("it has no such environment")
-    spec = envpool.make_spec(name)
+    _check_spaces(envpool.make_spec(name), probe, actions)
+    return name
+
+
+def _check_is_shipped(registration: Registration, probe: gym.Env[Any, Any]) -> None:
+    """Whether an environment is what Gymnasium itself ships under this id.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    shipped = describe_shipped(registration.env_id)
+    if shipped is None:
+        raise ValueError("it stands in for environments that Gymnasium itself ships, and this is not one of them")
+    if registration.description != shipped:
+        difference = where_they_differ(registration.description, shipped)
+        raise ValueError(f"the environment is not registered as Gymnasium ships it: {difference}")
+    made = f"{type(probe.unwrapped).__module__}:{type(probe.unwrapped).__qualname__}"
+    if made != shipped["entry_point"]:
+        raise ValueError(f"the environment is not Gymnasium's: it is made by {made}, not by {shipped['entry_point']}")
+
+
+def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None:
+    """Whether EnvPool's environment has the observations, actions and time limit of Gymnasium's.
+
+    Raises:
+        ValueError: It has others.
+    """
     obs_spec, action_spec = spec.state_array_spec.get("obs"), spec.action_array_spec.get("action")
-    if obs_spec is None or action_spec is None or tuple(obs_spec.shape) != obs_shape:
-        raise ValueError(f"its observations have another shape than Gymnasium's {obs_shape}")
-    limit = spec.config.max_episode_steps
+    space = probe.observation_space
+    if obs_spec is None or not isinstance(space, gym.spaces.Box) or tuple(obs_spec.shape) != space.shape:
+        raise ValueError(f"its observations are not those of Gymnasium, {space}")
+    limit, max_episode_steps = spec.config.max_episode_steps, probe.spec and probe.spec.max_episode_steps
     if max_episode_steps is None or limit < max_episode_steps:
         raise ValueError(f"its episodes end after {limit} steps, Gymnasium's after {max_episode_steps}")
-    if isinstance(actions, DiscreteActions):
-        same = np.issubdtype(action_spec.dtype, np.integer) and (action_spec.minimum, action_spec.maximum) == (
-            actions.start,
-            actions.start + actions.n - 1,
-        )
-    else:
+    same = False
+    if action_spec is not None and isinstance(actions, DiscreteActions):
+        bounds = (actions.start, actions.start + actions.n - 1)
+        same = np.issubdtype(action_spec.dtype, np.integer) and (action_spec.minimum, action_spec.maximum) == bounds
+    elif action_spec is not None and isinstance(actions, BoxActions):
         shape = tuple(n for n in action_spec.shape if n != -1)  # -1 stands for the environments
-        like = isinstance(actions, BoxActions) and actions.dtype == "float32" == np.dtype(action_spec.dtype)
-        same = like and shape == actions.shape
+        same = shape == actions.shape and actions.dtype == "float32" == np.dtype(action_spec.dtype)
     if not same:
-        raise ValueError("its actions are others than Gymnasium's")
-    return name
+        raise ValueError(f"its actions are not those of Gymnasium, {probe.action_space}")
 
 
 class EnvPoolSimulator:

@@ -7,12 +7,16 @@ import resource
 import signal
 import warnings
 from ast import literal_eval
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from evotorch.algorithms import PGPE, SNES, GeneticAlgorithm
+from evotorch.algorithms.restarter import IPOP, Restart
 from evotorch.logging import PandasLogger, PicklingLogger, ScalarLogger
+from evotorch.operators import GaussianMutation
 from killing import (
     EVERY,
     SEARCHES,
@@ -40,6 +44,7 @@ from algorithms import (
     resume,
 )
 from algorithms._checkpoint_file import MAGIC, read, write
+from algorithms.checkpoint import versions
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 
 NAMES = [*SEARCHES, "NSGA2"]
@@ -175,6 +180,43 @@ def test_hooks_and_loggers_have_seen_every_generation_once(tmp_path):
     assert resumed_logger.to_dataframe().equals(logger.to_dataframe())
 
 
+RESTARTED = {
+    "ElitistGaussianResampling": lambda p: (ElitistGaussianResampling, {"popsize": 8}),
+    "SNES": lambda p: (SNES, {"popsize": 8, "stdev_init": 0.1}),
+    "GeneticAlgorithm": lambda p: (GeneticAlgorithm, {"popsize": 8, "operators": [GaussianMutation(p, stdev=0.1)]}),
+}
+
+
+@pytest.mark.parametrize("raced", [False, True], ids=["alone", "raced"])
+@pytest.mark.parametrize("name", RESTARTED)
+def test_a_search_that_is_restarted_goes_on_to_the_same_bits_with_the_same_restarts(name, raced, tmp_path):
+    def make():
+        searchers = []
+        for seed in (3, 4) if raced else (3,):
+            p = problem(hidden_sizes=(4,), seed=seed)
+            searchers.append(IPOP(p, *RESTARTED[name](p), min_fitness_stdev=8.0, popsize_multiplier=1.5))
+        return searchers, Race(searchers, steps=100_000) if raced else searchers[0]
+
+    (first, *_), whole = make()
+    restarts = []
+    for _ in range(9 * (1 + raced)):
+        whole.step()
+        restarts.append(first.num_restarts)
+    _, stopped = make()
+    Checkpointer(stopped, tmp_path / "checkpoint", every=4)
+    for _ in range(6):
+        stopped.step()
+    resumed = load(tmp_path / "checkpoint")
+    assert resumed.step_count == 4
+    for _ in range(9 * (1 + raced) - 4):
+        resumed.step()
+    again = resumed.searchers[0] if raced else resumed
+    assert again.num_restarts == restarts[-1] > restarts[3]
+    assert bits(again.problem.generator.get_state()) == bits(first.problem.generator.get_state())
+    assert bits(resumed.status["best"].values) == bits(whole.status["best"].values)
+    assert resumed.status["total_interaction_count"] == whole.status["total_interaction_count"]
+
+
 def test_an_environment_made_by_a_lambda_resumes(tmp_path):
     import gymnasium as gym
 
@@ -254,6 +296,28 @@ def test_other_versions_are_named(two_checkpoints):
     write(two_checkpoints, header, pickle.dumps(0)[:-1])
     with pytest.raises(CheckpointError, match=r"is sound, written by other versions .*'torch': \('1\.0', "):
         load(two_checkpoints)
+
+
+BOX2D = {"Box2D": "2.3.10", "box2d": "2.3.10", "box2d-py": "2.3.8 (box2d-py)"}
+
+
+@pytest.mark.parametrize("installed", [[], ["Box2D"], ["box2d"], ["box2d-py"], ["box2d", "box2d-py"]], ids=str)
+def test_a_packages_version_is_noted_under_whatever_name_it_is_distributed(installed, tmp_path, monkeypatch):
+    for name in installed:
+        folder = tmp_path / f"{name.replace('-', '_')}-{BOX2D[name].split()[0]}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Name: {name}\nVersion: {BOX2D[name].split()[0]}\n")
+    monkeypatch.setattr("sys.path", [str(tmp_path)])  # nothing else is installed
+    noted = versions()
+    monkeypatch.undo()
+    del noted["python"]
+    assert noted == ({"Box2D": ", ".join(BOX2D[name] for name in installed)} if installed else {})
+
+
+def test_whatever_can_change_bits_is_noted():
+    noted = versions()
+    for name in ("evotorch", "pymoo", "torch", "numpy", "numba", "llvmlite", "scipy", "cma", "gymnasium"):
+        assert noted[name] == version(name)
 
 
 def test_a_pickle_is_never_loaded_unless_it_is_allowed(two_checkpoints):
@@ -350,7 +414,7 @@ def test_a_logger_that_cannot_be_pickled_is_left_out_with_a_warning(tmp_path):
     assert [type(logger) for logger in load(tmp_path / "checkpoint").log_hook] == [PandasLogger]
 
 
-@pytest.mark.parametrize("part", ["search", "search in a race"])
+@pytest.mark.parametrize("part", ["search", "search in a race", "restarted search", "restarted search in a race"])
 def test_so_is_a_logger_that_opens_its_file_when_it_first_writes(part, tmp_path):
     class Lazy(ScalarLogger):
         file = None
@@ -359,8 +423,12 @@ def test_so_is_a_logger_that_opens_its_file_when_it_first_writes(part, tmp_path)
             self.file = self.file or open(tmp_path / "log", "w")  # noqa: SIM115
             self.file.write(f"{status['iter']}\n")
 
-    inner = searcher_of()
-    searcher = inner if part == "search" else Race([inner, searcher_of(problem(hidden_sizes=(5,)))], steps=10_000)
+    searcher = inner = searcher_of()
+    if "restarted" in part:
+        searcher = Restart(problem(hidden_sizes=(4,)), ElitistGaussianResampling, {"popsize": 8, "num_elites": 2})
+        inner = searcher.search_algorithm
+    if "race" in part:
+        searcher = Race([searcher, searcher_of(problem(hidden_sizes=(5,)))], steps=10_000)
     logger = Lazy(inner)
     Checkpointer(searcher, tmp_path / "checkpoint", every=2)
     with pytest.warns(UserWarning, match="Lazy .* is left out of checkpoints"):
@@ -378,6 +446,11 @@ def test_wrong_arguments_are_named(tmp_path):
     for make in (lambda: Checkpointer(searcher_of(), 3), lambda: ParetoCheckpointer(3), lambda: load(3)):
         with pytest.raises(TypeError, match="path: expected a path, got 3"):
             make()
+    for folder in (tmp_path, "/", "."):
+        makes = [lambda at: Checkpointer(searcher_of(), at), ParetoCheckpointer, load, remove_checkpoint]
+        for make in makes:
+            with pytest.raises(ValueError, match=r"^path: expected a file, got the folder "):
+                make(folder)
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
         Checkpointer(searcher_of(), path, every=0)
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
@@ -386,11 +459,19 @@ def test_wrong_arguments_are_named(tmp_path):
 
 
 def test_a_search_that_samples_in_actors_is_refused(tmp_path):
-    from evotorch.algorithms import PGPE
-
     options = {"center_learning_rate": 0.1, "stdev_learning_rate": 0.1, "stdev_init": 0.1}
-    searcher = PGPE(problem(num_actors=2), popsize=8, distributed=True, **options)
+    arguments = {"popsize": 8, "distributed": True, **options}
+    searcher = PGPE(problem(num_actors=2), **arguments)
     race = Race([ElitistGaussianResampling(problem(), popsize=8), searcher], steps=1_000)
-    for refused in (searcher, race):
+    for refused in (searcher, race, Restart(problem(num_actors=2), PGPE, arguments)):
         with pytest.raises(ValueError, match="searcher: expected one that samples in the main process"):
             Checkpointer(refused, tmp_path / "checkpoint")
+
+
+def test_a_pymoo_algorithm_that_cannot_be_pickled_is_named_by_pymoos_word(tmp_path):
+    algorithm = NSGA2(8)
+    with open(tmp_path / "log", "w") as file:
+        algorithm.file = file
+        algorithm.setup(get_problem("zdt1"), seed=0, callback=ParetoCheckpointer(tmp_path / "checkpoint"))
+        with pytest.raises(TypeError, match=r"^algorithm: expected one that can be pickled, got one whose .*file"):
+            algorithm.next()

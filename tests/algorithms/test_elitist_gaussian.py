@@ -29,9 +29,9 @@ def plain(problem, **options):
     return ElitistGaussianResampling(problem, **{"recombination": "uniform"} | options)
 
 
-def elites_of(searcher, num_elites, *, obj_index=0, best=min, num_candidates=0):
+def elites_of(searcher, num_elites, *, obj_index=0, best=min):
     """The best ``num_elites`` solutions of a population, best first, found by plain sorting."""
-    evals = searcher.population.evals[: len(searcher.population) - num_candidates, obj_index].tolist()
+    evals = searcher.population.evals[:, obj_index].tolist()
     order = sorted(range(len(evals)), key=evals.__getitem__, reverse=best is max)
     return searcher.population.values[torch.tensor(order[:num_elites])].as_subclass(torch.Tensor).clone()
 
@@ -129,23 +129,43 @@ class Noisy(Problem):
         batch.set_evals(torch.stack([-evals, evals], dim=1) if self.second else evals)
 
 
-@pytest.mark.parametrize("recombination", ["uniform", "weighted", "expected"])
-def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again(recombination):
+def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again():
     problem = Noisy()
-    searcher = ElitistGaussianResampling(
-        problem, popsize=12, num_elites=4, stdev=0.1, clone_elites=True, recombination=recombination
-    )
+    searcher = plain(problem, popsize=12, num_elites=4, stdev=0.1, clone_elites=True)
     searcher.step()
-    for generation in range(3):
-        num_candidates = 1 if generation and recombination != "uniform" else 0
-        elites = elites_of(searcher, 4, best=max, num_candidates=num_candidates)
-        old_evals = searcher.population.evals[: 12 - num_candidates, 0].sort(descending=True)[0]
+    for _ in range(3):
+        elites = elites_of(searcher, 4, best=max)
+        old_evals = searcher.population.evals[:, 0].sort(descending=True)[0]
         searcher.step()
         assert torch.equal(searcher.population.values[:4], elites)
         assert (torch.cdist(searcher.population.values[4:], elites) > 1e-3).all()
         assert torch.equal(problem.evaluated[-1], searcher.population.values)
         assert (searcher.population.evals[:4, 0] != old_evals[:4]).all()
     assert [len(values) for values in problem.evaluated] == [12] * 4
+
+
+@pytest.mark.parametrize("recombination", ["weighted", "expected"])
+def test_clones_are_refused_where_a_centre_learns_from_children_drawn_around_it(recombination):
+    with pytest.raises(ValueError, match=f"^clone_elites: expected False with recombination='{recombination}', .*True"):
+        ElitistGaussianResampling(sphere(), clone_elites=True, recombination=recombination)
+
+
+@pytest.mark.parametrize("recombination", ["weighted", "expected"])
+def test_where_fitness_says_nothing_the_centre_takes_steps_that_have_nothing_to_do_with_each_other(recombination):
+    """Clones would pull it back: with them a step's correlation with the one before is -0.08 and -0.26."""
+    noise = torch.Generator().manual_seed(7)
+    problem = Problem(
+        "max", lambda x: torch.randn(len(x), generator=noise), solution_length=400, initial_bounds=(-1, 1),
+        vectorized=True, seed=7,
+    )  # fmt: skip
+    searcher = ElitistGaussianResampling(problem, popsize=32, stdev=0.1, recombination=recombination)
+    centers = []
+    for _ in range(40):
+        searcher.step()
+        centers.append(searcher._center.clone())
+    steps = torch.stack(centers[1:]).diff(dim=0)
+    correlations = torch.cosine_similarity(steps[1:], steps[:-1])
+    assert correlations.mean().item() == pytest.approx(0.0, abs=4 / math.sqrt(400 * len(correlations)))
 
 
 def centers_by_hand(searcher, num_generations, *, expected=False, sign=-1.0):
@@ -330,7 +350,9 @@ def test_the_objective_that_is_named_decides(obj_index):
     assert noise.abs().max() < 0.01
 
 
-@pytest.mark.parametrize("options", [{}, {"clone_elites": True}, {"recombination": "uniform"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"recombination": "uniform", "clone_elites": True}, {"recombination": "uniform"}], ids=str
+)
 def test_the_same_seed_gives_the_same_bits(options):
     def populations(seed):
         searcher = ElitistGaussianResampling(sphere(seed=seed), popsize=8, **options)
@@ -399,12 +421,33 @@ def test_the_status_tells_what_every_search_of_evotorch_tells():
     assert status["best_eval"] >= status["pop_best_eval"]
 
 
-def test_all_solutions_may_be_elites():
-    searcher = ElitistGaussianResampling(sphere(), popsize=4, num_elites=4, clone_elites=True)
+def test_all_children_may_be_elites():
+    searcher = plain(sphere(), popsize=4, num_elites=4, stdev=1e-3)
     searcher.step()
     before = elites_of(searcher, 4)
     searcher.step()
-    assert torch.equal(searcher.population.values, before)
+    assert (torch.cdist(searcher.population.values, before).min(dim=1).values < 0.01).all()
+    for options in ({"popsize": 7, "num_elites": 7}, {"popsize": 64, "num_elites": 56}):
+        ElitistGaussianResampling(sphere(), **options).run(12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"popsize": 64, "num_elites": 57}, "num_elites: expected a whole number >= 1 and <= 56, got 57"),
+        (
+            {"popsize": 4, "num_elites": 4, "clone_elites": True, "recombination": "uniform"},
+            "num_elites: expected a whole number >= 1 and <= 3, got 4",
+        ),
+        (
+            {"popsize": 1, "clone_elites": True, "recombination": "uniform"},
+            "clone_elites: expected False with popsize=1, of which no child would be left, got True",
+        ),
+    ],
+)
+def test_more_elites_than_there_are_children_are_refused(options, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        ElitistGaussianResampling(sphere(), **options)
 
 
 class Failing(Problem):
@@ -442,6 +485,241 @@ def test_a_step_that_failed_can_be_taken_again(failing_step):
     assert torch.equal(disturbed.population.evals, whole.population.evals)
 
 
+def test_a_step_that_failed_leaves_the_status_of_the_one_before():
+    searcher = ElitistGaussianResampling(Failing(seed=2), popsize=8)
+    searcher.run(3)
+    before = {name: searcher.status[name] for name in ("iter", "best_eval", "mean_eval", "median_eval")}
+    center = searcher.status["center"]
+    searcher.problem.fails = True
+    with pytest.raises(KeyboardInterrupt):
+        searcher.step()
+    assert {name: searcher.status[name] for name in before} == before
+    assert before["iter"] == 3
+    assert torch.equal(searcher.status["center"], center)
+
+
+class Stopped(Signs):
+    """Ctrl-C comes while the search learns from a population."""
+
+    stops = False
+
+    def expected_solutions(self, values, *, center, stdev):
+        if self.stops:
+            raise KeyboardInterrupt
+        return super().expected_solutions(values, center=center, stdev=stdev)
+
+
+@pytest.mark.parametrize("failing_step", [1, 2, 5])
+def test_a_step_that_was_stopped_while_it_learned_can_be_taken_again(failing_step):
+    def search():
+        return ElitistGaussianResampling(Stopped(), popsize=16, stdev=0.1)
+
+    whole, disturbed = search(), search()
+    whole.run(6)
+    disturbed.run(failing_step - 1)
+    disturbed.problem.stops = True
+    with pytest.raises(KeyboardInterrupt):
+        disturbed.step()
+    assert disturbed.step_count == failing_step - 1
+    disturbed.problem.stops = False
+    disturbed.run(7 - failing_step)
+    assert torch.equal(disturbed.population.values, whole.population.values)
+    assert torch.equal(disturbed.status["center"], whole.status["center"])
+
+
+# Fitness that is infinite, or none
+
+
+def penalised(sense, penalty, *, good=False, seed=1):
+    """A sphere, on one side of which fitness is the penalty: the worst there can be, or the best."""
+    worse = 1.0 if sense == "min" else -1.0
+
+    def fitness(x):
+        return torch.where(x[:, 0] > 0.3, (-worse if good else worse) * penalty, worse * (x**2).sum(dim=-1))
+
+    return Problem(sense, fitness, solution_length=6, initial_bounds=(-1.0, 1.0), vectorized=True, seed=seed)
+
+
+RECOMBINATIONS = [
+    {"recombination": "expected"},
+    {"recombination": "weighted"},
+    {"recombination": "uniform"},
+    {"recombination": "uniform", "clone_elites": True},
+]
+
+
+@pytest.mark.parametrize("good", [False, True], ids=["bad", "good"])
+@pytest.mark.parametrize("sense", ["min", "max"])
+@pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
+def test_children_of_infinite_fitness_rank_as_those_of_a_penalty_greater_than_all_fitness(options, sense, good):
+    infinite, huge = (
+        ElitistGaussianResampling(penalised(sense, penalty, good=good), popsize=32, stdev=0.1, **options)
+        for penalty in (math.inf, 1e9)
+    )
+    seen = 0
+    for _ in range(12):
+        infinite.step(), huge.step()
+        num_children = infinite._num_children
+        assert torch.equal(infinite.population.values[:num_children], huge.population.values[:num_children])
+        evals = infinite.population.evals[:num_children, 0].as_subclass(torch.Tensor)
+        seen += evals.isinf().sum().item()
+        assert infinite.status["pop_best_eval"] == (min if sense == "min" else max)(infinite.population.evals[:, 0])
+        assert math.isinf(infinite.status["mean_eval"]) == infinite.population.evals.isinf().any()
+    assert seen > 12
+    if not good and options["recombination"] != "uniform":
+        assert infinite.status["center"][0] < 0.3
+        assert infinite.status["center"].square().sum() < 1.0
+
+
+class Unsafe(Problem):
+    """A sphere of noisy fitness, which at one evaluation in ten is infinitely bad, in the last of its objectives."""
+
+    def __init__(self, sense, *, num_objectives=1, dtype="float32"):
+        senses = ["min"] * (num_objectives - 1) + [sense]
+        super().__init__(senses if num_objectives > 1 else sense, solution_length=6, initial_bounds=(-1.0, 1.0), seed=3,
+                         eval_dtype=dtype)  # fmt: skip
+        self.worse = 1.0 if sense == "min" else -1.0
+        self.bad = []  # solutions that were
+
+    def _evaluate_batch(self, batch):
+        drawn = self.make_uniform(len(batch))
+        noise = self.make_gaussian(len(batch))
+        evals = self.worse * torch.where(drawn < 0.1, math.inf, (batch.values**2).sum(dim=1) + noise)
+        self.bad += batch.values[drawn < 0.1].tolist()
+        batch.set_evals(torch.stack([torch.zeros(len(batch))] * (len(self.senses) - 1) + [evals], dim=1))
+
+
+@pytest.mark.parametrize("num_objectives", [1, 2])
+@pytest.mark.parametrize("sense", ["min", "max"])
+def test_what_was_infinitely_bad_even_once_is_not_handed_out(sense, num_objectives):
+    problem = Unsafe(sense, num_objectives=num_objectives)
+    searcher = ElitistGaussianResampling(problem, popsize=64, stdev=0.1, obj_index=num_objectives - 1)
+    for generation in range(1, 41):
+        searcher.step()
+        played = searcher.population.values[searcher._num_children :].tolist()
+        if any(values not in problem.bad for values in played):
+            assert searcher.status["center"].tolist() not in problem.bad
+            assert generation == 2 or searcher.status["center"].tolist() in played
+    assert searcher.status["center"].square().sum() < 0.5
+
+
+@pytest.mark.parametrize("fitness", [math.inf, -math.inf])
+@pytest.mark.parametrize("sense", ["min", "max"])
+@pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
+def test_generations_that_are_infinite_throughout_are_those_of_a_fitness_that_says_nothing(options, sense, fitness):
+    """Also the first, of which EvoTorch finds no best solution, or no worst one."""
+    constants = {}
+
+    def search(constant):
+        constants[constant] = constant
+        problem = Problem(
+            sense, lambda x: (x**2).sum(dim=-1) if constants[constant] is None else torch.full((len(x),), constant),
+            solution_length=5, initial_bounds=(-1.0, 1.0), vectorized=True, seed=1,
+        )  # fmt: skip
+        return ElitistGaussianResampling(problem, popsize=16, stdev=0.1, **options)
+
+    infinite, constant = search(fitness), search(0.0)
+    for generation in range(1, 5):
+        infinite.step(), constant.step()
+        assert infinite.status["iter"] == generation
+        assert infinite.status["mean_eval"] == infinite.status["median_eval"] == fitness
+        assert torch.equal(infinite.population.values, constant.population.values)
+    constants[fitness] = None
+    infinite.run(2)
+    best = (min if sense == "min" else max)(infinite.status["pop_best_eval"], infinite.status["best_eval"])
+    assert infinite.status["best_eval"] == best
+    assert math.isfinite(infinite.status["mean_eval"])
+
+
+def test_finite_fitness_near_the_end_of_what_floats_hold_does_not_overflow():
+    huge = torch.tensor(1.7e308, dtype=torch.float64)
+    problem = Problem(
+        "min", lambda x: torch.where(x[:, 0] > 0, huge, -huge), solution_length=5, initial_bounds=(-1.0, 1.0),
+        eval_dtype="float64", vectorized=True, seed=1,
+    )  # fmt: skip
+    searcher = ElitistGaussianResampling(problem, popsize=16, stdev=0.1)
+    searcher.run(15)
+    assert searcher.status["center"][0] < 0
+
+
+@pytest.mark.parametrize("failing_step", [1, 2, 4])
+@pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
+def test_fitness_that_is_nan_is_an_error_that_names_the_solution_and_the_step_can_be_taken_again(options, failing_step):
+    broken = []
+
+    def fitness(x):
+        evals = (x**2).sum(dim=-1).as_subclass(torch.Tensor)
+        evals[broken] = math.nan
+        return evals
+
+    def search():
+        problem = Problem("min", fitness, solution_length=5, initial_bounds=(-1.0, 1.0), vectorized=True, seed=1)
+        return ElitistGaussianResampling(problem, popsize=8, **options)
+
+    whole, disturbed = search(), search()
+    whole.run(5)
+    disturbed.run(failing_step - 1)
+    before = disturbed.population.values.clone(), disturbed.population.evals.clone()
+    for broken[:], named in (
+        ([5], "solution 5 of the 8 in the population$"),
+        ([2, 7], "solution 2 .*, and for 1 more"),
+    ):
+        with pytest.raises(ValueError, match=f"^problem: expected a fitness that is a number .* got NaN for {named}"):
+            disturbed.step()
+        assert disturbed.step_count == failing_step - 1
+        assert torch.equal(disturbed.population.values, before[0])
+        torch.testing.assert_close(disturbed.population.evals, before[1], rtol=0, atol=0, equal_nan=True)
+    broken.clear()
+    disturbed.run(6 - failing_step)
+    assert torch.equal(disturbed.population.values, whole.population.values)
+    assert torch.equal(disturbed.population.evals, whole.population.evals)
+
+
+def test_nan_counts_in_the_objective_that_decides_alone():
+    def search(obj_index):
+        problem = Problem(
+            ["min", "max"], lambda x: torch.stack([x[:, 0], torch.full_like(x[:, 0], math.nan)], dim=1),
+            solution_length=5, initial_bounds=(-1.0, 1.0), vectorized=True, seed=1,
+        )  # fmt: skip
+        return ElitistGaussianResampling(problem, popsize=8, obj_index=obj_index)
+
+    search(0).run(3)
+    with pytest.raises(
+        ValueError, match="got NaN for solution 0 of the 8 in the population, and for 7 more in objectiv"
+    ):
+        search(1).step()
+
+
+# Settings
+
+
+def test_all_settings_can_be_read():
+    searcher = ElitistGaussianResampling(sphere(), popsize=20)
+    settings = {"popsize": 20, "num_elites": 5, "stdev": 0.05, "clone_elites": False, "recombination": "expected"}
+    assert {name: getattr(searcher, name) for name in settings} == settings
+    assert searcher.obj_index == 0
+
+
+@pytest.mark.parametrize("name", ["popsize", "num_elites", "clone_elites", "recombination", "obj_index", "population"])
+def test_a_setting_that_cannot_be_changed_cannot_be_set(name):
+    searcher = ElitistGaussianResampling(sphere(), popsize=20)
+    before = getattr(searcher, name)
+    with pytest.raises(AttributeError, match=f"'{name}' of 'ElitistGaussianResampling' object has no setter"):
+        setattr(searcher, name, before)
+
+
+@pytest.mark.parametrize("stdev", [1e-50, 1e39])
+def test_a_stdev_that_the_solutions_dtype_cannot_hold_is_refused(stdev):
+    searcher = ElitistGaussianResampling(sphere())
+    message = "^stdev: expected a finite number > 0 that torch.float32 can hold, got "
+    with pytest.raises(ValueError, match=message):
+        ElitistGaussianResampling(sphere(), stdev=stdev)
+    with pytest.raises(ValueError, match=message):
+        searcher.stdev = stdev
+    assert searcher.stdev == 0.05
+    ElitistGaussianResampling(sphere(dtype="float64"), stdev=stdev)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
@@ -449,6 +727,7 @@ def test_a_step_that_failed_can_be_taken_again(failing_step):
         ("popsize", -1, ValueError),
         ("popsize", 8.0, TypeError),
         ("popsize", True, TypeError),
+        ("popsize", 10**400, ValueError),
         ("popsize", None, TypeError),
         ("num_elites", 0, ValueError),
         ("num_elites", 65, ValueError),

@@ -5,12 +5,27 @@ import math
 import pytest
 import torch
 from conftest import Echo
-from evotorch.algorithms import CEM, CMAES, PGPE, SNES, Cosyne, GeneticAlgorithm, PyCMAES, SteadyStateGA
+from evotorch import Problem
+from evotorch.algorithms import (
+    CEM,
+    CMAES,
+    PGPE,
+    SNES,
+    XNES,
+    Cosyne,
+    GeneticAlgorithm,
+    MAPElites,
+    PyCMAES,
+    SearchAlgorithm,
+    SteadyStateGA,
+)
+from evotorch.algorithms.restarter import IPOP, Restart
 from evotorch.logging import PandasLogger, StdOutLogger
 from evotorch.operators import GaussianMutation, OnePointCrossOver
 
-from algorithms import ElitistGaussianResampling
+from algorithms import ElitistGaussianResampling, Race
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
+from subnet_problems.experiments import hand_out
 
 NUM_GENERATIONS = 2
 
@@ -25,6 +40,7 @@ def steady_state_ga(problem):
 SEARCHES = {
     "PGPE": lambda problem: PGPE(problem, popsize=8, center_learning_rate=0.1, stdev_learning_rate=0.1, stdev_init=0.1),
     "SNES": lambda problem: SNES(problem, popsize=8, stdev_init=0.1),
+    "XNES": lambda problem: XNES(problem, popsize=8, stdev_init=0.1),
     "CEM": lambda problem: CEM(problem, popsize=8, parenthood_ratio=0.5, stdev_init=0.1),
     "CMAES": lambda problem: CMAES(problem, popsize=8, stdev_init=0.1, separable=True),
     "PyCMAES": lambda problem: PyCMAES(problem, popsize=8, stdev_init=0.1, separable=True),
@@ -160,3 +176,86 @@ def test_the_stdout_logger_prints_the_counts_and_the_sparsity(capsys):
     printed = capsys.readouterr().out
     for name in ("iter : 2", "total_episode_count : 32", "mean_sparsity : 0.", "pop_best_eval : "):
         assert name in printed
+
+
+# What is handed out
+
+
+def restarting(kind, algorithm, *, device="cpu", **options):
+    arguments = {"popsize": 8} if algorithm is ElitistGaussianResampling else {"popsize": 8, "stdev_init": 0.1}
+    return kind(cart_pole(episode_length=100), algorithm, arguments, **options)
+
+
+@pytest.mark.parametrize("algorithm", [ElitistGaussianResampling, SNES])
+def test_a_restarter_hands_out_what_its_first_search_would(algorithm):
+    searcher = restarting(Restart, algorithm)
+    for _ in range(4):
+        searcher.step()
+        assert torch.equal(hand_out(searcher), searcher.search_algorithm.status["center"])
+    assert searcher.num_restarts == 1
+
+
+@pytest.mark.parametrize("algorithm", [ElitistGaussianResampling, SNES])
+def test_after_a_restart_the_best_solution_of_all_is_handed_out(algorithm):
+    searcher = restarting(IPOP, algorithm, min_fitness_stdev=1e9)
+    best = []
+    for generation in range(1, 4):
+        searcher.problem.after_eval_hook.append(lambda batch: best.append(batch.take_best(1)[0].clone()) or {})
+        searcher.step()
+        del searcher.problem.after_eval_hook[-1]
+        assert searcher.num_restarts == generation + 1  # the search within has not begun
+        highest = max(best, key=lambda solution: solution.evals.item())
+        assert torch.equal(hand_out(searcher), highest.values)
+    assert len({solution.evals.item() for solution in best}) > 1
+
+
+def test_a_race_of_restarters_hands_out_what_the_best_of_them_would():
+    searchers = [restarting(Restart, SNES), restarting(IPOP, SNES, min_fitness_stdev=1e9)]
+    racing = Race(searchers, steps=1_000)
+    for _ in range(4):
+        racing.step()
+        leader = next(searcher for searcher in searchers if searcher.problem is racing.problem)
+        assert torch.equal(hand_out(racing), hand_out(leader))
+
+
+def test_what_has_nothing_to_hand_out_is_refused():
+    class Silent(SearchAlgorithm):
+        def _step(self):
+            pass
+
+    silent = Silent(cart_pole())
+    silent.step()
+    with pytest.raises(ValueError, match=r"^searcher: expected one that has a center, a pop_best .* \['iter'\]$"):
+        hand_out(silent)
+    two = Problem(["min", "max"], lambda x: torch.stack([x[:, 0], x[:, 1]], dim=1), vectorized=True, solution_length=2,
+                  initial_bounds=(-1, 1))  # fmt: skip
+    genetic = GeneticAlgorithm(two, popsize=4, operators=[GaussianMutation(two, stdev=0.1)])
+    genetic.run(2)
+    with pytest.raises(ValueError, match=r"^searcher: expected one that has a center, a pop_best or a best solution"):
+        hand_out(genetic)
+    fresh = ElitistGaussianResampling(cart_pole())
+    with pytest.raises(ValueError, match=r"^searcher: expected one that has a center, .* by now"):
+        hand_out(fresh)
+    with pytest.raises(TypeError, match=r"^searcher: expected an EvoTorch SearchAlgorithm, got 3"):
+        hand_out(3)
+
+
+# Refused
+
+
+@pytest.mark.parametrize("make", [MaskedGymProblem, DenseGymProblem])
+@pytest.mark.parametrize("num_features", [1, 2])
+def test_map_elites_is_refused_since_solutions_have_no_features(make, num_features):
+    problem = make("CartPole-v1", hidden_sizes=(4,), seed=0)
+    grid = MAPElites.make_feature_grid([0.0] * num_features, [1.0] * num_features, 3, dtype="float32", device="cpu")
+    operators = [GaussianMutation(problem, stdev=0.1)]
+    message = (
+        f"^problem: expected one whose solutions have as many features as feature_grid, {num_features}, got "
+        f"{make.__name__}, whose solutions have 0: MAPElites cannot search it$"
+    )
+    with pytest.raises(ValueError, match=message):
+        MAPElites(problem, operators=operators, feature_grid=grid)
+    with pytest.raises(ValueError, match=message):
+        MAPElites(problem, operators=operators, feature_grid=grid.tolist())
+    assert problem.as_tensor([[[1.0]]]).shape == (1, 1, 1)  # other tensors are made as ever
+    assert problem.as_tensor(grid[0], use_eval_dtype=True).shape == (num_features, 2)

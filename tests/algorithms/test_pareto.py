@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.population import Population
+from noisy_problems import Given, Noisy, given, population, rng
 from pymoo.core.problem import Problem
-from pymoo.optimize import minimize
 
 from algorithms import (
     GaussianResampling,
@@ -13,36 +11,8 @@ from algorithms import (
     MeanRecombination,
     NeighbourSelection,
     NicheSurvival,
-    ReevaluatingSurvival,
     pareto_operators,
 )
-
-
-class Noisy(Problem):
-    """Minimise (|x| + noise, last variable); the noise is Gaussian with standard deviation ``noise``."""
-
-    def __init__(self, noise=0.0):
-        self.num_evaluated = 0
-        super().__init__(n_var=6, n_obj=2, xl=np.full(6, -2.0), xu=np.full(6, 3.0))
-        self.noise, self.rng = noise, np.random.default_rng(0)
-
-    def truth(self, x):
-        return np.column_stack([np.linalg.norm(x[:, :-1], axis=1), x[:, -1]])
-
-    def _evaluate(self, x, out, *args, **kwargs):
-        self.num_evaluated += len(x)
-        out["F"] = self.truth(x)
-        out["F"][:, 0] += self.noise * self.rng.normal(size=len(x))
-
-
-def rng():
-    return np.random.default_rng(7)
-
-
-def population(x, problem):
-    pop = Population.new(X=x)
-    pop.set("F", problem.evaluate(x))
-    return pop
 
 
 def test_sampling_is_gaussian_and_spreads_the_last_variable_evenly():
@@ -114,43 +84,66 @@ def test_parents_come_from_one_neighbourhood_and_the_better_more_often():
     assert chosen < pop.get("F")[:, 0].mean()
 
 
-def test_a_parent_is_known_by_the_mean_of_all_its_evaluations():
-    problem = Noisy(noise=1.0)
-    survival = ReevaluatingSurvival(min_evaluations=1)
-    pop = population(rng().normal(size=(6, 6)), problem)
-    truth = problem.truth(pop.get("X"))
-    first_error = np.abs(pop.get("F") - truth).mean()
-    for _ in range(400):
-        pop = survival.do(problem, pop, n_survive=6, random_state=rng())
-    assert [individual.data["num_evaluations"] for individual in pop] == [401 - 1] * 6
-    error = np.abs(pop.get("F") - problem.truth(pop.get("X"))).mean()
-    assert error < 0.15 < first_error
+@pytest.mark.parametrize("count", [2, 3])
+def test_fewer_survivors_than_niches_are_spread_over_all_of_the_last_variable(count):
+    problem = Given()
+    x = np.column_stack([np.zeros(12), np.linspace(0.0, 1.0, 12)])
+    pop = given(problem, np.column_stack([1.0 - x[:, -1], x[:, -1]]), x)  # the first objective wants it at 1
+    kept = NicheSurvival(6).do(problem, pop, n_survive=count, random_state=rng()).get("X")[:, -1]
+    assert np.histogram(kept, bins=count, range=(0.0, 1.0))[0].tolist() == [1] * count
 
 
-def test_all_who_survive_have_been_evaluated_often_enough():
-    problem = Noisy(noise=1.0)
-    pop = population(rng().normal(size=(20, 6)), problem)
-    survivors = ReevaluatingSurvival(min_evaluations=5).do(problem, pop, n_survive=6, random_state=rng())
-    assert min(individual.data["num_evaluations"] for individual in survivors) >= 5
-    assert min(individual.data["num_evaluations"] for individual in pop) == 1  # the hopeless cost nothing more
+def test_a_fixed_last_variable_is_one_niche_of_neighbors():
+    problem = Given(fixed=True)
+    pop = given(problem, [[value, 0.0] for value in (4.0, 1.0, 3.0, 2.0, 0.0, 5.0, 6.0, 7.0)])
+    survivors = NicheSurvival(3).do(problem, pop, n_survive=4, random_state=rng())
+    assert survivors.get("F")[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
+    parents = NeighbourSelection(2)._do(problem, pop, 2000, 1, random_state=rng())
+    counts = np.bincount(parents[:, 0], minlength=8) / 2000
+    # Each is the center as often, and wins 1 of 4, 2 of 4 or 3 of 4 tournaments against the one before or after it.
+    wins = [0.25 + 0.75, 0.75 + 0.75, 0.25 + 0.25, 0.75 + 0.25, 0.75 + 0.75, 0.25 + 0.75, 0.25 + 0.75, 0.25 + 0.25]
+    np.testing.assert_allclose(counts, np.array(wins) / 8, atol=0.03)
 
 
-def test_lucky_survivors_do_not_rule_the_front():
-    def flattery(survival):
-        problem = Noisy(noise=1.0)
-        operators = {**pareto_operators(0.5, last_stdev=0.1), "survival": survival}
-        result = minimize(problem, NSGA2(16, **operators), ("n_gen", 40), seed=3)
-        return float(np.mean(problem.truth(result.X)[:, 0] - result.F[:, 0]))
-
-    once = flattery(NicheSurvival(4))
-    again = flattery(ReevaluatingSurvival(NicheSurvival(4)))
-    assert once > 1.0  # what was seen flatters the truth by more than the noise's standard deviation
-    assert again < once / 2
+def test_values_outside_the_bounds_belong_to_the_outermost_niches():
+    problem = Given()
+    pop = given(problem, [[2.0, 0.0], [1.0, 0.0], [3.0, 0.0]], [[0.0, -0.7], [0.0, 0.9], [0.0, 1.4]])
+    survivors = NicheSurvival(2).do(problem, pop, n_survive=2, random_state=rng())
+    assert survivors.get("F")[:, 0].tolist() == [2.0, 1.0]
 
 
-def test_evaluations_of_parents_are_counted():
-    result = minimize(Noisy(), NSGA2(8, **pareto_operators(0.5)), ("n_gen", 3), seed=0)
-    assert result.algorithm.evaluator.n_eval == result.problem.num_evaluated
+def test_the_infeasible_survive_and_mate_last():
+    problem = Given(constrained=True)
+    pop = given(problem, [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+    pop.set("G", np.array([[5.0], [-1.0], [4.0], [0.0]]))
+    survivors = NicheSurvival(1).do(problem, pop, n_survive=3, random_state=rng())
+    assert survivors.get("F")[:, 0].tolist() == [1.0, 3.0, 2.0]
+    parents = NeighbourSelection(4)._do(problem, pop, 4000, 1, random_state=rng())
+    counts = np.bincount(parents[:, 0], minlength=4)
+    assert counts[1] > counts[3] > counts[2] > counts[0]
+
+
+def test_with_three_objectives_all_count():
+    problem = Given(num_objectives=3)
+    objectives = [[0.0, 5.0, 5.0], [1.0, 9.0, 9.0], [5.0, 0.0, 5.0], [5.0, 5.0, 0.0], [2.0, 9.0, 9.0]]
+    pop = given(problem, objectives)
+    survivors = NicheSurvival(1).do(problem, pop, n_survive=3, random_state=rng())
+    assert sorted(survivors.get("F").tolist()) == sorted(objectives[i] for i in (0, 2, 3))
+    parents = NeighbourSelection(5)._do(problem, pop, 5000, 1, random_state=rng())
+    counts = np.bincount(parents[:, 0], minlength=5) / 5000
+    # In 25 pairs: 0 beats 1 and 4, 1 beats 4, and the others are undecided, so that the first drawn wins.
+    np.testing.assert_allclose(counts, np.array([7, 5, 5, 5, 3]) / 25, atol=0.03)
+
+
+def test_a_problem_without_bounds_of_the_last_variable_is_refused():
+    problem = Problem(n_var=3, n_obj=2)
+    for make in (
+        lambda: GaussianSampling(0.1)._do(problem, 4, random_state=rng()),
+        lambda: GaussianResampling(0.1, 0.1)._do(problem, np.zeros((4, 3)), random_state=rng()),
+        lambda: NicheSurvival().do(problem, given(problem, [[0.0, 0.0]]), n_survive=1, random_state=rng()),
+    ):
+        with pytest.raises(ValueError, match=r"^problem: expected finite bounds of the last variable, got xl = None"):
+            make()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import Echo, OddSpaces, batch_of
 from gymnasium.envs.classic_control import CartPoleEnv
+from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.problem import Problem as Pymoo
 from torch import nn
 
@@ -26,6 +27,7 @@ from algorithms import (
     Race,
     ReevaluatingSurvival,
     evaluate_again,
+    pareto_algorithm,
     pareto_operators,
     remove_checkpoint,
     resume,
@@ -215,6 +217,7 @@ CALLS = {
     "NicheSurvival": NicheSurvival,
     "ReevaluatingSurvival": ReevaluatingSurvival,
     "evaluate_again": lambda **kwargs: evaluate_again(**{"problem": Pymoo(n_var=2), "individuals": []} | kwargs),
+    "pareto_algorithm": lambda **kwargs: pareto_algorithm(**{"algorithm": NSGA2, "initial_stdev": 0.1} | kwargs),
     "pareto_operators": lambda **kwargs: pareto_operators(**{"initial_stdev": 0.1} | kwargs),
     "Checkpointer": lambda **kwargs: Checkpointer(**{"searcher": searcher(), "path": "unwritten"} | kwargs),
     "ParetoCheckpointer": lambda **kwargs: ParetoCheckpointer("unwritten", **kwargs),
@@ -394,6 +397,10 @@ BAD_ARGUMENTS = [
     ("ReevaluatingSurvival", "min_evaluations", 0, ValueError),
     ("evaluate_again", "problem", None, TypeError),
     ("evaluate_again", "individuals", [3], TypeError),
+    ("pareto_algorithm", "algorithm", "NSGA2", TypeError),
+    ("pareto_algorithm", "initial_stdev", None, TypeError),
+    ("pareto_algorithm", "pop_sise", 16, TypeError),
+    ("pareto_algorithm", "min_evaluations", 0, ValueError),
     ("pareto_operators", "initial_stdev", -1.0, ValueError),
     ("pareto_operators", "stdev", INF, ValueError),
     ("pareto_operators", "last_stdev", 0.0, ValueError),

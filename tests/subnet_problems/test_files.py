@@ -13,9 +13,14 @@ def test_an_error_while_writing_leaves_what_was_there_and_nothing_else(tmp_path,
     path = tmp_path / "policy.bin"
     if before is not None:
         path.write_bytes(before)
-    with pytest.raises(RuntimeError, match="half way"), whole_file(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError("half way")
+
+    def write_half():
+        with whole_file(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == ([(path.name, before)] if before else [])
 
 

@@ -67,7 +67,7 @@ def a_solution(problem):
 def test_arguments_mean_what_they_mean_in_gymne(options):
     gymne = GymNE(Echo, LINEAR, env_config={"steps": 12}, **{"num_episodes": 2} | options)
     ours = echo(**options)
-    torch.testing.assert_close(fitness(ours, WEIGHTS), fitness(gymne, WEIGHTS))
+    torch.testing.assert_close(fitness(ours, WEIGHTS), fitness(gymne, WEIGHTS), check_dtype=False)
     for name in ("total_interaction_count", "total_episode_count"):
         assert ours.status[name] == gymne.status[name]
 
@@ -125,7 +125,7 @@ def test_no_action_noise_and_noise_of_stdev_0_are_the_same():
 
 def test_observations_are_normalised_by_those_of_earlier_rounds_alone():
     first, second = fitness(echo(observation_normalization=True), WEIGHTS, rounds=2)
-    torch.testing.assert_close(first, 12 * WEIGHTS[:, 0])
+    torch.testing.assert_close(first, 12 * WEIGHTS[:, 0], check_dtype=False)
     assert (second == 0).all()  # each observation is 1, and so is their mean
 
 

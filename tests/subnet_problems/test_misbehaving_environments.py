@@ -1,6 +1,7 @@
 """An environment that misbehaves is an error that says where; nothing is counted, and the search can go on."""
 
 import os
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -294,7 +295,7 @@ def test_the_search_a_test_run_and_a_film_say_the_same_of_it(name, at, tmp_path)
 )
 def test_numbers_may_come_as_arrays_and_tensors(told):
     plain, other = (
-        MaskedGymProblem(Told, env_config={"space": PLANE, **options}, hidden_sizes=(3,), seed=0)
+        MaskedGymProblem(partial(Told, PLANE, **options), hidden_sizes=(3,), seed=0)
         for options in ({"end": False}, {"end": False} | told)
     )
     values = plain.generate_batch(4).values
@@ -306,6 +307,6 @@ def test_numbers_may_come_as_arrays_and_tensors(told):
 
 def test_a_reward_keeps_all_its_digits():
     for reward in (np.array([0.1]), torch.tensor([0.1], dtype=torch.float64, requires_grad=True), np.longdouble(0.1)):
-        env_config = {"space": PLANE, "reward": reward, "end": False}
-        problem = MaskedGymProblem(Told, env_config=env_config, hidden_sizes=(3,), seed=0)
+        make_env = partial(Told, PLANE, reward=reward, end=False)
+        problem = MaskedGymProblem(make_env, hidden_sizes=(3,), seed=0)
         assert problem.test(problem.generate_batch(1)[0], num_episodes=1).tolist() == [0.1 + 0.1]

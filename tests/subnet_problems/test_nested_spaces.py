@@ -1,4 +1,4 @@
-"""A task whose observations and actions are made of parts of every kind: searched, tested, filmed, kept and exported."""
+"""A task whose observations and actions are made of parts of every kind: searched, tested, filmed and kept."""
 
 import gymnasium as gym
 import numpy as np

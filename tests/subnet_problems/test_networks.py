@@ -291,7 +291,7 @@ def test_its_text_says_what_it_is():
     [([0], 0, ValueError), ([4, -1], 1, ValueError), ([2.5], 0, TypeError), ([4, True], 1, TypeError)],
 )
 def test_a_bad_hidden_size_is_refused_by_name_and_place(sizes, index, error):
-    with pytest.raises(error, match=rf"^hidden_sizes\[{index}\]: expected a whole number >= 1, got "):
+    with pytest.raises(error, match=rf"^network\[{index}\]: expected a whole number >= 1, got "):
         lander(sizes)
 
 
@@ -305,10 +305,10 @@ def test_a_bad_hidden_size_is_refused_by_name_and_place(sizes, index, error):
         ({"weight_gain": 0.0}, ValueError, "weight_gain"),
         ({"weight_gain": -1.0}, ValueError, "weight_gain"),
         ({"weight_gain": "1"}, TypeError, "weight_gain"),
-        ({"seed": -1}, ValueError, "network_seed"),
-        ({"seed": 2**63}, ValueError, "network_seed"),
-        ({"seed": 1.0}, TypeError, "network_seed"),
-        ({"seed": True}, TypeError, "network_seed"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"seed": 2**63}, ValueError, "seed"),
+        ({"seed": 1.0}, TypeError, "seed"),
+        ({"seed": True}, TypeError, "seed"),
         ({"bias": 1}, TypeError, "bias"),
         ({"network_args": 3}, TypeError, "network_args"),
     ],

@@ -1,13 +1,19 @@
 """The pymoo problem: exact densities, the masked problem's evaluation, one round a generation."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from pymoo.algorithms.moo.moead import MOEAD
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
+from pymoo.algorithms.moo.rvea import RVEA
 from pymoo.algorithms.moo.spea2 import SPEA2
 from pymoo.optimize import minimize
+from pymoo.util.ref_dirs import get_reference_directions
 
-from algorithms import pareto_operators
+from algorithms import pareto_algorithm, pareto_operators
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, Threshold
 
 
@@ -69,6 +75,29 @@ def test_pymoo_algorithms_find_the_same_front_from_the_same_seed(algorithm):
     assert steps == same_steps
 
 
+@pytest.mark.parametrize("algorithm", [MOEAD, NSGA3, RVEA])
+def test_so_do_those_with_reference_directions(algorithm):
+    def run():
+        problem = ParetoSparsityProblem(masked(hidden_sizes=(4,), num_episodes=1, episode_length=20))
+        directions = get_reference_directions("das-dennis", 2, n_partitions=7)
+        result = minimize(problem, pareto_algorithm(algorithm, 0.1, ref_dirs=directions), ("n_gen", 3), seed=1)
+        if algorithm is not MOEAD:
+            assert min(result.pop.get("num_evaluations")) >= 4
+        kept = problem.mask(result.pop.get("X")).sum(dim=1)
+        np.testing.assert_allclose(result.pop.get("F")[:, 1], kept / problem.masked.network.num_weights, rtol=1e-6)
+        return result.F, problem.interaction_count
+
+    (front, steps), (same_front, same_steps) = run(), run()
+    np.testing.assert_array_equal(front, same_front)
+    assert steps == same_steps
+
+
+def test_one_sparsity_for_all_can_be_searched_too():
+    problem = ParetoSparsityProblem(masked(hidden_sizes=(4,)), min_sparsity=0.75, max_sparsity=0.75)
+    result = minimize(problem, pareto_algorithm(NSGA2, 0.1, pop_size=8), ("n_gen", 3), seed=1)
+    assert problem.mask(result.pop.get("X")).sum(dim=1).tolist() == [6] * 8
+
+
 def test_an_individual_becomes_a_subnetwork_of_its_density():
     problem = ParetoSparsityProblem(masked())
     x = individuals(problem, [-3.0])[0]
@@ -105,8 +134,22 @@ def test_individuals_that_are_no_individuals_are_refused():
     x = individuals(problem, [-1.0])
     with pytest.raises(ValueError, match=r"^x: expected shape"):
         problem.mask(x[:, 1:])
-    with pytest.raises(ValueError, match=r"^x: expected log2 densities"):
-        problem.mask(individuals(problem, [0.5]))
+    for wrong in (x, x[0, 1:], x[:, :, None], 3.0):
+        shape = re.escape(str(np.shape(wrong)))
+        with pytest.raises(ValueError, match=rf"^x: expected shape \(D \+ 1,\) = \({problem.n_var},\), got {shape}$"):
+            problem.to_subnetwork(wrong)
+    lowest = re.escape(f"[{problem.xl[-1]:g}, 0]")
+    with pytest.raises(ValueError, match=rf"^x: expected log2 densities in {lowest}, got 0.5 in row 1$"):
+        problem.mask(individuals(problem, [-0.5, 0.5]))
     x[0, 3] = np.nan
     with pytest.raises(ValueError, match=r"^x: expected no NaN, got one at row 0, column 3"):
         problem.mask(x)
+
+
+def test_a_fitness_that_is_nan_is_an_error_that_names_the_individual(monkeypatch):
+    problem = ParetoSparsityProblem(masked())
+    monkeypatch.setattr(problem.masked, "_evaluate_payload", lambda mask: torch.tensor([1.0, float("nan"), 2.0]))
+    with pytest.raises(
+        ValueError, match=r"^problem: expected a fitness for each individual, got NaN for individual 1$"
+    ):
+        problem.evaluate(individuals(problem, [-1.0, -1.0, -1.0]))

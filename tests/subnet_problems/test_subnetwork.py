@@ -103,7 +103,7 @@ def test_a_recurrent_one_begins_anew_at_each_call():
     ("change", "error", "name"),
     [
         ({"network": nn.Linear(4, 2)}, TypeError, "network"),
-        ({"mask": [True] * 64}, TypeError, "mask"),
+        ({"mask": [1] * 64}, TypeError, "mask"),
         ({"mask": torch.ones(64)}, TypeError, "mask"),
         ({"mask": torch.ones(63, dtype=torch.bool)}, ValueError, "mask"),
         ({"mask": torch.ones((1, 64), dtype=torch.bool)}, ValueError, "mask"),
@@ -233,3 +233,61 @@ def test_what_cannot_be_tested_is_refused(subnet, options, error, message):
     with pytest.raises(error, match=f"^{message}"):
         subnet.test(**({"num_episodes": 2} | options))
     assert subnet.tests == {}
+
+
+# Acting
+
+
+def shaped(obs_shape, **options):
+    network = FrozenNetwork((3,), obs_length=6, act_length=2, obs_shape=obs_shape, seed=1, **options)
+    return Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), actions=BOX)
+
+
+@pytest.mark.parametrize("obs_shape", [(6,), (2, 3), (1, 6), (6, 1)])
+def test_a_batch_of_observations_gives_the_actions_of_each(obs_shape, tmp_path):
+    subnet = shaped(obs_shape)
+    subnet.save(tmp_path / "a.safetensors")
+    batch = np.random.default_rng(0).normal(size=(5, *obs_shape)).astype(np.float32)
+    for policy in (subnet, Subnetwork.load(tmp_path / "a.safetensors")):
+        each = [policy.act(obs) for obs in batch]
+        assert {action.shape for action in each} == {(2,)}
+        np.testing.assert_array_equal(policy.act(batch), np.stack(each))
+        np.testing.assert_array_equal(policy.act(batch.reshape(5, 6)), np.stack(each))
+        np.testing.assert_array_equal(policy.act(batch[:1]), np.stack(each[:1]))
+        np.testing.assert_array_equal(policy.act(batch[0].reshape(-1)), each[0])
+        assert policy.act(batch[:0]).shape == (0, 2)
+
+
+def test_a_batch_for_discrete_actions_gives_an_array_of_numbers():
+    subnet = make(actions=DISCRETE)
+    batch = np.random.default_rng(0).normal(size=(9, 4))
+    assert subnet.act(batch).tolist() == [int(subnet.act(obs)) for obs in batch]
+
+
+@pytest.mark.parametrize("shape", [(5,), (7,), (0,), (), (2, 5), (4, 3), (2, 3, 3)])
+def test_an_observation_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"^obs: expected shape \(2, 3\), or \(n, 2, 3\), got "):
+        shaped((2, 3)).act(np.zeros(shape))
+
+
+def test_acting_follows_what_becomes_of_the_policy():
+    obs = np.array([0.3, -1.0, 0.5, 2.0])
+    subnet = make()
+    subnet.act(obs)
+    subnet.mask[:] = False  # written to in place
+    assert subnet.act(obs).tolist() == [0.0, 0.0]
+    subnet.mask = torch.ones_like(subnet.mask)
+    np.testing.assert_array_equal(subnet.act(obs), make(sparsity=0.0).act(obs))
+    subnet.normalizer = NORMALIZER
+    np.testing.assert_array_equal(subnet.act(obs), make(sparsity=0.0, normalizer=NORMALIZER).act(obs))
+
+
+def test_the_module_is_made_once_for_many_decisions(monkeypatch):
+    made = []
+    to_module = FrozenNetwork.to_module
+    monkeypatch.setattr(FrozenNetwork, "to_module", lambda self, weights: made.append(1) or to_module(self, weights))
+    subnet = make()
+    made.clear()
+    for _ in range(5):
+        subnet.act(np.zeros(4))
+    assert len(made) == 1

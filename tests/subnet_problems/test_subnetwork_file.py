@@ -1,8 +1,11 @@
 """The subnetwork file: saving and loading is the identity, and the docstring is enough to read it without us."""
 
+import datetime
+import enum
 import json
 import math
 import os
+import re
 import struct
 import zlib
 from itertools import pairwise
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,7 +36,7 @@ from small_subnetworks import (
 )
 from torch import nn
 
-from subnet_problems import FrozenNetwork, Subnetwork
+from subnet_problems import DiscreteActions, FrozenNetwork, Subnetwork
 from subnet_problems.networks import WEIGHT_INITS
 from subnet_problems.spaces import observations_of
 
@@ -123,7 +127,7 @@ def test_a_mask_that_keeps_nothing_or_one_or_all_comes_back_the_same(tmp_path, n
 
 def test_observations_are_in_the_file_where_they_are_no_plain_array_and_only_there(tmp_path):
     fields = ["version", "crc32", "layers", "network", "obs_length", "act_length", "weights", "rescale", "action"]
-    rest = ["env", "env_config", "sparsity", "tests"]
+    rest = ["env", "env_config", "sparsity", "tests", "proof"]
     for number, subnet in enumerate([make(), make(observations=observations_of(gym.spaces.Box(-1, 1, (2, 2))))]):
         assert subnet.observations is None
         subnet.save(tmp_path / str(number))
@@ -278,32 +282,90 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+class Gravity(enum.IntEnum):
+    MOON = 2
+
+
 @pytest.mark.parametrize(
-    "change",
+    "value",
     [
-        {"env_config": {"hook": object()}},
-        {"env_config": {"size": np.int64(3)}},
-        {"env_config": {"wind": math.nan}},
-        {"env_config": {"names": {1: "a"}}},
-        {"tests": {"mean": math.inf}},
+        None,
+        True,
+        -3,
+        0.1,
+        "wind",
+        [1, [2.5]],
+        (3, (4, [5])),
+        {"a": {"b": (1,)}},
+        {1: "one", (2, "$"): {"$tuple": [1]}},
+        math.inf,
+        -math.inf,
+        np.int64(3),
+        np.float32(0.1),
+        np.bool_(True),
+        np.array([[1.5, -math.inf]], dtype=">f8"),
+        np.zeros((0, 2), dtype=np.int16),
+        np.array(True),
     ],
-    ids=["an object", "a number of NumPy", "a NaN", "a key that is no string", "an infinity"],
+    ids=repr,
 )
-def test_what_json_cannot_hold_is_refused_and_the_old_file_stays_whole(tmp_path, change):
+def test_a_configuration_comes_back_as_the_same_values_of_the_same_types(tmp_path, value):
+    make(env_config={"value": value}, tests={"value": value}).save(tmp_path / "a.safetensors")
+    loaded = Subnetwork.load(tmp_path / "a.safetensors")
+    for back in (loaded.env_config["value"], loaded.tests["value"]):
+        assert type(back) is type(value) or isinstance(value, np.ndarray)
+        assert repr(back) == repr(value).replace(", dtype='>f8'", "")
+    assert loaded.missing_config == ()
+
+
+def test_a_nan_in_a_configuration_comes_back(tmp_path):
+    make(env_config={"wind": math.nan}).save(tmp_path / "a.safetensors")
+    assert math.isnan(Subnetwork.load(tmp_path / "a.safetensors").env_config["wind"])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (object(), "type object"),
+        (len, "type builtin_function_or_method"),
+        (Path("maps"), "type pathlib.PosixPath"),
+        (datetime.date(2020, 1, 1), "type datetime.date"),
+        (Gravity.MOON, "type test_subnetwork_file.Gravity"),
+        ({1, 2}, "type set"),
+        ({object(): 1}, "type object"),
+        ([{"deep": (object(),)}], "type object"),
+        (np.array(["a"]), "a NumPy array of <U1"),
+        (pandas.DataFrame({"price": [1.0]}), "type pandas."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_file_cannot_hold_is_left_out_with_a_warning_and_asked_for_where_it_is_needed(tmp_path, value, kind):
     path = tmp_path / "policy.safetensors"
-    make().save(path)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match=f"^{next(iter(change))}: expected what JSON can hold, got "):
-        make(**change).save(path)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["policy.safetensors"]  # noqa: PTH208
+    subnet = make(env="CartPole-v1", env_config={"odd": value, "steps": 3}, actions=DiscreteActions(2))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=rf"^env_config: a policy's file cannot hold 'odd' \({re.escape(kind)}"):
+            subnet.save(path)
+    loaded = Subnetwork.load(path)
+    assert (loaded.env_config, loaded.missing_config) == ({"steps": 3}, ("odd",))
+    with pytest.raises(ValueError, match=r"^env_config: expected values for \['odd'\] too"):
+        loaded.test(num_episodes=1)
+    loaded.save(path)  # what was missing is still known to be missing
+    assert Subnetwork.load(path).missing_config == ("odd",)
+    assert len(loaded.test(num_episodes=2, env_config={})) == 2
+    assert loaded.tests == {}  # that was another configuration than the policy's own
 
 
-def test_a_constant_that_json_cannot_hold_is_refused_by_its_own_name(tmp_path):
+def test_a_result_of_tests_that_the_file_cannot_hold_is_lost_with_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match=r"^tests: a policy's file cannot hold 'log' \(type object\)"):
+        make(tests={"mean": 3.0, "log": object()}).save(tmp_path / "a.safetensors")
+    assert Subnetwork.load(tmp_path / "a.safetensors").tests == {"mean": 3.0}
+
+
+def test_a_constant_of_a_network_string_keeps_its_type(tmp_path):
     string = "Linear(obs_length, width) >> Linear(width, act_length)"
     subnet = make(string, options={"network_args": {"width": np.int64(3)}})
-    with pytest.raises(ValueError, match="network_args"):
-        subnet.save(tmp_path / "a.safetensors")
+    subnet.save(tmp_path / "a.safetensors")
+    assert_same(Subnetwork.load(tmp_path / "a.safetensors"), subnet)
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path):

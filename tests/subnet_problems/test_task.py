@@ -9,6 +9,7 @@ import pytest
 from conftest import Echo, Moody, OddSpaces
 
 from subnet_problems import MaskedGymProblem
+from subnet_problems._registration import Registration
 from subnet_problems.simulators.envpool import envpool_task_name
 from subnet_problems.spaces import BoxActions, DiscreteActions, TupleActions
 from subnet_problems.task import GymTask
@@ -45,16 +46,17 @@ def test_envpool_has_no_environments_whose_observations_are_no_box(env):
     task = GymTask(env, episode_length=10)
     assert task.backend == "gymnasium"
     assert task.obs_shape == (task.obs_length,) == (gym.spaces.utils.flatdim(gym.make(env).observation_space),)
-    with pytest.raises(ValueError, match=rf"^backend: 'envpool' cannot serve '{env}': .* of a Box space"):
+    with pytest.raises(
+        ValueError, match=rf"^backend: 'envpool' cannot serve '{env}': (its observations are not|it has no)"
+    ):
         GymTask(env, episode_length=10, backend="envpool")
 
 
 def test_envpool_is_asked_for_no_actions_but_those_of_box_and_discrete():
-    """It is told of a composite action by the name of an environment that it has."""
-    task = GymTask("CartPole-v1")
-    actions = TupleActions((DiscreteActions(2),))
-    with pytest.raises(ValueError, match="its actions are others than Gymnasium's"):
-        envpool_task_name("CartPole-v1", {}, task.obs_shape, actions, 500)
+    probe, registration = gym.make("CartPole-v1"), Registration("CartPole-v1")
+    assert envpool_task_name(registration, {}, probe, DiscreteActions(2)) == "CartPole-v1"
+    with pytest.raises(ValueError, match="its actions are not those of Gymnasium"):
+        envpool_task_name(registration, {}, probe, TupleActions((DiscreteActions(2),)))
 
 
 def test_an_environment_without_a_limit_needs_an_episode_length():
@@ -109,8 +111,8 @@ def registered():
         ("LunarLander-v3", {"gravity": -5.0}, "no option ['gravity']"),
         ("LunarLander-v3", {"continuous": 1}, "no option ['continuous']"),
         ("CartPole-v1", {"max_episode_steps": 30}, "no option ['max_episode_steps']"),
-        ("Echo-v7", {}, "no such environment"),
-        ("Catch-v0", {}, "another shape than Gymnasium's (1,)"),
+        ("Echo-v7", {}, "not one of them"),
+        ("Catch-v0", {}, "not one of them"),
     ],
 )
 def test_envpool_says_why_it_cannot_serve(env, env_config, reason):
@@ -150,6 +152,10 @@ class Spaces(gym.Env):
 BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 
 
+def asserts():
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("env", "env_config", "error", "message"),
     [
@@ -160,6 +166,8 @@ BOX = gym.spaces.Box(-1.0, 1.0, (2,))
         (None, None, TypeError, "env: expected a Gymnasium id or a callable"),
         (lambda: 3, None, TypeError, "env: expected the callable to return a gymnasium.Env, got 3"),
         (Moody, None, ValueError, "env: .* cannot be made: .*'folder'"),
+        (asserts, None, ValueError, r"env: .* cannot be made: AssertionError\(\)"),
+        (Echo, {"generator": (n for n in "ab")}, ValueError, "env_config: expected values that can be copied, got "),
         ("CartPole-v1", {"no_such_option": 1}, ValueError, "env: .*no_such_option.* cannot be made"),
         ("CartPole-v1", "continuous", TypeError, "env_config: expected a mapping"),
         ("CartPole-v1", ["continuous"], TypeError, "env_config: expected a mapping"),
@@ -216,3 +224,37 @@ def test_without_envpool_gymnasium_serves(monkeypatch):
     assert problem.episode_count == 2
     with pytest.raises(ValueError, match=r"backend: 'envpool' cannot serve 'CartPole-v1': envpool is not installed"):
         MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), backend="envpool")
+
+
+class Counted(Echo):
+    """Counts the environments that are open; the ``number``-th that is made raises."""
+
+    made, closed = 0, 0
+
+    def __init__(self, *, number):
+        type(self).made += 1
+        if type(self).made == number:
+            type(self).made -= 1
+            raise RuntimeError("no more")
+        super().__init__()
+
+    def close(self):
+        type(self).closed += 1
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_environments_that_were_looked_at_are_closed_whatever_comes(number):
+    Counted.made = Counted.closed = 0
+    if number < 3:
+        with pytest.raises(ValueError, match="cannot be made: no more"):
+            GymTask(Counted, env_config={"number": number})
+    else:
+        GymTask(Counted, env_config={"number": number})
+    assert Counted.closed == Counted.made == number - 1
+
+
+def test_a_task_that_was_made_for_gymnasium_may_go_to_envpool_later():
+    task = GymTask("CartPole-v1", backend="gymnasium")
+    assert task.at_backend("auto").backend == "envpool"
+    assert task.at_backend("envpool").simulator(np.array([1, 2])).reset().shape == (2, 4)
+    assert task.backend == "gymnasium"

@@ -1,0 +1,143 @@
+"""What a Gymnasium id stands for: as it is registered in this process, and as Gymnasium itself ships it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from copy import copy, deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from ._json import split
+
+#: What is registered under an id, as JSON: what decides which environment ``gymnasium.make`` makes of it.
+Description = Mapping[str, Any]
+
+
+class Registration:
+    """An entry of Gymnasium's registry, as it was when it was looked up.
+
+    It is not looked up again: an id that is registered anew later stands for what it stood for. It goes along where it
+    is pickled, so that other processes need not register it.
+
+    Args:
+        env_id: The full id, with its version.
+
+    Attributes:
+        env_id: The same.
+        description: What is registered.
+    """
+
+    def __init__(self, env_id: str) -> None:
+        self._spec = copy(gym.registry[env_id])
+        self._spec.kwargs = deepcopy(self._spec.kwargs)
+        self.env_id = env_id
+        self.description = describe(self._spec)
+
+    def make(self, **kwargs: Any) -> gym.Env[Any, Any]:
+        """A new environment; ``kwargs`` as for ``gymnasium.make``."""
+        return gym.make(self._spec, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.env_id, self.description, cloudpickle.dumps(self._spec))
+
+
+def _unpickled(env_id: str, description: Description, data: bytes) -> Registration:
+    result = object.__new__(Registration)
+    result.env_id, result.description = env_id, description
+    try:
+        result._spec = cloudpickle.loads(data)
+    except ImportError as error:
+        raise ImportError(
+            f"env: {env_id!r} is registered with an entry point that this process cannot import: {error}. Put its "
+            "module where every process finds it (install it, or set PYTHONPATH)"
+        ) from error
+    return result
+
+
+def pickled_registrations() -> bytes:
+    """All that is registered here and that Gymnasium does not ship, but for what cannot be pickled."""
+    specs = {}
+    for env_id, spec in gym.registry.items():
+        if describe(spec) != describe_shipped(env_id):
+            try:
+                specs[env_id] = cloudpickle.dumps(spec)
+            except Exception:
+                continue  # the other process may have registered it itself
+    data: bytes = cloudpickle.dumps(specs)
+    return data
+
+
+def register_pickled(data: bytes) -> None:
+    """Register what ``pickled_registrations`` gave, but for what is registered already."""
+    for env_id, spec in cloudpickle.loads(data).items():
+        if env_id not in gym.registry or describe(gym.registry[env_id]) == describe_shipped(env_id):
+            try:
+                gym.registry[env_id] = cloudpickle.loads(spec)
+            except ImportError:
+                continue
+
+
+def describe(spec: EnvSpec) -> Description:
+    """What a spec makes an environment of: entry point, keyword arguments, time limit and wrappers.
+
+    What changes no environment is left out, such as ``disable_env_checker`` and ``reward_threshold``. Keyword arguments
+    that JSON cannot hold are described by their types.
+    """
+    wrappers = [
+        [_name_of(wrapper.entry_point), _arguments(wrapper.kwargs or {})] for wrapper in spec.additional_wrappers
+    ]
+    return {
+        "entry_point": _name_of(spec.entry_point),
+        "kwargs": _arguments(spec.kwargs),
+        "max_episode_steps": spec.max_episode_steps,
+        "additional_wrappers": wrappers,
+    }
+
+
+def where_they_differ(ours: Description, theirs: Description) -> str:
+    """Where two descriptions differ, as ``entry_point 'a:A' instead of 'b:B'``."""
+    names = [name for name in ours if ours[name] != theirs.get(name)]
+    return ", ".join(f"{name} {ours[name]!r} instead of {theirs.get(name)!r}" for name in names)
+
+
+def describe_shipped(env_id: str) -> Description | None:
+    """What Gymnasium itself registers under an id, whatever is registered now; None where it has no such id."""
+    spec = _shipped_specs().get(env_id)
+    return None if spec is None else describe(spec)
+
+
+@cache
+def _shipped_specs() -> dict[str, EnvSpec]:
+    """The calls of ``register`` in Gymnasium's own source, which a user's call cannot have replaced.
+
+    Calls with arguments that are no literals are left out: what is not found counts as a user's own environment.
+    """
+    specs = {}
+    for node in ast.walk(ast.parse(Path(gym.envs.__file__).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register":
+            try:
+                spec = EnvSpec(**{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords})
+            except (TypeError, ValueError):
+                continue
+            specs[spec.id] = spec
+    return specs
+
+
+def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    kept, left_out = split(arguments)
+    return kept | {name: {"$type": kind} for name, kind in left_out.items()}
+
+
+def _name_of(entry_point: str | Callable[..., Any] | None) -> str:
+    """``module:name``; the module of a script that is run has another name each time, and is left out."""
+    if isinstance(entry_point, str) or entry_point is None:
+        return (entry_point or "").removeprefix("__main__:")
+    module = getattr(entry_point, "__module__", "")
+    name = getattr(entry_point, "__qualname__", type(entry_point).__qualname__)
+    return name if module in ("__main__", "__mp_main__") else f"{module}:{name}"

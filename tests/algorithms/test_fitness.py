@@ -1,0 +1,88 @@
+"""How evaluations are compared where some are infinite."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from evotorch import Problem
+
+from algorithms._candidates import Candidate, judged
+from algorithms._fitness import evaluate, pooled_stdev, worth
+
+INF = math.inf
+
+
+def test_finite_evaluations_are_worth_their_mean():
+    assert worth([1.0, 2.0, 6.0]) == (0.0, 0.0, 3.0)
+    assert worth([1.0, 2.0, 6.0, 7.0], margin=-4.0) == (0.0, 0.0, 4.0 - 4.0 / 2)
+
+
+def test_the_fewer_evaluations_are_infinitely_bad_the_better_then_the_more_are_infinitely_good():
+    from_worst = [
+        [-INF, -INF],
+        [math.nan, -INF, -1.0, -1.0],
+        [-INF, INF, INF],
+        [-INF, -5.0, 1e6, 1e6],
+        [-INF, 3.0, INF, 2.0],
+        [-1e300, -1e300],
+        [2.0],
+        [3.0, 3.0],
+        [INF, 1.0],
+        [INF],
+    ]
+    for worse, better in itertools.pairwise(from_worst):
+        assert worth(worse) < worth(better)
+
+
+def test_the_spread_is_that_of_finite_evaluations():
+    assert pooled_stdev([[1.0, 3.0, -INF], [5.0, 5.0], [INF, 8.0]], [7.0]) == math.sqrt((2.0 + 0.0) / 2)
+    assert pooled_stdev([[1.0], [-INF, -INF]], [1.0, 3.0, INF]) == 1.0
+    assert pooled_stdev([[-INF]], [INF, -INF]) == 0.0
+
+
+def test_evaluations_near_the_end_of_what_floats_hold_are_compared_without_an_overflow():
+    assert worth([1.7e308, 1.7e308]) > worth([1.0])
+    assert worth([-1.7e308, -1.7e308]) < worth([1.0])
+    assert math.isfinite(pooled_stdev([[1.7e308, -1.7e308]], []))
+
+
+def test_a_candidate_that_was_infinitely_bad_even_once_is_not_handed_out_and_goes_first():
+    sound, unsound = Candidate(torch.zeros(2), (1.0, 2.0)), Candidate(torch.ones(2), (9.0, 9.0))
+    kept, best = judged([sound, unsound], [1.5, -INF], [0.0, -INF], room=2)
+    assert best.values is sound.values
+    assert [candidate.values is sound.values for candidate in kept] == [True]
+    assert best.shown == (1.0, 2.0, 1.5)
+    assert sound.shown == (1.0, 2.0)  # what is judged is not changed
+
+
+def test_the_surest_candidate_is_the_best_whatever_others_were_infinitely_bad():
+    """The spread of 1 is that of the finite evaluations: 5 - 1 / sqrt(4) is more than 5.2 - 1 / sqrt(1)."""
+    often, once, bad = ((4.0, 6.0, 5.0), (), (-INF, 7.0))
+    candidates = [Candidate(torch.full((2,), float(i)), shown) for i, shown in enumerate((often, once, bad))]
+    kept, best = judged(candidates, [5.0, 5.2, -INF], [], room=4)
+    assert best.values is candidates[0].values
+    assert len(kept) == 3
+
+
+@pytest.mark.parametrize("sense", ["min", "max"])
+@pytest.mark.parametrize("fitness", [INF, -INF])
+def test_an_evaluation_that_is_infinite_throughout_is_one_and_runs_the_problems_hooks(sense, fitness):
+    """EvoTorch notes the best and the worst of all, and here one of them is not there."""
+    problem = Problem(sense, lambda x: torch.full((len(x),), fitness), solution_length=2, initial_bounds=(-1, 1),
+                      vectorized=True, seed=0)  # fmt: skip
+    problem.after_eval_hook.append(lambda batch: {"hooked": len(batch)})
+    batch = problem.generate_batch(3)
+    for _ in range(2):
+        evaluate(problem, batch, obj_index=0)
+        assert batch.evals.tolist() == [[fitness]] * 3
+        assert problem.status == {"hooked": 3}
+
+
+def test_an_attribute_error_of_the_users_own_is_passed_on():
+    def drive(x):
+        return x.wheels
+
+    problem = Problem("min", drive, solution_length=2, initial_bounds=(-1, 1), vectorized=True, seed=0)
+    with pytest.raises(AttributeError, match="wheels"):
+        evaluate(problem, problem.generate_batch(3), obj_index=0)

@@ -1,0 +1,323 @@
+"""All of pymoo's multi-objective algorithms: each gets the operators that it takes, and evaluates survivors again."""
+
+import importlib
+import inspect
+import pkgutil
+from importlib.util import find_spec
+
+import numpy as np
+import pymoo.algorithms.moo
+import pytest
+from pymoo.algorithms.moo.moead import MOEAD
+from pymoo.algorithms.moo.nsde import NSDE
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
+from pymoo.algorithms.moo.rnsga2 import RNSGA2
+from pymoo.algorithms.moo.spea2 import SPEA2
+from pymoo.algorithms.soo.nonconvex.ga import GA
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.mating import Mating
+from pymoo.core.problem import Problem
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.selection.rnd import RandomSelection
+from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+from pymoo.optimize import minimize
+from pymoo.util.ref_dirs import get_reference_directions
+
+from algorithms import (
+    GaussianResampling,
+    GaussianSampling,
+    MeanRecombination,
+    NeighbourSelection,
+    NicheSurvival,
+    ParetoCheckpointer,
+    ReevaluatingSurvival,
+    pareto_algorithm,
+    pareto_operators,
+    resume,
+)
+from algorithms.pareto_algorithms import TAKEN
+
+#: Modules that need a package which is not installed everywhere.
+OPTIONAL = {"kgb": "sklearn"}
+WITHOUT_SURVIVAL = {"MOEAD", "ParallelMOEAD", "MOPSO_CD"}
+#: An archive is a part of them, and a pickle does not hold it whole.
+WITH_ARCHIVE = {"CMOPSO": "elites", "MOPSO_CD": "archive"}
+UNCONSTRAINED = {"DNSGA2", "KGB", "MOEAD", "ParallelMOEAD"}
+#: pymoo's own limits: 2NN crowding wants three different points, KGB's classifier different ones of each class.
+NO_TIES = {"GDE32NN", "KGB"}
+OPERATORS = {
+    "sampling": GaussianSampling,
+    "crossover": MeanRecombination,
+    "mutation": GaussianResampling,
+    "selection": NeighbourSelection,
+    "survival": NicheSurvival,
+}
+
+
+def found():
+    """The classes of pymoo.algorithms.moo by their names."""
+    classes = {}
+    for module in pkgutil.iter_modules(pymoo.algorithms.moo.__path__):
+        if find_spec(OPTIONAL.get(module.name, "pymoo")) is None:
+            continue
+        members = vars(importlib.import_module(f"pymoo.algorithms.moo.{module.name}"))
+        classes.update(
+            (name, value)
+            for name, value in members.items()
+            if inspect.isclass(value) and issubclass(value, Algorithm) and value.__module__.endswith(f".{module.name}")
+        )
+    return classes
+
+
+CLASSES = found()
+
+
+def each(names):
+    def marks(name):
+        if name not in CLASSES:
+            return pytest.mark.skip(reason="not in this pymoo, or its module needs what is not installed")
+        return pytest.mark.filterwarnings("ignore:(divide by zero|invalid value) encountered") if name == "KGB" else ()
+
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in sorted(names)])
+
+
+class Noisy(Problem):
+    """Minimize (|x| + noise, last variable, ...); ``seen`` has all evaluations of each individual."""
+
+    def __init__(self, num_objectives=2, *, constrained=False, infinite=0.0):
+        super().__init__(
+            n_var=6, n_obj=num_objectives, n_ieq_constr=int(constrained), xl=np.full(6, -2.0), xu=np.full(6, 3.0)
+        )
+        self.rng, self.infinite = np.random.default_rng(0), infinite
+        self.seen = {}
+        self.num_evaluated = 0
+
+    def _evaluate(self, x, out, *args, **kwargs):
+        objectives = np.column_stack([np.linalg.norm(x[:, :-1], axis=1), x[:, -1], np.abs(x[:, 0] - 1.0)])
+        objectives[:, 0] += self.rng.normal(size=len(x))
+        objectives[self.rng.random(len(x)) < self.infinite, 0] = np.inf
+        out["F"] = objectives[:, : self.n_obj]
+        values = out["F"]
+        if self.n_ieq_constr:
+            out["G"] = x[:, :1] + self.rng.normal(size=(len(x), 1))
+            values = np.column_stack([values, out["G"]])
+        self.num_evaluated += len(x)
+        for row, seen in zip(x, values, strict=True):
+            self.seen.setdefault(row.tobytes(), []).append(seen)
+
+
+def make(name, num_objectives=2):
+    directions = get_reference_directions("das-dennis", num_objectives, n_partitions=9 if num_objectives == 2 else 3)
+    if name in ("CTAEA", "MOEAD", "NSDER", "NSGA3", "ParallelMOEAD", "RVEA", "UNSGA3"):
+        needed = {"ref_dirs": directions}
+    elif name == "RNSGA3":
+        needed = {"ref_points": np.full((1, num_objectives), 0.5), "pop_per_ref_point": 6}
+    else:
+        needed = {"pop_size": 10}
+        needed |= {"ref_points": np.full((1, num_objectives), 0.5)} if name == "RNSGA2" else {}
+        needed |= {"pop_size": 16, "c_size": 3} if name == "KGB" else {}
+    return pareto_algorithm(CLASSES[name], 0.5, **needed)
+
+
+def set_up(name, problem, **options):
+    return make(name, problem.n_obj).setup(problem, termination=("n_gen", 4), seed=3, **options)
+
+
+def objectives_of(algorithm):
+    return algorithm.pop.get("X"), algorithm.pop.get("F"), algorithm.evaluator.n_eval
+
+
+def test_every_multi_objective_algorithm_of_pymoo_is_served():
+    assert len(CLASSES) >= 15
+    assert not CLASSES.keys() - TAKEN.keys()
+
+
+@each(TAKEN)
+def test_an_algorithm_uses_the_operators_that_it_takes_and_no_other(name, monkeypatch):
+    calls = dict.fromkeys(OPERATORS, 0)
+    for operator, cls in OPERATORS.items():
+
+        def counted(self, *args, _operator=operator, _do=cls._do, **kwargs):
+            calls[_operator] += 1
+            return _do(self, *args, **kwargs)
+
+        monkeypatch.setattr(cls, "_do", counted)
+    algorithm = make(name)
+    algorithm.setup(Noisy(), termination=("n_gen", 3), seed=0)
+    algorithm.next()
+    first = algorithm.pop.get("X") if name in WITHOUT_SURVIVAL | {"CMOPSO", "RVEA"} else algorithm.off.get("X")
+    assert 0.3 < first[:, :-1].std() < 0.7  # uniform ones have 1.4
+    assert np.ptp(first[:, -1]) > 3.0
+    algorithm.run()
+    assert {operator for operator, count in calls.items() if count} == set(TAKEN[name]) & OPERATORS.keys()
+
+
+@each(TAKEN.keys() - WITHOUT_SURVIVAL)
+@pytest.mark.parametrize("num_objectives", [2, 3])
+def test_survivors_are_known_by_the_mean_of_enough_evaluations(name, num_objectives):
+    problem = Noisy(num_objectives)
+    algorithm = set_up(name, problem)
+    algorithm.run()
+    survivors = [*algorithm.pop, *(algorithm.da if name == "CTAEA" else ())]
+    for one in survivors:
+        count = one.data["num_evaluations"]
+        assert count >= 4
+        # DNSGA2 and KGB make an individual anew where they find a change
+        np.testing.assert_allclose(one.F, np.mean(problem.seen[one.X.tobytes()][-count:], axis=0), atol=1e-12)
+        assert count == len(problem.seen[one.X.tobytes()]) or name in ("DNSGA2", "KGB")
+    assert algorithm.evaluator.n_eval == problem.num_evaluated
+
+
+@each(WITHOUT_SURVIVAL)
+def test_without_a_survival_nothing_is_evaluated_again(name):
+    problem = Noisy()
+    algorithm = set_up(name, problem)
+    algorithm.run()
+    assert all("num_evaluations" not in one.data for one in algorithm.pop)
+    assert {len(values) for values in problem.seen.values()} == {1}
+
+
+@each(TAKEN)
+def test_the_same_seed_gives_the_same_bits_with_a_kill_between_or_a_checkpoint_is_refused(name, tmp_path):
+    whole = set_up(name, Noisy())
+    whole.run()
+    killed = set_up(name, Noisy(), callback=ParetoCheckpointer(tmp_path / "checkpoint", every=2))
+    if name in WITH_ARCHIVE:
+        with pytest.raises(
+            TypeError, match=f"^algorithm: expected one that a pickle .*{name}, which loses {WITH_ARCHIVE[name]}"
+        ):
+            killed.run()
+        again = set_up(name, Noisy())
+        again.run()
+    else:
+        while not killed.is_initialized or killed.n_gen < 4:
+            killed.next()
+        again = resume(tmp_path / "checkpoint", allow_pickle=True)
+        assert again.n_gen == 3
+        again.run()
+    for expected, got in zip(objectives_of(whole), objectives_of(again), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@each(TAKEN.keys() - WITHOUT_SURVIVAL - NO_TIES)
+def test_infinite_objectives_are_the_worst_and_harm_no_other(name):
+    problem = Noisy(infinite=0.1)
+    algorithm = set_up(name, problem)
+    algorithm.run()
+    values = algorithm.pop.get("F")
+    assert not np.isnan(values).any()
+    assert np.isfinite(values).all(axis=1).sum() >= 3
+    for one in algorithm.pop:
+        if name != "DNSGA2":
+            assert one.F[0] == pytest.approx(np.mean([seen[0] for seen in problem.seen[one.X.tobytes()]]))
+
+
+@each(TAKEN.keys() - UNCONSTRAINED - WITHOUT_SURVIVAL)
+def test_feasibility_is_that_of_the_mean_too(name):
+    problem = Noisy(constrained=True)
+    algorithm = set_up(name, problem)
+    algorithm.run()
+    for one in algorithm.pop:
+        assert one.data["num_evaluations"] == len(problem.seen[one.X.tobytes()]) >= 4
+        assert one.G[0] == pytest.approx(np.mean(problem.seen[one.X.tobytes()], axis=0)[-1])
+        assert bool(one.FEAS[0]) == (one.G[0] <= 0.0)
+
+
+def test_nsga2_is_made_as_by_its_operators():
+    made = pareto_algorithm(NSGA2, 0.5, pop_size=8, n_offsprings=12, last_stdev=0.1)
+    plain = NSGA2(8, n_offsprings=12, **pareto_operators(0.5, last_stdev=0.1))
+    results = [minimize(Noisy(), algorithm, ("n_gen", 4), seed=2).pop for algorithm in (made, plain)]
+    np.testing.assert_array_equal(results[0].get("F"), results[1].get("F"))
+
+
+def test_options_reach_the_operators():
+    algorithm = pareto_algorithm(
+        NSGA2, 0.5, stdev=0.2, last_stdev=0.1, num_parents=3, num_niches=5, num_neighbours=7, min_evaluations=2
+    )
+    mutation = algorithm.mating.mutation
+    assert (algorithm.initialization.sampling.stdev, mutation.stdev, mutation.last_stdev) == (0.5, 0.2, 0.1)
+    assert (algorithm.mating.crossover.n_parents, algorithm.mating.selection.num_neighbours) == (3, 7)
+    assert (algorithm.survival.survival.num_niches, algorithm.survival.min_evaluations) == (5, 2)
+
+
+def test_an_operator_of_ones_own_takes_the_place_of_ours():
+    mutation, survival = PM(), RankAndCrowding()
+    algorithm = pareto_algorithm(NSGA2, 0.5, pop_size=8, mutation=mutation, survival=survival)
+    assert algorithm.mating.mutation is mutation
+    assert isinstance(algorithm.mating.crossover, MeanRecombination)
+    assert isinstance(algorithm.survival, ReevaluatingSurvival)
+    assert algorithm.survival.survival is survival
+    wrapped = ReevaluatingSurvival(survival, min_evaluations=2)
+    assert pareto_algorithm(NSGA2, 0.5, survival=wrapped).survival is wrapped
+
+
+def test_a_class_of_ones_own_gets_what_the_one_takes_that_it_is_made_from():
+    class Mine(NSGA3):
+        def __init__(self, ref_dirs, *, mine, **kwargs):
+            super().__init__(ref_dirs, **kwargs)
+            self.mine = mine
+
+    algorithm = pareto_algorithm(Mine, 0.5, ref_dirs=np.eye(2), mine=3, pop_size=8)
+    assert (type(algorithm), algorithm.mine, type(algorithm.mating.mutation)) == (Mine, 3, GaussianResampling)
+    assert isinstance(algorithm.survival, ReevaluatingSurvival)
+
+
+def test_runs_share_nothing_by_pymoos_defaults():
+    def front():
+        algorithm = pareto_algorithm(SPEA2, 0.5, pop_size=8)
+        algorithm.setup(Noisy(), termination=("n_gen", 3), seed=1).run()  # no copy is made, as ``minimize`` makes one
+        return algorithm.pop.get("F")
+
+    np.testing.assert_array_equal(front(), front())
+
+
+DIRECTIONS = {"ref_dirs": np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments", "error", "message"),
+    [
+        (GA, {}, TypeError, "algorithm: expected one of pymoo's classes AGEMOEA, .*, UNSGA3, got <class .*GA'>"),
+        ("NSGA3", {}, TypeError, "algorithm: expected one of pymoo's classes .*, got 'NSGA3'"),
+        (NSGA2(8), {}, TypeError, "algorithm: expected one of pymoo's classes .*, got <pymoo"),
+        (NSGA2, {"pop_sise": 8}, TypeError, "pop_sise: expected an argument of NSGA2, one of .*pop_size.*, got 8"),
+        (NSGA3, {"num_parent": 2, **DIRECTIONS}, TypeError, "num_parent: expected an argument of NSGA3"),
+        (NSGA2, {"initial_stdev": 0.0}, ValueError, "initial_stdev: expected a finite number > 0"),
+        (NSGA2, {"min_evaluations": 0}, ValueError, "min_evaluations: expected a whole number >= 1"),
+        (NSGA2, {"num_niches": 2.0}, TypeError, "num_niches: expected a whole number >= 1"),
+        (NSGA2, {"mating": Mating(None, None, None)}, ValueError, "mating: expected none, since crossover"),
+        (NSGA2, {"mutation": PM(), "stdev": 0.1}, ValueError, "stdev: expected None where mutation is given"),
+        (NSGA3, {"num_niches": 3, **DIRECTIONS}, ValueError, "num_niches: expected None where NSGA3 has its own surv"),
+        (NSDE, {"last_stdev": 0.1}, ValueError, "last_stdev: expected None where NSDE has its own mutation, got 0.1"),
+        (NSDE, {"mutation": PM()}, ValueError, "mutation: expected none where NSDE has its own"),
+        (MOEAD, {"selection": RandomSelection(), **DIRECTIONS}, ValueError, "selection: expected none where MOEAD"),
+        (MOEAD, {"min_evaluations": 4, "num_parents": 2, **DIRECTIONS}, ValueError, "min_evaluations: .*no survival"),
+        (MOEAD, DIRECTIONS, ValueError, "num_parents: expected a whole number <= 3, the number of MOEAD's neighbors"),
+        (CLASSES["CTAEA"], {"num_parents": 1, **DIRECTIONS}, ValueError, "num_parents: expected a whole number >= 2"),
+        (
+            RNSGA2,
+            {"ref_points": np.ones((1, 2)), "survival": RankAndCrowding()},
+            ValueError,
+            "survival: expected none where RNSGA2 has its own",
+        ),
+        (MOEAD, {"survival": RankAndCrowding(), **DIRECTIONS}, ValueError, "survival: expected none where MOEAD has"),
+        (MOEAD, {"pop_size": 8, **DIRECTIONS}, ValueError, "pop_size: expected none where MOEAD has its own, got 8"),
+        (CLASSES["AGEMOEA"], {"survival": RankAndCrowding()}, ValueError, "survival: expected none where AGEMOEA has"),
+        (
+            NSGA2,
+            {"survival": ReevaluatingSurvival(), "min_evaluations": 3},
+            ValueError,
+            "min_evaluations: expected None where survival is a ReevaluatingSurvival, got 3",
+        ),
+    ],
+)
+def test_what_cannot_be_served_or_would_have_no_effect_is_refused(algorithm, arguments, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        pareto_algorithm(algorithm, **{"initial_stdev": 0.5, **arguments})
+
+
+def test_nsga2s_operators_in_an_algorithm_with_a_survival_of_its_own_are_an_error_that_says_what_to_do():
+    algorithm = NSGA3(np.eye(2), pop_size=8, **pareto_operators(0.5))
+    with pytest.raises(AttributeError, match=r"survival: expected one with 'opt', .* by pareto_algorithm"):
+        minimize(Noisy(), algorithm, ("n_gen", 2), seed=0)

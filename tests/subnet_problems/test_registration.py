@@ -1,0 +1,319 @@
+"""The environment that is searched, tested, saved and played is the one that was registered, and no other."""
+
+import os
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import Echo
+from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.envs.registration import WrapperSpec
+
+from subnet_problems import MaskedGymProblem, Subnetwork, record_video
+from subnet_problems._registration import Registration, describe_shipped
+from subnet_problems.task import GymTask
+
+
+class Penalized(CartPoleEnv):
+    """A pole that pays -7 a step."""
+
+    def step(self, action):
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, -7.0, terminated, truncated, info
+
+
+class Doubled(gym.RewardWrapper, gym.utils.RecordConstructorArgs):
+    def __init__(self, env, factor=2.0):
+        gym.utils.RecordConstructorArgs.__init__(self, factor=factor)
+        super().__init__(env)
+        self.factor = factor
+
+    def reward(self, reward):
+        return self.factor * reward
+
+
+STOCK = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+DOUBLED = WrapperSpec("Doubled", f"{__name__}:Doubled", {"factor": 2.0})
+
+#: Other environments under the id of a stock one: how it is registered, and what a step pays.
+CHANGED = {
+    "another class": ({"entry_point": Penalized, "max_episode_steps": 500}, -7.0),
+    "another class, by its name": ({"entry_point": f"{__name__}:Penalized", "max_episode_steps": 500}, -7.0),
+    "a function": ({"entry_point": lambda **options: Penalized(**options), "max_episode_steps": 500}, -7.0),
+    "a wrapper": ({"entry_point": STOCK, "max_episode_steps": 500, "additional_wrappers": (DOUBLED,)}, 2.0),
+    "a wrapper within": ({"entry_point": lambda **o: Doubled(CartPoleEnv(**o)), "max_episode_steps": 500}, 2.0),
+    "a shorter limit": ({"entry_point": STOCK, "max_episode_steps": 7}, 1.0),
+    "a longer limit": ({"entry_point": STOCK, "max_episode_steps": 501}, 1.0),
+    "other options": ({"entry_point": STOCK, "max_episode_steps": 500, "kwargs": {"sutton_barto_reward": True}}, 0.0),
+}
+each_change = pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+
+
+@pytest.fixture
+def register():
+    """Registers environments for the length of a test."""
+    before = dict(gym.registry)
+
+    def register(env_id, *args, **options):
+        gym.registry.pop(env_id, None)  # Gymnasium warns of an id that is registered twice
+        gym.register(env_id, *args, **options)
+
+    yield register
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+def cartpole(env="CartPole-v1", **options):
+    return MaskedGymProblem(env, hidden_sizes=(2,), **{"seed": 3, "network_seed": 1} | options)
+
+
+def rewards_of(subnet_or_problem, *args, **options):
+    """What a step pays: returns over lengths, for a policy whose episodes are longer than one step."""
+    return subnet_or_problem.test(*args, num_episodes=3, seed=1, **options)
+
+
+@each_change
+def test_what_is_searched_is_what_is_registered(change, register):
+    options, reward = change
+    register("CartPole-v1", **options)
+    problem = cartpole()
+    assert problem.backend == "gymnasium"
+    scores = torch.zeros((2, problem.solution_length))
+    batch = problem.generate_batch(2)
+    batch.set_values(scores)
+    problem.evaluate(batch)
+    steps = problem.interaction_count / 2
+    # Sutton and Barto's reward is -1 at the end of an episode and 0 before.
+    assert batch.evals[0] == (-1.0 if reward == 0.0 else reward * steps)
+
+
+@each_change
+def test_envpool_says_what_differs(change, register):
+    register("CartPole-v1", **change[0])
+    with pytest.raises(ValueError, match=r"^backend: 'envpool' cannot serve 'CartPole-v1': the environment is not "):
+        GymTask("CartPole-v1", backend="envpool")
+
+
+def test_what_changes_no_environment_is_no_difference(register):
+    register(
+        "CartPole-v1",
+        STOCK,
+        max_episode_steps=500,
+        reward_threshold=3.0,
+        disable_env_checker=True,
+        nondeterministic=True,
+    )
+    assert GymTask("CartPole-v1").backend == "envpool"
+
+
+def test_a_class_that_was_put_in_the_place_of_gymnasiums_own_is_played(monkeypatch):
+    monkeypatch.setattr("gymnasium.envs.classic_control.cartpole.CartPoleEnv", Penalized)
+    task = GymTask("CartPole-v1")
+    assert task.backend == "gymnasium"
+    with pytest.raises(ValueError, match=r"it is made by .*Penalized, not by gymnasium\.envs"):
+        task.at_backend("envpool")
+
+
+@pytest.mark.parametrize("env_config", [{}, {"gravity": -3.0, "enable_wind": True, "continuous": True}])
+def test_a_lander_registered_with_other_options_is_played_with_them(env_config, register):
+    kwargs = {"gravity": -3.0, "enable_wind": True, "continuous": True}
+    register("LunarLander-v3", "gymnasium.envs.box2d.lunar_lander:LunarLander", kwargs=kwargs, max_episode_steps=1000)
+    task = GymTask("LunarLander-v3", env_config=env_config)
+    env = task.make_env()
+    assert (task.backend, env.unwrapped.gravity, env.unwrapped.enable_wind) == ("gymnasium", -3.0, True)
+
+
+def test_every_environment_that_envpool_serves_is_known_as_gymnasium_ships_it():
+    for name in ("CartPole-v1", "LunarLander-v3", "BipedalWalkerHardcore-v3", "MountainCar-v0", "Acrobot-v1"):
+        assert Registration(name).description == describe_shipped(name)
+    shipped = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("gymnasium.envs.")]
+    assert [name for name in shipped if Registration(name).description != describe_shipped(name)] == []
+    assert len(shipped) > 40
+
+
+def test_an_id_of_envpool_alone_is_the_users_own(register):
+    register("AdroitHandDoor-v1", Echo, max_episode_steps=10)
+    assert cartpole("AdroitHandDoor-v1").backend == "gymnasium"
+
+
+def test_an_id_without_its_version_stands_for_the_newest_at_that_time(register):
+    with pytest.warns(UserWarning, match="latest versioned environment"):
+        problem = cartpole("CartPole")
+    register("CartPole-v2", Penalized, max_episode_steps=3)
+    assert problem.test(torch.zeros(problem.solution_length), num_episodes=1)[0] > 0
+    assert problem.backend == "envpool"
+
+
+def test_a_problem_plays_what_was_registered_when_it_was_made(register):
+    problem = cartpole(backend="gymnasium")
+    before = problem.test(torch.zeros(problem.solution_length), num_episodes=2)
+    register("CartPole-v1", Penalized, max_episode_steps=500)
+    np.testing.assert_array_equal(problem.test(torch.zeros(problem.solution_length), num_episodes=2), before)
+    assert problem.backend == problem.task.at_backend("auto").at_backend("gymnasium").backend
+
+
+# Policies
+
+
+@pytest.fixture
+def penalized(register, tmp_path):
+    """The file of a policy that was found where CartPole-v1 was another environment."""
+    before = gym.registry["CartPole-v1"]
+    register("CartPole-v1", Penalized, max_episode_steps=500)
+    problem = cartpole()
+    problem.to_subnetwork(torch.zeros(problem.solution_length)).save(tmp_path / "pole.safetensors")
+    gym.registry["CartPole-v1"] = before
+    return tmp_path / "pole.safetensors"
+
+
+@pytest.mark.parametrize("play", ["test", "task", "record_video"])
+def test_a_policy_is_not_played_in_another_environment_under_the_same_id(penalized, register, play):
+    subnet = Subnetwork.load(penalized)
+
+    def go():
+        if play == "record_video":
+            return record_video(subnet, None, penalized.with_suffix(".gif"))
+        return getattr(subnet, play)()
+
+    message = r"^env: expected 'CartPole-v1' to be registered as it was .* instead of '\w+:Penalized'; register it so"
+    with pytest.raises(ValueError, match=message):
+        go()
+    assert not penalized.with_suffix(".gif").exists()
+    assert subnet.test(env="CartPole-v1", num_episodes=1)[0] > 0  # said by name, it is played
+    register("CartPole-v1", Penalized, max_episode_steps=500)
+    assert subnet.test(num_episodes=1)[0] < 0
+
+
+def test_a_policy_of_the_stock_environment_is_not_played_in_another(register, tmp_path):
+    problem = cartpole()
+    subnet = problem.to_subnetwork(torch.zeros(problem.solution_length))
+    assert subnet.registration is None
+    register("CartPole-v1", Penalized, max_episode_steps=500)
+    subnet.save(tmp_path / "a.safetensors")
+    for policy in (subnet, Subnetwork.load(tmp_path / "a.safetensors"), subnet.prune()):
+        with pytest.raises(ValueError, match=r"^env: expected 'CartPole-v1' to be registered as it was"):
+            policy.test(num_episodes=1)
+
+
+# The configuration
+
+
+class Windy(Echo):
+    """Pays the wind it was made with at each of ten steps."""
+
+    def __init__(self, *, wind=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.wind = wind
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, self.wind, *rest
+
+    def render(self):
+        return np.full((2, 2, 3), int(self.wind), np.uint8)
+
+
+def windy(**options):
+    return MaskedGymProblem(Windy, hidden_sizes=(2,), env_config={"wind": 3.0}, **options)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_the_configuration_that_a_policy_was_found_with_holds_for_all_that_plays_it(saved, tmp_path):
+    problem = windy()
+    scores = torch.zeros(problem.solution_length)
+    assert problem.evaluate_array(scores) == 30.0
+    assert problem.test(scores, num_episodes=1) == [30.0]
+    assert problem.run(scores)["cumulative_reward"] == 30.0
+    subnet = problem.to_subnetwork(scores)
+    if saved:
+        subnet.save(tmp_path / "a.safetensors")
+        subnet = Subnetwork.load(tmp_path / "a.safetensors")
+    assert subnet.task(Windy).env_config == {"wind": 3.0}
+    assert subnet.test(env=Windy, num_episodes=2).tolist() == [30.0, 30.0]
+    assert subnet.tests["mean"] == 30.0
+    assert subnet.test(env=problem.task, num_episodes=2).tolist() == [30.0, 30.0]
+    assert subnet.test(env=Windy, env_config={"wind": 5.0}, num_episodes=2).tolist() == [50.0, 50.0]
+    assert subnet.test(env=Windy, env_config={}, num_episodes=2).tolist() == [0.0, 0.0]
+    assert subnet.tests["mean"] == 30.0  # other configurations are no tests of this policy
+    with pytest.raises(ValueError, match=r"^env_config: expected None where env is a task"):
+        subnet.test(env=problem.task, env_config={})
+
+
+# Other processes
+
+MODULE = """
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Pole(CartPoleEnv):
+    def step(self, action):
+        return (*super().step(action)[:1], -7.0, *super().step(action)[2:])
+
+gym.register("Pole-v0", "pole_module:Pole", max_episode_steps=20)
+"""
+
+SCRIPT = """
+import sys
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+import numpy as np
+import torch
+
+from subnet_problems import MaskedGymProblem
+
+class MyPole(CartPoleEnv):
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, -7.0, *rest
+
+if __name__ == "__main__":
+    gym.register("MyPole-v0", MyPole, max_episode_steps=20)
+    sys.path.insert(0, sys.argv[1])
+    for env in ("MyPole-v0", "pole_module:Pole-v0"):
+        results = []
+        for num_actors in (None, 2):
+            problem = MaskedGymProblem(env, hidden_sizes=(2,), seed=1, num_actors=num_actors)
+            results.append(problem.evaluate_array(np.zeros((3, problem.solution_length))))
+            problem.kill_actors()
+        np.testing.assert_array_equal(*results)
+        print(env, results[0].max() < 0)
+    sys.path.remove(sys.argv[1])
+    problem = MaskedGymProblem("pole_module:Pole-v0", hidden_sizes=(2,), num_actors=2)
+    try:
+        problem.evaluate(problem.generate_batch(2))
+    except ValueError as error:
+        print(problem.episode_count, str(error)[:61])
+"""
+
+
+def test_actors_play_what_the_main_process_has_registered(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "pole_module.py").write_text(MODULE)
+    root = os.getcwd()  # noqa: PTH109
+    run = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "modules"],
+        env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert run.stdout.splitlines()[-3:] == [
+        "MyPole-v0 True",
+        "pole_module:Pole-v0 True",
+        "0 env: cannot be made in an actor: No module named 'pole_module",
+    ], run.stderr
+
+
+def test_a_problem_is_pickled_with_what_it_plays(register):
+    import pickle
+
+    import cloudpickle
+
+    register("MyPole-v0", lambda **options: Penalized(**options), max_episode_steps=20)
+    problem = cartpole("MyPole-v0")
+    before = problem.test(torch.zeros(problem.solution_length), num_episodes=2)
+    for copied in (pickle.loads(pickle.dumps(problem)), cloudpickle.loads(cloudpickle.dumps(problem)), problem.clone()):
+        del gym.registry["MyPole-v0"]
+        np.testing.assert_array_equal(copied.test(torch.zeros(problem.solution_length), num_episodes=2), before)
+        register("MyPole-v0", Penalized, max_episode_steps=20)
