@@ -117,11 +117,10 @@ class Workers:
         ready = ray.wait([*self._pings], timeout=PATIENCE)[0] if self._pings else []
         if not ready:
             reason = f"none came within {PATIENCE:g} seconds" if self._pings else "all of them are lost for good"
-            if self._last_error is not None:
-                reason += f" ({reason_of(self._last_error)})"
+            last = "" if self._last_error is None else f" (the last was lost by: {reason_of(self._last_error)})"
             raise WorkersLostError(
                 f"expected a worker for the evaluation, but {reason}; nothing of it was counted, and the next "
-                "evaluation starts new workers"
+                f"evaluation starts new workers{last}"
             ) from self._last_error
         return ready
 
