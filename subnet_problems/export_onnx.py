@@ -35,7 +35,8 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     except ImportError as error:
         raise ImportError(f"export_onnx needs the packages onnx and onnxscript (the extra 'onnx'): {error}") from error
     module = subnet.network.to_module(subnet.weights)
-    obs = torch.randn((3, subnet.network.obs_length), generator=torch.Generator().manual_seed(0))
+    shape = (3, subnet.network.obs_length)
+    obs = torch.randn(shape, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
     if as_chain(module) is not None:
         module = to_module(compact(masked_layers(subnet)))
     else:

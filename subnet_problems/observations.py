@@ -117,8 +117,8 @@ class PolicyModule(nn.Module):
         self.register_buffer("obs_mean", None if normalizer is None else torch.tensor(normalizer.mean))
         self.register_buffer("obs_scale", None if normalizer is None else torch.tensor(normalizer.scale))
         limits = None if actions is None else actions.limits
-        self.register_buffer("low", None if limits is None else torch.tensor(limits[0]))
-        self.register_buffer("high", None if limits is None else torch.tensor(limits[1]))
+        self.register_buffer("low", None if limits is None else torch.tensor(limits[0], dtype=torch.float32))
+        self.register_buffer("high", None if limits is None else torch.tensor(limits[1], dtype=torch.float32))
 
     def forward(self, obs: Tensor, state: Any = None) -> Any:
         """The output for an observation ``(..., obs_length)``; with the next state, if the network has one."""

@@ -55,7 +55,7 @@ def test_a_file_is_sound_whatever_pytorchs_default_dtype(tmp_path, name, request
     request.getfixturevalue("double")
     loaded = Subnetwork.load(tmp_path / "a.safetensors", network=again)
     assert_same(loaded, subnet)
-    assert {p.dtype for p in loaded.to_policy().parameters()} == {torch.float32}
+    assert {p.dtype for p in (*loaded.to_policy().parameters(), *loaded.to_policy().buffers())} == {torch.float32}
 
 
 @pytest.mark.usefixtures("double")
