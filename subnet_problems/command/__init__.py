@@ -11,6 +11,7 @@ from rich.text import Text
 
 from algorithms import CheckpointError
 
+from ..experiments import ProcessLostError
 from ..rollout import EvaluationError
 from ..workers import WorkersLostError
 from . import many, policy, search
@@ -21,7 +22,7 @@ __all__ = ["main"]
 #: What a user may have done, or the machine; all else is a fault of this package, and is shown as one.
 _MISTAKES = (
     ValueError, TypeError, OSError, ImportError, gymnasium.error.Error, CheckpointError, EvaluationError,
-    WorkersLostError,
+    ProcessLostError, WorkersLostError,
 )  # fmt: skip
 
 _COMMANDS: dict[str, Callable[..., None]] = {
