@@ -7,8 +7,6 @@ file; one that was stopped goes on from its checkpoint, to the same bits.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import signal
@@ -28,11 +26,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from ._checks import check_count, check_path
-from ._files import check_file, write_whole
+from ._files import check_file
 from ._processes import Message, Processes, ProcessLostError, check_can_start_processes
 from .observations import ObservationStats
-from .outcomes import FIELDS, Row, by_run, read_tests
+from .outcomes import FIELDS, Row, by_run, read_tests, write_table
 from .task import num_processors
+
+__all__ = ["ProcessLostError", "Run", "hand_out", "has_begun", "perform"]
 
 try:
     import fcntl
@@ -346,8 +346,5 @@ def _add_tests(path: Path, tests: list[Row]) -> None:
     """A run that is over, in the place of one of that name and seed; at every instant there is a whole file."""
     runs = {(row["name"], row["seed"]) for row in tests}
     rows = [row for row in read_tests(path) if (row["name"], row["seed"]) not in runs] + tests
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, FIELDS, restval="")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])))
-    write_whole(path, text.getvalue().encode())
+    fields = list(dict.fromkeys([*FIELDS, *(key for row in rows for key in row)]))
+    write_table(path, sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])), fields)

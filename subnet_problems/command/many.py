@@ -6,16 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib.pyplot as plt
 import typer
 from evotorch.algorithms import SearchAlgorithm
-from matplotlib.figure import Figure
 
 from algorithms import resume
 
 from .. import experiments, outcomes
 from ..masks import TopK
-from ..plots import plot_learning_curves
+from ..plots import drawn_if_possible, plot_learning_curves, save_figure
 from ..searches import SEARCHES, make_search
 from .options import (
     Bias,
@@ -134,12 +132,10 @@ def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, t
     """Table and picture of a comparison."""
     names = [name for name in names if any(row["name"] == name for row in rows)]
     out.print(outcomes.comparison(rows, names, solved=threshold))
-    axes = plot_learning_curves(rows, names, threshold=threshold)
-    axes.set_title(title)
-    figure = axes.get_figure(root=True)
-    assert isinstance(figure, Figure)
-    figure.savefig(output / "learning_curves.png", dpi=150)
-    plt.close(figure)
+    with drawn_if_possible(output / "learning_curves.png"):
+        axes = plot_learning_curves(rows, names, threshold=threshold)
+        axes.set_title(title)
+        save_figure(axes, output / "learning_curves.png")
     out.print(f"{output}: tests.csv, learning_curves.png")
 
 

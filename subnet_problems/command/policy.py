@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib.pyplot as plt
 import typer
-from matplotlib.figure import Figure
 from rich.table import Table
 
-from ..plots import plot_mask
+from ..plots import check_picture, plot_mask, save_figure
 from ..pruning import masked_layers, reached
 from ..subnetwork import Subnetwork
 from ..video import record_video
@@ -39,6 +37,8 @@ def show(
     plot: Annotated[Path | None, typer.Option(help="A file for the picture of its masks.", show_default=False)] = None,
 ) -> None:
     """Tell what a file holds, how many units are dead, and draw its masks."""
+    if plot is not None:
+        check_picture("--plot", plot)
     subnet = Subnetwork.load(file)
     network = subnet.network
     table = Table(show_header=False, box=None)
@@ -68,10 +68,7 @@ def show(
         threshold = None
     tell_tests(subnet, threshold)
     if plot is not None:
-        figure = plot_mask(subnet)[0].get_figure(root=True)
-        assert isinstance(figure, Figure)
-        figure.savefig(plot, dpi=150)
-        plt.close(figure)
+        save_figure(plot_mask(subnet)[0], plot)
         out.print(f"masks: {plot}")
 
 
