@@ -15,7 +15,7 @@ from evotorch.algorithms import SearchAlgorithm
 from evotorch.logging import ScalarLogger
 
 from ._checks import check_count, check_path
-from ._files import check_file, write_whole
+from ._files import check_file, check_folder, write_whole
 
 
 class CSVLogger(ScalarLogger):
@@ -115,18 +115,19 @@ class TensorBoardLogger(ScalarLogger):
     Raises:
         TypeError: ``folder`` is no path, or ``interval`` no whole number.
         ValueError: ``interval`` is below 1.
-        ImportError: The package tensorboard is not installed.
+        OSError: ``folder`` is a file, or cannot be written to.
+        ImportError: The package tensorboard is not installed (``pip install subnet-problems[tensorboard]``).
     """
 
     def __init__(self, searcher: SearchAlgorithm, folder: str | Path, *, interval: int = 1) -> None:
-        self.folder = check_path("folder", folder).absolute()
+        self.folder = check_folder("folder", check_path("folder", folder).absolute())
         self._step = 0
         self._writer: Any = None
         try:
             import tensorboard  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                f"TensorBoardLogger needs the package tensorboard (the extra of that name): {error}"
+                f"TensorBoardLogger needs the package tensorboard (pip install subnet-problems[tensorboard]): {error}"
             ) from error
         super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
 

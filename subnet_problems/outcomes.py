@@ -177,7 +177,9 @@ def _runs_of(rows: Iterable[Row], name: str) -> list[list[Row]]:
     return list(by_run(row for row in rows if row["name"] == name).values())
 
 
-def _number(key: str, value: str) -> Any:
+def _number(key: str | None, value: Any) -> Any:
+    if key is None:
+        raise ValueError(f"more cells than columns, {value}")
     if key == "name" or key not in FIELDS or value == "":  # other columns are the caller's own
         return value
     return int(float(value)) if key in ("seed", "generation", "steps", "episodes") else float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ._checks import check_path
-from ._files import check_file, whole_file
+from ._files import check_file, write_whole
 from .outcomes import Row, learning_curves
 from .pruning import Bools, MaskedLayer, live_units, masked_layers, reached
 from .subnetwork import Subnetwork
@@ -141,7 +142,9 @@ def plot_front(
         raise ValueError(f"seen: expected a reward for each of {len(subnets)} subnetworks, got {len(seen)}")
     axes = ax if ax is not None else plt.figure(figsize=(8, 5), layout="constrained").subplots()
     order = sorted(range(len(subnets)), key=lambda i: subnets[i].sparsity)
-    kept = [100.0 * (1.0 - subnets[i].sparsity) for i in order]
+    shares = [100.0 * (1.0 - subnets[i].sparsity) for i in order]
+    least = min((share for share in shares if share > 0.0), default=1.0)
+    kept = [share or least / 2 for share in shares]  # a policy without a weight has no place on a logarithmic axis
     if seen is not None:
         axes.plot(kept, [seen[i] for i in order], "o", mfc="none", color="0.6", label="seen in the search")
     axes.errorbar(
@@ -154,8 +157,11 @@ def plot_front(
     axes.set_xscale("log")
     axes.invert_xaxis()
     num_weights = subnets[0].num_weights
-    ticks = [t for t in (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1) if min(kept) * 0.8 <= t <= max(kept) * 1.25]
-    axes.set_xticks(ticks, [f"{t:g} %\n{round(num_weights * t / 100):,}" for t in ticks])
+    ticks = [t for t in (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1) if least * 0.8 <= t <= max(kept) * 1.25]
+    labels = [f"{t:g} %\n{round(num_weights * t / 100):,}" for t in ticks]
+    if 0.0 in shares:
+        ticks, labels = [*ticks, least / 2], [*labels, "0 %\n0"]
+    axes.set_xticks(ticks, labels)
     axes.minorticks_off()
     axes.set(xlabel="weights kept (sparser to the right)", ylabel="reward of an episode")
     axes.grid(alpha=0.3)
@@ -239,12 +245,13 @@ def save_figure(axes: Axes, path: str | Path, *, dpi: float = 150) -> None:
         raise TypeError(f"axes: expected matplotlib's Axes, got {axes!r}")
     path, figure = check_picture("path", path), axes.get_figure(root=True)
     assert figure is not None
+    drawn = io.BytesIO()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, dpi=dpi)
+        figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
     finally:
         plt.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, drawn.getvalue())
 
 
 @contextmanager

@@ -140,6 +140,8 @@ def test_a_log_that_cannot_be_is_refused_at_once(tmp_path):
         CSVLogger(searcher, tmp_path)
     with pytest.raises(NotADirectoryError, match=r"^path: "):
         CSVLogger(searcher, tmp_path / "run" / "checkpoint" / "log.csv")
+    with pytest.raises(NotADirectoryError, match=r"^folder: "):
+        TensorBoardLogger(searcher, tmp_path / "run" / "checkpoint")
 
 
 @pytest.mark.parametrize("logger", [CSVLogger, TensorBoardLogger])
