@@ -27,7 +27,7 @@ def play(
     seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
 ) -> None:
     """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
-    subnet = Subnetwork.load(file)
+    subnet = _player(file)
     subnet.test(num_episodes=num_episodes, seed=seed)
     tell_tests(subnet, subnet.task().reward_threshold)
 
@@ -78,7 +78,18 @@ def record(
     seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
 ) -> None:
     """Film one episode."""
-    out.print(f"{record_video(Subnetwork.load(file), None, path, seed=seed)}")
+    out.print(f"{record_video(_player(file), None, path, seed=seed)}")
+
+
+def _player(file: Path) -> Subnetwork:
+    """The policy of a file, which must say what it plays."""
+    subnet = Subnetwork.load(file)
+    if subnet.env is None:
+        raise ValueError(
+            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which does not say what it plays; in "
+            "Python, Subnetwork.test and record_video take the task"
+        )
+    return subnet
 
 
 def export(
