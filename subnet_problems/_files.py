@@ -1,4 +1,4 @@
-"""Atomic, durable writes: a file appears whole or not at all."""
+"""Atomic, durable writes: a file appears whole or not at all. And checks that something can be written at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,34 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def check_file(name: str, path: Path) -> Path:
+    """Return ``path`` if a file can be written there, or as far as that can be said before it is tried.
+
+    Folders that are not there yet are no hindrance.
+
+    Raises:
+        OSError: It is a folder, lies beneath a file, or in a folder that cannot be written to.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{name}: expected a file, got the folder {path}")
+    check_folder(name, path.parent)
+    return path
+
+
+def check_folder(name: str, path: Path) -> Path:
+    """Return ``path`` if it is a folder that files can be written to, or can be made, as far as that can be said.
+
+    Raises:
+        OSError: It is, or lies beneath, a file or a folder that cannot be written to.
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{name}: expected a path of folders, got {path}, where {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{name}: expected a folder that can be written to, got {nearest}")
+    return path
 
 
 def write_whole(path: Path, data: bytes) -> None:

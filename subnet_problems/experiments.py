@@ -7,15 +7,11 @@ file; one that was stopped goes on from its checkpoint, to the same bits.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +27,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from ._checks import check_count, check_path
-from ._files import write_whole
+from ._files import check_file
+from ._processes import Message, Processes, ProcessLostError, check_can_start_processes
 from .observations import ObservationStats
-from .outcomes import FIELDS, Row, by_run, read_tests
+from .outcomes import FIELDS, Row, by_run, read_tests, write_table
 from .task import num_processors
+
+__all__ = ["ProcessLostError", "Run", "hand_out", "has_begun", "perform"]
 
 try:
     import fcntl
@@ -118,8 +117,9 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     """Play the runs that have not been played yet, and show how far they are.
 
     After Ctrl-C or a kill the same call goes on, to the same bits: runs that are over are in the file, the others in
-    checkpoints in a folder beside it, which are deleted as their runs end. Runs are played in new processes, so a
-    script that calls this needs ``if __name__ == "__main__":``.
+    checkpoints in a folder beside it, which are deleted as their runs end. So it is after a fault in one of the runs,
+    which ends the call. Runs are played in new processes, so a script that calls this needs
+    ``if __name__ == "__main__":``.
 
     Args:
         runs: What is asked for. One whose name and seed are in the file, with at least its budget spent, is over.
@@ -135,6 +135,9 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
         TypeError: An argument has the wrong type.
         ValueError: A run is there twice, ``num_jobs`` is below 1, or a checkpoint is of a run with other settings.
         BlockingIOError: Another process is at work on this file.
+        OSError: Nothing can be written there.
+        ProcessLostError: The process of a run ended in the middle of it, as one does that takes too much memory.
+        RuntimeError: This process may not start others, or its script cannot be imported by them.
     """
     path = check_path("path", path)
     runs = list(runs)
@@ -144,49 +147,60 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
         raise ValueError("runs: expected each name with each seed once, got one twice")
-    work = _work(path)
-    work.mkdir(parents=True, exist_ok=True)
-    with _locked(work):
+    if _missing(runs, path):  # what is wrong is said before minutes of work
+        check_can_start_processes()
+        for name, file in [("path", path), *(("keep", run.keep) for run in _missing(runs, path))]:
+            if file is not None:
+                check_file(name, file)
+    with _heard_ctrl_c() as ctrl_c:
+        _work(path).mkdir(parents=True, exist_ok=True)
+        with _locked(_work(path)), suppress(KeyboardInterrupt):  # which only a handler of the caller's own raises
+            if missing := _missing(runs, path):
+                _play_all(missing, path, num_jobs, quiet, ctrl_c)
         done = by_run(read_tests(path))
-        missing = [run for run in runs if not _is_over(run, done)]
-        if missing:
-            _play_all(missing, path, num_jobs, quiet)
-    done = by_run(read_tests(path))
     return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
 
 
-def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool) -> None:
-    """Play runs, each in one of some processes, and write each to the file as it ends."""
-    context = multiprocessing.get_context("spawn")
-    steps = context.Value("q", 0)
+def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: _CtrlC) -> None:
+    """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
     num_threads = max(1, num_processors() // num_jobs)
+    jobs = [(cloudpickle.dumps(run), _checkpoint(path, run), num_threads) for run in runs]
     description = TextColumn("{task.description}", markup=False)
     columns = (description, BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
-    others = set(multiprocessing.active_children())
+    missing = set(range(len(runs)))
     with (
         Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet) as progress,
-        ProcessPoolExecutor(num_jobs, context, initializer=_begin_worker, initargs=(steps, num_threads)) as pool,
+        Processes(_work_on, jobs, num_jobs) as processes,
     ):
         bar = progress.add_task("", total=sum(run.budget for run in runs))
-        with _no_interrupts():  # new processes inherit it: Ctrl-C is for this one alone, which ends them
-            pending: dict[Future[list[Row]], Run] = {
-                pool.submit(_play, cloudpickle.dumps(run), _checkpoint(path, run), num_threads): run for run in runs
-            }
-        try:
-            while pending:
-                done = wait(pending, timeout=0.5).done
-                for future in sorted(done, key=lambda one: one.exception() is not None):  # what is over is kept first
-                    run = pending.pop(future)
-                    _add_tests(path, future.result())
-                    remove_checkpoint(_checkpoint(path, run))
-                progress.update(bar, completed=steps.value, description=f"{path.stem}, {len(pending)} runs to go")
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
-            if not isinstance(error, KeyboardInterrupt):
-                raise
+        while missing and not ctrl_c.came:
+            messages = processes.listen(timeout=0.2)
+            for message in messages:  # what is over is kept first
+                if message.kind == "report":
+                    progress.advance(bar, message.content)
+                elif message.kind == "result":
+                    _add_tests(path, message.content)
+                    remove_checkpoint(jobs[message.job][1])
+                    missing.remove(message.job)
+            progress.update(bar, description=f"{path.stem}, {len(missing)} runs to go")
+            for message in messages:
+                if message.kind == "error":
+                    raise message.content
+                if message.kind == "lost":
+                    raise _lost(runs, message, processes.at_work, path)
+        if missing:
             progress.console.print("Stopped; what was played is kept.")
+
+
+def _lost(runs: Sequence[Run], message: Message, others: Iterable[int], path: Path) -> ProcessLostError:
+    """What is said where a process ended in the middle of a run."""
+    lost, *rest = (f"{runs[job].name!r} with seed {runs[job].seed}" for job in (message.job, *sorted(others)))
+    return ProcessLostError(
+        f"the process that played {lost} {message.content}"
+        + (", as the system does where memory runs out. " if "SIGKILL" in message.content else ". ")
+        + (f"Stopped with it: {', '.join(rest)}. " if rest else "")
+        + f"What is over is in {path}; the same call goes on with the others from their last checkpoints."
+    )
 
 
 def has_begun(path: str | Path) -> bool:
@@ -254,9 +268,15 @@ def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:
     return 1.0 - float(problem.mask(solution).double().mean()) if hasattr(problem, "mask") else ""
 
 
-def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
-    """One run from its beginning, or from where it was stopped, to its end."""
-    run: Run = cloudpickle.loads(pickled_run)
+def _work_on(pickled_run: bytes, checkpoint: Path, num_threads: int, advance: Callable[[int], None]) -> list[Row]:
+    """What a process of its own does with a run."""
+    torch.set_num_threads(num_threads)
+    logging.getLogger("evotorch").setLevel(logging.WARNING)  # of each problem it tells three lines
+    return _play(cloudpickle.loads(pickled_run), checkpoint, num_threads, advance)
+
+
+def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int], None]) -> list[Row]:
+    """One run from its beginning, or from where it was stopped, to its end; ``advance`` takes the steps since."""
     try:
         searcher = resume(checkpoint, allow_pickle=True)
     except FileNotFoundError:
@@ -272,43 +292,36 @@ def _play(pickled_run: bytes, checkpoint: Path, num_threads: int) -> list[Row]:
         if before != now:
             raise ValueError(f"{name}: expected {before!r}, that of the run in {checkpoint}, got {now!r}")
     spent = searcher.status.get("total_interaction_count", 0)
-    _advance(spent)
+    advance(spent)
     while spent < run.budget:
         searcher.step()
         before, spent = spent, searcher.status["total_interaction_count"]
-        _advance(spent - before)
+        advance(spent - before)
     return diary.close()
 
 
+class _CtrlC:
+    """Whether it came."""
+
+    came = False
+
+    def __call__(self, *_: Any) -> None:
+        self.came = True
+
+
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Ctrl-C is ignored, where that can be said: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def _heard_ctrl_c() -> Iterator[_CtrlC]:
+    """Ctrl-C is noted, instead of raised in the middle of something: where Python's own handler would have raised."""
+    ctrl_c = _CtrlC()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield ctrl_c
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, ctrl_c)
     try:
-        yield
+        yield ctrl_c
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-_steps: Any = None  # of all processes together
-
-
-def _begin_worker(steps: Any, num_threads: int) -> None:
-    global _steps
-    _steps = steps
-    torch.set_num_threads(num_threads)
-    logging.getLogger("evotorch").setLevel(logging.WARNING)  # of each problem it tells three lines
-
-
-def _advance(steps: int) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        os._exit(1)  # nobody is left to take what this would come to
-    with _steps.get_lock():
-        _steps.value += steps
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _work(path: Path) -> Path:
@@ -318,6 +331,12 @@ def _work(path: Path) -> Path:
 
 def _checkpoint(path: Path, run: Run) -> Path:
     return _work(path) / f"{run.name} {run.seed}.checkpoint"
+
+
+def _missing(runs: Iterable[Run], path: Path) -> list[Run]:
+    """Those that are not over yet."""
+    done = by_run(read_tests(path))
+    return [run for run in runs if not _is_over(run, done)]
 
 
 def _is_over(run: Run, done: dict[tuple[str, int], list[Row]]) -> bool:
@@ -346,8 +365,5 @@ def _add_tests(path: Path, tests: list[Row]) -> None:
     """A run that is over, in the place of one of that name and seed; at every instant there is a whole file."""
     runs = {(row["name"], row["seed"]) for row in tests}
     rows = [row for row in read_tests(path) if (row["name"], row["seed"]) not in runs] + tests
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, FIELDS, restval="")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])))
-    write_whole(path, text.getvalue().encode())
+    fields = list(dict.fromkeys([*FIELDS, *(key for row in rows for key in row)]))
+    write_table(path, sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])), fields)

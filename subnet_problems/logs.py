@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,20 @@ from evotorch.algorithms import SearchAlgorithm
 from evotorch.logging import ScalarLogger
 
 from ._checks import check_count, check_path
+from ._files import check_file, check_folder, write_whole
 
 
 class CSVLogger(ScalarLogger):
-    """Writes the numbers of each status as a row of a CSV file.
+    """Writes the numbers of each status as a row of a CSV file, which has whole rows whenever the search is killed.
 
-    As part of a checkpoint it knows how long the file was then: once resumed, it goes on from there. Where the file is
-    gone or shorter by then, it goes on with what is left, with a warning.
+    A number that first comes in a later generation gets a column, which is empty in the rows before. As part of a
+    checkpoint the logger knows how many rows there were then: once resumed, it goes on from there. Where the file is
+    gone or shorter by then, it goes on with what is left, with a warning. Where a row cannot be written (a full disk),
+    the search goes on without it, with a warning.
 
     Args:
         searcher: The search.
-        path: The file; one that is there is overwritten.
+        path: The file; one that is there is overwritten. Folders that are missing are made.
         interval: Generations between two rows.
 
     Attributes:
@@ -32,29 +37,66 @@ class CSVLogger(ScalarLogger):
     Raises:
         TypeError: ``path`` is not one, or ``interval`` no whole number.
         ValueError: ``interval`` is below 1.
+        OSError: ``path`` is a folder, or in one that cannot be written to.
     """
 
     def __init__(self, searcher: SearchAlgorithm, path: str | Path, *, interval: int = 1) -> None:
-        self.path = check_path("path", path).absolute()
+        self.path = check_file("path", check_path("path", path).absolute())
         self._fields: list[str] = []
-        self._length = 0
+        self._num_rows = 0
+        self._length = 0  # of the header and these rows, in bytes
         super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < self._length:
-            warnings.warn(f"{self.path} has lost rows: expected {self._length} bytes, got {size}", stacklevel=2)
-            self._length = self.path.read_bytes().rfind(b"\n") + 1 if size else 0  # whole rows
-        with open(self.path, "r+" if self._length else "w", newline="") as file:
+        new = sorted(numbers.keys() - set(self._fields))
+        try:
+            if new or not self._is_as_it_was_left():
+                self._write_anew([*self._fields, *new])
+            self._append(numbers)
+        except OSError as error:
+            warnings.warn(f"{self.path} lacks a row, which could not be written: {error}", stacklevel=2)
+
+    def _is_as_it_was_left(self) -> bool:
+        """Whether the file still has what this logger wrote, under the same columns; it may have more."""
+        if not self.path.exists() or self.path.stat().st_size < self._length:
+            return False
+        with open(self.path, "rb") as file:
+            return file.readline() == _lines(self._fields)
+
+    def _write_anew(self, fields: list[str]) -> None:
+        """The rows that are left of those that were written, under these columns."""
+        rows: list[dict[str, str]] = []
+        if self._num_rows and self.path.exists():
+            whole = self.path.read_bytes().rpartition(b"\n")[0]
+            rows = list(csv.DictReader(whole.decode(errors="replace").splitlines()))[: self._num_rows]
+        if len(rows) < self._num_rows:
+            warnings.warn(f"{self.path} has lost rows: expected {self._num_rows}, got {len(rows)}", stacklevel=3)
+        data = _lines(fields, rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, data)
+        self._fields, self._num_rows, self._length = fields, len(rows), len(data)
+
+    def _append(self, numbers: dict[str, float]) -> None:
+        """One more row, in one piece; what a search that was killed wrote after it is cut off."""
+        row = _lines(self._fields, [numbers], header=False)
+        with open(self.path, "r+b", buffering=0) as file:
+            file.truncate(self._length)
             file.seek(self._length)
-            file.truncate()
-            self._fields = self._fields or sorted(numbers)
-            writer = csv.DictWriter(file, self._fields, restval="", extrasaction="ignore")
-            if not self._length:
-                writer.writeheader()
-            writer.writerow(numbers)
-            self._length = file.tell()
+            if file.write(row) < len(row):
+                raise OSError(f"{self.path} has no room for a row")
+        self._num_rows += 1
+        self._length += len(row)
+
+
+def _lines(fields: list[str], rows: Sequence[Mapping[str, Any]] = (), *, header: bool = True) -> bytes:
+    """Rows of a CSV file, as bytes."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fields, restval="", extrasaction="ignore")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 class TensorBoardLogger(ScalarLogger):
@@ -73,18 +115,19 @@ class TensorBoardLogger(ScalarLogger):
     Raises:
         TypeError: ``folder`` is no path, or ``interval`` no whole number.
         ValueError: ``interval`` is below 1.
-        ImportError: The package tensorboard is not installed.
+        OSError: ``folder`` is a file, or cannot be written to.
+        ImportError: The package tensorboard is not installed (``pip install subnet-problems[tensorboard]``).
     """
 
     def __init__(self, searcher: SearchAlgorithm, folder: str | Path, *, interval: int = 1) -> None:
-        self.folder = check_path("folder", folder).absolute()
+        self.folder = check_folder("folder", check_path("folder", folder).absolute())
         self._step = 0
         self._writer: Any = None
         try:
             import tensorboard  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                f"TensorBoardLogger needs the package tensorboard (the extra of that name): {error}"
+                f"TensorBoardLogger needs the package tensorboard (pip install subnet-problems[tensorboard]): {error}"
             ) from error
         super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
 

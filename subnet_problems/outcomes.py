@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+
+from ._checks import check_path
+from ._files import write_whole
 
 Row = dict[str, Any]
 
@@ -21,12 +25,48 @@ FIELDS += ["test_mean", "test_standard_error", "again_mean", "again_standard_err
 
 
 def read_tests(path: str | Path) -> list[Row]:
-    """The tests of the runs that are over; none where there is no file yet."""
-    if not Path(path).exists():
+    """The tests of the runs that are over; none where there is no file yet.
+
+    Raises:
+        TypeError: ``path`` is no path.
+        ValueError: The file is none of tests.
+        OSError: It cannot be read.
+    """
+    path = check_path("path", path)
+    if not path.exists():
         return []
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: _number(key, value) for key, value in row.items()} for row in rows]
+        reader = csv.DictReader(file)
+        if missing := [name for name in FIELDS if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"path: expected a file of tests, got {path}, which has no columns {', '.join(missing)}")
+        try:
+            return [{key: _number(key, value) for key, value in row.items()} for row in reader]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"path: expected a test in line {reader.line_num} of {path}: {error}") from None
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
+    """Write rows as a CSV file. It appears whole or not at all.
+
+    Args:
+        path: Where; folders that are missing are made.
+        rows: From the columns' names to values; what a row lacks stays empty.
+        fields: The columns; by default those of the first row.
+
+    Raises:
+        TypeError: ``path`` is no path.
+        ValueError: There is neither a row nor ``fields``, or a row has something that is no column.
+        OSError: The file cannot be written.
+    """
+    path = check_path("path", path)
+    if fields is None and not rows:
+        raise ValueError("fields: expected the columns, since there are no rows, got None")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0] if fields is None else fields), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.getvalue().encode())
 
 
 def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
@@ -137,7 +177,9 @@ def _runs_of(rows: Iterable[Row], name: str) -> list[list[Row]]:
     return list(by_run(row for row in rows if row["name"] == name).values())
 
 
-def _number(key: str, value: str) -> Any:
-    if key == "name" or value == "":
+def _number(key: str | None, value: Any) -> Any:
+    if key is None:
+        raise ValueError(f"more cells than columns, {value}")
+    if key == "name" or key not in FIELDS or value == "":  # other columns are the caller's own
         return value
     return int(float(value)) if key in ("seed", "generation", "steps", "episodes") else float(value)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -20,10 +18,12 @@ from rich.table import Table
 
 from algorithms import ParetoCheckpointer, evaluate_again, pareto_operators, remove_checkpoint
 
-from ._checks import check_count, check_seed
+from ._checks import check_count, check_path, check_seed
+from ._files import check_file, check_folder
 from .gym_problem import MaskedGymProblem
+from .outcomes import write_table
 from .pareto_problem import ParetoSparsityProblem
-from .plots import plot_front
+from .plots import drawn_if_possible, plot_front, save_figure
 from .subnetwork import Subnetwork
 
 #: Evaluations every policy has behind it before the front is drawn from what they showed.
@@ -40,17 +40,20 @@ def begin(masked: MaskedGymProblem, folder: str | Path, *, popsize: int = 24, se
         seed: Of the search.
 
     Raises:
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
         FileExistsError: There is a checkpoint already.
+        OSError: Nothing can be written there.
     """
-    popsize = check_count("popsize", popsize)
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    popsize, seed = check_count("popsize", popsize), check_seed("seed", seed)
+    folder = check_folder("folder", check_path("folder", folder))
+    folder.mkdir(parents=True, exist_ok=True)
     algorithm = NSGA2(popsize, n_offsprings=5 * popsize, **pareto_operators(0.1))
     algorithm.setup(
         ParetoSparsityProblem(masked),
         termination=("n_gen", 10**9),
         seed=seed,
-        callback=ParetoCheckpointer(Path(folder) / "checkpoint", every=20),
+        callback=ParetoCheckpointer(folder / "checkpoint", every=20),
     )
     return algorithm
 
@@ -76,8 +79,9 @@ def run(
 ) -> tuple[list[Found], bool]:  # fmt: skip
     """Search until the budget is spent or Ctrl-C, then test every policy of the front, and keep all of it.
 
-    The folder then has ``policies/<weights kept>_weights.safetensors``, ``front.csv`` and ``front.png``. Once the
-    budget is spent, the checkpoint is removed.
+    The folder then has ``policies/<weights kept>_weights.safetensors``, ``front.csv`` and ``front.png``, in this order:
+    policies are saved as they are tested, and a picture that cannot be drawn is a warning. Policies of an earlier front
+    stay until all of this one are tested. Once the budget is spent, the checkpoint is removed.
 
     Args:
         algorithm: From ``begin`` or ``algorithms.resume``.
@@ -90,39 +94,57 @@ def run(
     Returns:
         What was tested of the front, sparsest first (nothing, where the search was stopped before its first
         generation), and whether it was stopped by Ctrl-C.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: A number is out of range.
+        EvaluationError: An environment raised, or returned something that is not finite. What was tested is kept.
+        OSError: Nothing can be written there.
     """
-    folder, console = Path(folder), console or Console(stderr=True)
+    folder, console = check_path("folder", folder), console or Console(stderr=True)
     budget, test_episodes = check_count("budget", budget), check_count("test_episodes", test_episodes, minimum=2)
     test_seed = check_seed("test_seed", test_seed)
+    check_folder("folder", folder / "policies")
+    for name in ("front.csv", "front.png"):
+        check_file("folder", folder / name)
     stopped = _search(algorithm, budget, console)
     if not algorithm.is_initialized:
         return [], stopped
-    problem = algorithm.problem
     found: list[Found] = []
-    (folder / "policies").mkdir(parents=True, exist_ok=True)
-    earlier = set((folder / "policies").glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
     try:
         with console.status("Evaluating the last population again, and testing its front on fresh episodes"):
-            while few := [i for i in algorithm.pop if i.data["num_evaluations"] < CLOSING_EVALUATIONS]:
-                evaluate_again(problem, few)
-            for individual in algorithm.pop[_front_of(algorithm)]:
-                subnet = problem.to_subnetwork(individual.X)
-                subnet.test(num_episodes=test_episodes, seed=test_seed, env=problem.masked.task)
-                path = folder / "policies" / f"{subnet.num_active}_weights.safetensors"
-                subnet.save(path)
-                earlier.discard(path)
-                found.append(Found(subnet, -float(individual.F[0]), individual.data["num_evaluations"]))
+            _test(algorithm, folder, found, test_episodes=test_episodes, test_seed=test_seed)
     except KeyboardInterrupt:
         stopped = True
         console.print("Stopped: the policies that were tested are kept.")
     if found:
-        for path in earlier:
-            path.unlink()
-        _write(found, folder, problem.masked)
         console.print(_table(found, test_episodes))
+        with drawn_if_possible(folder / "front.png"):
+            _draw(found, folder / "front.png", algorithm.problem.masked)
     if not stopped:
         remove_checkpoint(folder / "checkpoint")
     return found, stopped
+
+
+def _test(algorithm: NSGA2, folder: Path, found: list[Found], *, test_episodes: int, test_seed: int) -> None:
+    """Test the policies of the last population's front, sparsest first; keep each at once, and then their table."""
+    problem, policies = algorithm.problem, folder / "policies"
+    policies.mkdir(exist_ok=True)
+    earlier = set(policies.glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
+    while few := [i for i in algorithm.pop if i.data["num_evaluations"] < CLOSING_EVALUATIONS]:
+        evaluate_again(problem, few)
+    try:
+        for individual in algorithm.pop[_front_of(algorithm)]:
+            subnet = problem.to_subnetwork(individual.X)
+            subnet.test(num_episodes=test_episodes, seed=test_seed, env=problem.masked.task)
+            subnet.save(path := policies / f"{subnet.num_active}_weights.safetensors")
+            earlier.discard(path)
+            found.append(Found(subnet, -float(individual.F[0]), individual.data["num_evaluations"]))
+        for path in earlier:
+            path.unlink()
+    finally:  # also of a front whose tests were stopped, or ended in a fault
+        if found:
+            write_table(folder / "front.csv", [_row(one) for one in found])
 
 
 def _search(algorithm: NSGA2, budget: int, console: Console) -> bool:
@@ -158,31 +180,24 @@ def _front_of(algorithm: NSGA2) -> NDArray[Any]:
     return front[np.unique(objectives[front, 1], return_index=True)[1]]
 
 
-def _write(found: list[Found], folder: Path, masked: MaskedGymProblem) -> None:
-    """Table and picture."""
-    rows = [
-        {
-            "sparsity": one.subnet.sparsity,
-            "weights_kept": one.subnet.num_active,
-            "search_reward": one.seen,
-            "search_evaluations": one.num_evaluations,
-            "test_reward": one.subnet.tests["mean"],
-            "test_standard_error": one.subnet.tests["standard_error"],
-        }
-        for one in found
-    ]
-    with open(folder / "front.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _row(one: Found) -> dict[str, float]:
+    """A policy's line in ``front.csv``."""
+    return {
+        "sparsity": one.subnet.sparsity,
+        "weights_kept": one.subnet.num_active,
+        "search_reward": one.seen,
+        "search_evaluations": one.num_evaluations,
+        "test_reward": one.subnet.tests["mean"],
+        "test_standard_error": one.subnet.tests["standard_error"],
+    }
+
+
+def _draw(found: list[Found], path: Path, masked: MaskedGymProblem) -> None:
     subnets, seen = [one.subnet for one in found], [one.seen for one in found]
     axes = plot_front(subnets, threshold=masked.task.reward_threshold, seen=seen)
     name = masked.task.name or "the task"
     axes.set_title(f"{name}: reward against sparsity, {masked.network.num_weights:,} random weights")
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.savefig(folder / "front.png", dpi=150)
-    plt.close(figure)
+    save_figure(axes, path)
 
 
 def _table(found: list[Found], test_episodes: int) -> Table:

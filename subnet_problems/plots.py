@@ -1,19 +1,26 @@
-"""Pictures of a policy's masks, a Pareto front and learning curves. Each returns its Axes; saving is the caller's."""
+"""Pictures of a policy's masks, a Pareto front and learning curves: as Axes, which ``save_figure`` writes to a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ._checks import check_path
+from ._files import check_file, write_whole
 from .outcomes import Row, learning_curves
 from .pruning import Bools, MaskedLayer, live_units, masked_layers, reached
 from .subnetwork import Subnetwork
@@ -135,7 +142,9 @@ def plot_front(
         raise ValueError(f"seen: expected a reward for each of {len(subnets)} subnetworks, got {len(seen)}")
     axes = ax if ax is not None else plt.figure(figsize=(8, 5), layout="constrained").subplots()
     order = sorted(range(len(subnets)), key=lambda i: subnets[i].sparsity)
-    kept = [100.0 * (1.0 - subnets[i].sparsity) for i in order]
+    shares = [100.0 * (1.0 - subnets[i].sparsity) for i in order]
+    least = min((share for share in shares if share > 0.0), default=1.0)
+    kept = [share or least / 2 for share in shares]  # a policy without a weight has no place on a logarithmic axis
     if seen is not None:
         axes.plot(kept, [seen[i] for i in order], "o", mfc="none", color="0.6", label="seen in the search")
     axes.errorbar(
@@ -148,8 +157,11 @@ def plot_front(
     axes.set_xscale("log")
     axes.invert_xaxis()
     num_weights = subnets[0].num_weights
-    ticks = [t for t in (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1) if min(kept) * 0.8 <= t <= max(kept) * 1.25]
-    axes.set_xticks(ticks, [f"{t:g} %\n{round(num_weights * t / 100):,}" for t in ticks])
+    ticks = [t for t in (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1) if least * 0.8 <= t <= max(kept) * 1.25]
+    labels = [f"{t:g} %\n{round(num_weights * t / 100):,}" for t in ticks]
+    if 0.0 in shares:
+        ticks, labels = [*ticks, least / 2], [*labels, "0 %\n0"]
+    axes.set_xticks(ticks, labels)
     axes.minorticks_off()
     axes.set(xlabel="weights kept (sparser to the right)", ylabel="reward of an episode")
     axes.grid(alpha=0.3)
@@ -196,3 +208,56 @@ def plot_learning_curves(
     axes.set(xlabel="environment steps (millions)", ylabel="test reward: median and interquartile range")
     axes.legend(frameon=False)
     return axes
+
+
+def check_picture(name: str, path: str | Path) -> Path:
+    """Return the path of a picture that is yet to be drawn if it can be written there.
+
+    Args:
+        name: What the caller calls it.
+        path: Where.
+
+    Raises:
+        TypeError: It is no path.
+        ValueError: Its suffix is none that matplotlib writes.
+        OSError: It is a folder, or in one that cannot be written to.
+    """
+    path, suffixes = check_path(name, path), sorted(f".{kind}" for kind in FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{name}: expected a name that ends in one of {', '.join(suffixes)}, got {str(path)!r}")
+    return check_file(name, path)
+
+
+def save_figure(axes: Axes, path: str | Path, *, dpi: float = 150) -> None:
+    """Write the figure that some axes belong to, and close it. The file appears whole or not at all.
+
+    Args:
+        axes: Any of its axes.
+        path: Where; its suffix says in which format.
+        dpi: Dots an inch.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: The suffix is none that matplotlib writes.
+        OSError: The file cannot be written.
+    """
+    if not isinstance(axes, Axes):
+        raise TypeError(f"axes: expected matplotlib's Axes, got {axes!r}")
+    path, figure = check_picture("path", path), axes.get_figure(root=True)
+    assert figure is not None
+    drawn = io.BytesIO()
+    try:
+        figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
+    finally:
+        plt.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, drawn.getvalue())
+
+
+@contextmanager
+def drawn_if_possible(path: Path) -> Iterator[None]:
+    """Draws a picture of what is kept elsewhere: where that fails, it is a warning that names ``path``."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{path} could not be drawn: {error!r}", stacklevel=3)

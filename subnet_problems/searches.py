@@ -72,7 +72,9 @@ def make_search(name: str, problem: Problem, *, popsize: int | None = None) -> S
     Raises:
         ValueError: There is no search of this name, or ``popsize`` is too small for it (or odd, for PGPE).
     """
-    check_choice("algorithm", name, SEARCHES)
+    check_choice("name", name, SEARCHES)
     if popsize is not None:
         popsize = check_count("popsize", popsize, minimum=_LEAST_POPSIZES.get(name, 1))
+        if name == "pgpe" and popsize % 2:  # its solutions come in pairs that mirror each other
+            raise ValueError(f"popsize: expected an even number for pgpe, got {popsize}")
     return SEARCHES[name](problem, popsize)

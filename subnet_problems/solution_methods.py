@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ._checks import check_bool, check_count, check_matrix, check_numbers, check_path, check_seed
 from ._episode import play_episode
+from ._files import write_whole
 from .observations import ObservationStats, PolicyModule
 from .rollout import Normalizer, play_tests
 
@@ -169,6 +170,8 @@ class SolutionMethods:
     def save_solution(self, solution: Solution | ArrayLike | Tensor, fname: str | Path) -> None:
         """Pickle a solution with its policy, under the keys ``GymNE.save_solution`` uses.
 
+        The file appears whole or not at all.
+
         Args:
             solution: One solution ``(D,)``.
             fname: The file to write.
@@ -176,6 +179,7 @@ class SolutionMethods:
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: ``solution`` is no solution.
+            OSError: The file cannot be written.
         """
         values, path = self._to_values(solution, "solution"), check_path("fname", fname)
         result: dict[str, Any] = {"solution": values[0].cpu(), "policy": self._policy_of(values)}
@@ -188,5 +192,4 @@ class SolutionMethods:
         result["time"] = datetime.now()
         if self._task.name is not None:
             result["env"] = self._task.name
-        with open(path, "wb") as file:
-            pickle.dump(result, file)
+        write_whole(path, pickle.dumps(result))

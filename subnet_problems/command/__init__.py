@@ -5,24 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import gymnasium
 import matplotlib
 from rich.text import Text
 
-from algorithms import CheckpointError
-
-from ..rollout import EvaluationError
-from ..workers import WorkersLostError
 from . import many, policy, search
 from .options import app, err
+from .refusals import Refused, in_the_users_words
 
 __all__ = ["main"]
-
-#: What a user may have done, or the machine; all else is a fault of this package, and is shown as one.
-_MISTAKES = (
-    ValueError, TypeError, OSError, ImportError, gymnasium.error.Error, CheckpointError, EvaluationError,
-    WorkersLostError,
-)  # fmt: skip
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search,
@@ -35,7 +25,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compare": many.compare,
 }
 for _name, _function in _COMMANDS.items():
-    app.command(_name)(_function)
+    app.command(_name)(in_the_users_words(_function))
 
 
 def main() -> int:
@@ -50,7 +40,7 @@ def main() -> int:
         app()
     except SystemExit as end:
         return int(end.code or 0)
-    except _MISTAKES as error:
+    except Refused as error:
         err.print(Text("Error: ", style="bold red").append(str(error), style="not bold default"), soft_wrap=True)
         return 1
     return 0

@@ -6,16 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib.pyplot as plt
 import typer
 from evotorch.algorithms import SearchAlgorithm
-from matplotlib.figure import Figure
 
 from algorithms import resume
 
 from .. import experiments, outcomes
 from ..masks import TopK
-from ..plots import plot_learning_curves
+from ..plots import drawn_if_possible, plot_learning_curves, save_figure
 from ..searches import SEARCHES, make_search
 from .options import (
     Bias,
@@ -31,6 +29,7 @@ from .options import (
     Seed,
     Sparsity,
     Tests,
+    check_new,
     make_problem,
     new_folder,
     out,
@@ -61,12 +60,22 @@ def pareto(
     settings = {**options, "popsize": popsize}
     if go_on:
         same_folder(output, settings)
-        algorithm = resume(output / "checkpoint", allow_pickle=True)
+        try:
+            algorithm = resume(output / "checkpoint", allow_pickle=True)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"--resume: expected a search that was stopped; that in {output} is over, or never began"
+            ) from None
     else:
+        check_new(output)
         masked = make_problem(**options, num_episodes=1, mask=TopK(0.5))
         new_folder(output, settings)
         algorithm = pareto_search.begin(masked, output, popsize=popsize, seed=seed)
-    found, stopped = pareto_search.run(algorithm, output, budget=budget, test_episodes=test_episodes, console=out)
+    try:
+        found, stopped = pareto_search.run(algorithm, output, budget=budget, test_episodes=test_episodes, console=out)
+    except Exception as error:
+        error.add_note("To go on from the last checkpoint: the same command with --resume")
+        raise
     if found:
         out.print(f"{output}: front.csv, front.png, policies")
     if stopped:
@@ -108,9 +117,11 @@ def compare(
         **options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
         "test_episodes": test_episodes,
     }  # fmt: skip
-    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is told before anything runs
     if go_on:
         same_folder(output, settings)
+    else:
+        check_new(output)
+    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is told before anything runs
     for name in names:
         make_search(name, problem, popsize=popsize)
     if not go_on:
@@ -122,7 +133,11 @@ def compare(
         )
         for seed in range(seeds) for name in names
     ]  # fmt: skip
-    rows = experiments.perform(runs, tests, num_jobs=jobs)
+    try:
+        rows = experiments.perform(runs, tests, num_jobs=jobs)
+    except Exception as error:
+        error.add_note("What is over is kept. To go on: the same command with --resume")
+        raise
     if rows:
         _tell(rows, names, problem.task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
     if len(outcomes.by_run(rows)) < len(runs):
@@ -134,12 +149,10 @@ def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, t
     """Table and picture of a comparison."""
     names = [name for name in names if any(row["name"] == name for row in rows)]
     out.print(outcomes.comparison(rows, names, solved=threshold))
-    axes = plot_learning_curves(rows, names, threshold=threshold)
-    axes.set_title(title)
-    figure = axes.get_figure(root=True)
-    assert isinstance(figure, Figure)
-    figure.savefig(output / "learning_curves.png", dpi=150)
-    plt.close(figure)
+    with drawn_if_possible(output / "learning_curves.png"):
+        axes = plot_learning_curves(rows, names, threshold=threshold)
+        axes.set_title(title)
+        save_figure(axes, output / "learning_curves.png")
     out.print(f"{output}: tests.csv, learning_curves.png")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from .._files import write_whole
+from .._files import check_folder, write_whole
 from ..gym_problem import MaskedGymProblem
 from ..subnetwork import Subnetwork
 
@@ -67,20 +67,47 @@ def make_problem(
     )
 
 
-def new_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make a folder with ``settings.json``; one that is there must be empty."""
+def check_new(folder: Path) -> None:
+    """Refuse a folder in which something is, or in which nothing can be written."""
+    check_folder("--output", folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(
             f"--output: expected a new or an empty folder, and {folder} is not; to go on with what is there: --resume, "
             "or the command resume for a search"
         )
+
+
+def new_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make a folder with ``settings.json``; one that is there must be empty."""
+    check_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    write_settings(folder, settings)
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``settings.json``."""
     write_whole(folder / "settings.json", (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def read_settings(name: str, folder: Path) -> dict[str, Any]:
+    """What ``write_settings`` wrote into a folder that the user calls ``name``."""
+    check_folder(name, folder)
+    try:
+        settings = json.loads((folder / "settings.json").read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{name}: expected a folder in which something was begun, got {folder}, which has no settings.json"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{name}: expected {folder / 'settings.json'} as it was written, got {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{name}: expected {folder / 'settings.json'} as it was written, got {settings!r}")
+    return settings
 
 
 def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to go on in a folder with other settings than it was made with."""
-    before = json.loads((folder / "settings.json").read_text())
+    before = read_settings("--output", folder)
     for name, value in settings.items():
         if before.get(name) != value:
             option = f"--{name.replace('_', '-')}"

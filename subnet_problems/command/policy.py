@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib.pyplot as plt
 import typer
-from matplotlib.figure import Figure
 from rich.table import Table
 
-from ..plots import plot_mask
+from ..plots import check_picture, plot_mask, save_figure
 from ..pruning import masked_layers, reached
 from ..subnetwork import Subnetwork
 from ..video import record_video
@@ -29,7 +27,7 @@ def play(
     seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
 ) -> None:
     """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
-    subnet = Subnetwork.load(file)
+    subnet = _player(file)
     subnet.test(num_episodes=num_episodes, seed=seed)
     tell_tests(subnet, subnet.task().reward_threshold)
 
@@ -39,6 +37,8 @@ def show(
     plot: Annotated[Path | None, typer.Option(help="A file for the picture of its masks.", show_default=False)] = None,
 ) -> None:
     """Tell what a file holds, how many units are dead, and draw its masks."""
+    if plot is not None:
+        check_picture("--plot", plot)
     subnet = Subnetwork.load(file)
     network = subnet.network
     table = Table(show_header=False, box=None)
@@ -68,10 +68,7 @@ def show(
         threshold = None
     tell_tests(subnet, threshold)
     if plot is not None:
-        figure = plot_mask(subnet)[0].get_figure(root=True)
-        assert isinstance(figure, Figure)
-        figure.savefig(plot, dpi=150)
-        plt.close(figure)
+        save_figure(plot_mask(subnet)[0], plot)
         out.print(f"masks: {plot}")
 
 
@@ -81,7 +78,18 @@ def record(
     seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
 ) -> None:
     """Film one episode."""
-    out.print(f"{record_video(Subnetwork.load(file), None, path, seed=seed)}")
+    out.print(f"{record_video(_player(file), None, path, seed=seed)}")
+
+
+def _player(file: Path) -> Subnetwork:
+    """The policy of a file, which must say what it plays."""
+    subnet = Subnetwork.load(file)
+    if subnet.env is None:
+        raise ValueError(
+            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which does not say what it plays; in "
+            "Python, Subnetwork.test and record_video take the task"
+        )
+    return subnet
 
 
 def export(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from .. import experiments
-from .._files import write_whole
 from ..searches import make_search
 from .options import (
     Algorithm,
@@ -32,11 +30,14 @@ from .options import (
     Seed,
     Sparsity,
     Tests,
+    check_new,
     err,
     make_problem,
     new_folder,
     out,
+    read_settings,
     tell_tests,
+    write_settings,
 )
 
 
@@ -67,6 +68,7 @@ def search(
     """
     from ..logs import CSVLogger, TensorBoardLogger
 
+    check_new(output)
     num_episodes = num_episodes or (3 if algorithm == "paper" else 1)
     problem = make_problem(
         env=env, env_config=env_config, hidden_sizes=hidden_sizes, bias=bias, seed=seed, num_episodes=num_episodes,
@@ -91,21 +93,23 @@ def resume_search(
     """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
     from ..logs import CSVLogger, TensorBoardLogger
 
+    settings = read_settings("FOLDER", folder)
+    if settings.keys() != {"budget", "test_episodes"}:
+        raise ValueError(f"FOLDER: expected that of the command search, got {folder}, which is of another command")
     try:
         searcher = resume(folder / "run.checkpoint", allow_pickle=True)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"folder: expected a search that was stopped; that in {folder} is over, or never began"
+            f"FOLDER: expected a search that was stopped; that in {folder} is over, or never began"
         ) from None
     for logger in searcher.log_hook:  # the folder may have been moved
         if isinstance(logger, CSVLogger):
             logger.path = (folder / "log.csv").absolute()
         elif isinstance(logger, TensorBoardLogger):
             logger.folder = (folder / "tensorboard").absolute()
-    settings = json.loads((folder / "settings.json").read_text())
     if budget is not None:
         settings["budget"] = budget
-        write_whole(folder / "settings.json", (json.dumps(settings, indent=2) + "\n").encode())
+        write_settings(folder, settings)
     _run(searcher, folder, **settings)
 
 
@@ -126,6 +130,9 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
                 progress.update(bar, completed=min(problem.interaction_count, budget), description=text)
         except KeyboardInterrupt:
             stopped = True
+        except Exception as error:
+            error.add_note(f"To go on from the last checkpoint: python -m subnet_problems resume {folder}")
+            raise
     if searcher.step_count:
         subnet = problem.to_subnetwork(experiments.hand_out(searcher))
         subnet.save(path)

@@ -12,10 +12,10 @@ from typing import get_args
 
 import gymnasium as gym
 import pytest
-from small_subnetworks import lander
+from small_subnetworks import lander, make
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import MaskedGymProblem, Subnetwork
+from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork
 from subnet_problems.command import main
 from subnet_problems.command.options import Algorithm
 from subnet_problems.searches import SEARCHES, make_search
@@ -242,25 +242,119 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
         (["search"], 2, "Missing argument"),
         (["search", "CartPole-v1", "--budget", "soon"], 2, "--budget"),
         (["search", "CartPole-v1", "--algorithm", "sgd"], 2, "--algorithm"),
-        (["search", "CartPole-v99"], 1, "Error: env: 'CartPole-v99'"),
+        (["search", "CartPole-v99"], 1, "Error: ENV: 'CartPole-v99'"),
+        (["search", "FrozenLake-v1"], 1, "Error: ENV: "),
         (["search", "CartPole-v1", "--env-config", "{"], 1, "Error: --env-config: expected JSON, got '{'"),
+        (["search", "CartPole-v1", "--env-config", "[1]"], 1, "Error: --env-config: expected a mapping"),
         (["search", "CartPole-v1", "--hidden-sizes", "8;8"], 1, "Error: --hidden-sizes: expected whole numbers"),
-        (["search", "CartPole-v1", "--sparsity", "1.5"], 1, "Error: sparsity: expected"),
-        (["test", "missing.safetensors"], 1, "Error: [Errno 2]"),
-        (["resume", "missing"], 1, "missing"),
+        (["search", "CartPole-v1", "--hidden-sizes", "8,0"], 1, "Error: --hidden-sizes[1]: expected a whole number"),
+        (["search", "CartPole-v1", "--sparsity", "1.5"], 1, "Error: --sparsity: expected"),
+        (["search", "CartPole-v1", "--weight-gain", "nan"], 1, "Error: --weight-gain: expected"),
+        (["search", "CartPole-v1", "--seed", str(2**63)], 1, "Error: --seed: expected a whole number in [0, 2**63)"),
+        (["search", "CartPole-v1", "--popsize", "1", "--algorithm", "cmaes"], 1, "Error: --popsize: expected a whole"),
+        (["test", "missing.safetensors"], 1, "Error: [Errno 2] No such file or directory: 'missing.safetensors'"),
+        (["resume", "missing"], 1, "Error: FOLDER: expected a folder in which something was begun, got missing"),
+        (["pareto", "CartPole-v1", "--seed", str(2**63)], 1, "Error: --seed: expected a whole number in [0, 2**63)"),
+        (["pareto", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder in which something was begun"),
+        (["compare", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder in which something was begun"),
+        (["compare", "CartPole-v1", "--hidden-sizes", "0"], 1, "Error: --hidden-sizes[0]: expected a whole number"),
         (["compare", "CartPole-v1", "--algorithms", "sgd"], 1, "Error: --algorithms: expected some of elitist,"),
         (
             ["compare", "CartPole-v1", "--popsize", "7", "--algorithms", "cem"],
             1,
-            "Error: popsize: expected a whole number >= 8",
+            "Error: --popsize: expected a whole number >= 8",
         ),
-        (["compare", "CartPole-v1", "--popsize", "33", "--algorithms", "pgpe"], 1, "`popsize` was expected as an even"),
+        (
+            ["compare", "CartPole-v1", "--popsize", "33", "--algorithms", "pgpe"],
+            1,
+            "Error: --popsize: expected an even number for pgpe, got 33",
+        ),
     ],
 )
-def test_a_users_mistake_is_told_without_a_traceback(words, code, message):
+def test_a_users_mistake_is_told_without_a_traceback_in_the_words_that_were_typed(
+    words, code, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     done = command(*words)
     assert done.code == code
     assert message in done.err + done.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["search"], ["pareto"], ["compare"]])
+def test_a_folder_where_nothing_can_be_kept_is_refused_before_anything_runs(words, tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "new"):
+        done = command(*words, "CartPole-v1", "--output", output)
+        assert done.code == 1
+        assert "Error: --output: expected a path of folders, got " in done.err
+    done = command(*words, "CartPole-v1", "--output", tmp_path)
+    assert "Error: --output: expected a new or an empty folder" in done.err
+
+
+def test_what_cannot_be_shown_or_filmed_is_refused_before_anything_else(tmp_path):
+    lander().save(tmp_path / "lander.safetensors")
+    for plot, message in (
+        ("mask.xyz", "Error: --plot: expected a name that ends in one of "),
+        ("lander.safetensors/mask.png", "Error: --plot: expected a path of folders"),
+    ):
+        done = command("show", tmp_path / "lander.safetensors", "--plot", tmp_path / plot)
+        assert (done.code, done.out) == (1, "")
+        assert message in done.err
+    for film, message in (
+        ("film.avi", "Error: PATH: expected a name that ends in .mp4 or .gif"),
+        ("lander.safetensors/film.gif", "Error: PATH: expected a path of folders"),
+    ):
+        done = command("record", tmp_path / "lander.safetensors", tmp_path / film)
+        assert (done.code, done.out) == (1, "")
+        assert message in done.err
+
+
+def test_a_policy_whose_task_is_not_known_is_refused_as_the_file_that_it_is(tmp_path):
+    make().save(tmp_path / "unknown.safetensors")
+    make(env="Nowhere-v7").save(tmp_path / "nowhere.safetensors")
+    for words in (["test"], ["record", tmp_path / "film.gif"]):
+        done = command(words[0], tmp_path / "unknown.safetensors", *words[1:])
+        assert done.code == 1
+        assert "Error: FILE: expected a policy of a task with a Gymnasium id, got " in done.err
+        done = command(words[0], tmp_path / "nowhere.safetensors", *words[1:])
+        assert done.code == 1
+        assert "Error: FILE: 'Nowhere-v7' with env_config={} cannot be made" in done.err
+
+
+def test_ctrl_c_anywhere_ends_with_its_code(found, monkeypatch):
+    monkeypatch.setattr(Subnetwork, "test", stop)
+    done = command("test", found[0] / "subnetwork.safetensors")
+    assert (done.code, done.err) == (130, "Stopped.\n")
+
+
+def test_a_fault_says_how_to_go_on(tmp_path):
+    words = ["CartPole-v1", "--output", tmp_path / "run", *SMALL]
+
+    def broken(*_, **__):
+        raise EvaluationError(1, 0, 3, "the environment's step raised")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskedGymProblem, "evaluate", broken)
+        done = command("search", *words)
+    assert done.code == 1
+    assert "Error: solution 1, episode 0, step 3: the environment's step raised\nTo go on from the last" in done.err
+    assert f"python -m subnet_problems resume {tmp_path / 'run'}" in done.err
+    accepted("resume", tmp_path / "run", "--budget", 500)
+
+
+def test_a_folder_is_resumed_by_the_command_that_began_it(tmp_path):
+    (tmp_path / "settings.json").write_text("{")
+    assert "FOLDER: expected " in command("resume", tmp_path).err
+    (tmp_path / "settings.json").write_text('{"env": "CartPole-v1"}')
+    assert "FOLDER: expected that of the command search" in command("resume", tmp_path).err
+
+
+def test_a_front_that_is_over_cannot_be_resumed(tmp_path):
+    words = ["pareto", "CartPole-v1", "--hidden-sizes", 4, "--popsize", 4, "--budget", 500, "--test-episodes", 2]
+    accepted(*words, "--output", tmp_path / "out")
+    done = command(*words, "--output", tmp_path / "out", "--resume")
+    assert (done.code, "Error: --resume: expected a search that was stopped; that in " in done.err) == (1, True)
 
 
 def test_tests_of_a_users_own_are_no_hindrance(tmp_path):
@@ -284,4 +378,4 @@ def test_a_damaged_file_and_a_folder_in_use_are_refused(tmp_path):
     assert (done.code, "expected a new or an empty folder" in done.err) == (1, True)
     lander().save(tmp_path / "lander.safetensors")
     done = command("record", tmp_path / "lander.safetensors", tmp_path / "film.avi")
-    assert (done.code, "path: expected a name that ends in .mp4 or .gif" in done.err) == (1, True)
+    assert (done.code, "PATH: expected a name that ends in .mp4 or .gif" in done.err) == (1, True)

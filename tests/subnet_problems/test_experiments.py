@@ -1,5 +1,7 @@
 """Experiments: what a run's tests are, and that jobs, kills and other runs in the file change nothing of them."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,7 @@ from evotorch.logging import PandasLogger
 from algorithms import ElitistGaussianResampling, Race
 from algorithms._checkpoint_file import read
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, experiments
-from subnet_problems.experiments import Run, hand_out, has_begun, perform
+from subnet_problems.experiments import ProcessLostError, Run, hand_out, has_begun, perform
 from subnet_problems.outcomes import by_run, outcome, read_tests
 from subnet_problems.searches import make_search
 
@@ -168,13 +169,18 @@ def test_a_search_may_have_loggers_of_its_own(played):
     assert len(played[1]["logged", 0]) == 1
 
 
-def started(script, path):
-    """The process of a script that plays into ``path``, once a checkpoint is there."""
+def started_alone(script, path):
+    """The process of a script that plays into ``path``, with a group of its own."""
     folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, str(script), str(path)],
         env={**os.environ, "PYTHONPATH": folders}, start_new_session=True, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def started(script, path):
+    """The same, once a checkpoint is there."""
+    process = started_alone(script, path)
     wait_for_generation(20, Path(f"{path}.unfinished"), process)
     return process
 
@@ -213,6 +219,79 @@ def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path
     assert set(by_run(read_tests(path))) == {("masks", 0)}
 
 
+def lost(seed, num_threads, *, path):
+    """Kills its process once a run is over and another has begun."""
+    work = Path(f"{path}.unfinished")
+    while not (path.exists() and any(work.glob("long*"))):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_takes_nothing_with_it_but_its_last_steps(tmp_path):
+    path = tmp_path / "tests.csv"
+    asked = [
+        *runs(seeds=(0,)),
+        Run("lost", 0, partial(lost, path=path), 1_000),
+        replace(runs()[1], name="long", budget=10**9),
+    ]
+    with pytest.raises(ProcessLostError) as caught:
+        perform(asked, path, num_jobs=2, quiet=True)
+    assert str(caught.value) == (
+        "the process that played 'lost' with seed 0 was killed by SIGKILL, as the system does where memory runs out. "
+        f"Stopped with it: 'long' with seed 1. What is over is in {path}; the same call goes on with the others from "
+        "their last checkpoints."
+    )
+    assert set(by_run(read_tests(path))) == {("masks", 0)}
+    assert [file.stem for file in Path(f"{path}.unfinished").glob("*.checkpoint")] == ["long 1"]
+
+
+def test_a_script_without_a_guard_is_told_so_and_starts_nothing_else(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
+    process = started_alone(tmp_path / "script.py", tmp_path / "tests.csv")
+    err = process.communicate(timeout=300.0)[1]
+    assert process.returncode == 1
+    assert err.count("Traceback") == err.count("Error:") == 1
+    assert 'put what it does, this call above all, under `if __name__ == "__main__":`' in err
+    assert_all_gone(process.pid)
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """Also where the tests themselves run in the background, which do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+class StopsAsItIsSent:
+    """Makes a search; Ctrl-C comes as it is pickled."""
+
+    def __call__(self, seed, num_threads):
+        raise AssertionError
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return StopsAsItIsSent, ()
+
+
+def stops_as_it_leaves(seed, num_threads):
+    """Makes a search; Ctrl-C comes to the process that waits for this one's end."""
+    atexit.register(os.kill, os.getppid(), signal.SIGINT)
+    return search(seed, num_threads)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_ctrl_c_before_the_first_run_and_after_the_last_is_heard_as_at_any_other_time(tmp_path):
+    path = tmp_path / "tests.csv"
+    assert perform([Run("first", 0, StopsAsItIsSent(), 1_000)], path, num_jobs=1, quiet=True) == []
+    last = Run("last", 0, stops_as_it_leaves, 1_000, num_tests=1, test_episodes=2)
+    rows = perform([last], path, num_jobs=1, quiet=True)
+    assert set(by_run(rows)) == {("last", 0)}
+    assert rows == read_tests(path)
+    assert not multiprocessing.active_children()
+
+
 def test_a_search_without_a_centre_hands_out_its_best():
     searcher = make_search("genetic", MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0), popsize=8)
     searcher.run(2)
@@ -237,7 +316,7 @@ def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(tmp_path):
     (checkpoint,) = Path(f"{path}.unfinished").glob("*.checkpoint")
     for name, value in (("budget", 999), ("num_tests", 3), ("test_episodes", 5), ("keep", Path("policy"))):
         with pytest.raises(ValueError, match=f"{name}: expected .*, that of the run in .*checkpoint, got"):
-            experiments._play(cloudpickle.dumps(replace(run, **{name: value})), checkpoint, 1)
+            experiments._play(replace(run, **{name: value}), checkpoint, 1, int)
 
 
 def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live(tmp_path):
@@ -257,11 +336,23 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
         + "    print(rows, own.is_alive(), file=sys.stderr)\n"
     )
     process = started(script, path)
-    os.killpg(process.pid, signal.SIGINT)
+    for _ in range(2):  # impatiently
+        os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=300.0)[1]
+    assert_all_gone(process.pid)
     assert "[] True" in err
     assert "Traceback" not in err
     assert any(Path(f"{path}.unfinished").glob("*.checkpoint"))
+
+
+def assert_all_gone(group):
+    """All of a group of processes; multiprocessing's own, which cleans up, is the last to leave."""
+    deadline = time.monotonic() + 60.0
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.01)
+        raise AssertionError(f"some of the group {group} are left")
 
 
 def test_one_process_at_a_time_plays_into_a_file(played, tmp_path):
@@ -317,4 +408,9 @@ def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
         perform(runs(), path, num_jobs=0)
     with pytest.raises(TypeError, match="path: expected"):
         perform(runs(), 3)
+    with pytest.raises(IsADirectoryError, match="keep: expected a file, got the folder"):
+        perform(runs(keep=tmp_path), path)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"path: expected a path of folders, got .*, where .*file is a file"):
+        perform(runs(), tmp_path / "file" / "tests.csv")
     assert not has_begun(path)

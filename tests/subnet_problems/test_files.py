@@ -2,10 +2,17 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
-from subnet_problems._files import whole_file, write_whole
+from subnet_problems._files import check_file, check_folder, whole_file, write_whole
+
+
+def write_half(path):
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("half way")
 
 
 @pytest.mark.parametrize("before", [None, b"older"])
@@ -13,14 +20,8 @@ def test_an_error_while_writing_leaves_what_was_there_and_nothing_else(tmp_path,
     path = tmp_path / "policy.bin"
     if before is not None:
         path.write_bytes(before)
-
-    def write_half():
-        with whole_file(path) as temporary:
-            temporary.write_bytes(b"half")
-            raise RuntimeError("half way")
-
     with pytest.raises(RuntimeError, match="half way"):
-        write_half()
+        write_half(path)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == ([(path.name, before)] if before else [])
 
 
@@ -54,3 +55,28 @@ def test_other_threads_never_see_another_umask(tmp_path):
         os.umask(before)
     assert seen == {"0027"}
     assert (tmp_path / "0").stat().st_mode & 0o777 == 0o640
+
+
+def test_where_nothing_can_be_written_is_known_before_it_is_tried(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, tmp_path / "new" / "policy.bin", Path("policy.bin")):
+        assert check_file("path", path) == path
+    for path in (tmp_path, tmp_path / "new" / "folder", Path("folder")):
+        assert check_folder("path", path) == path
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(IsADirectoryError, match=f"^path: expected a file, got the folder {tmp_path}$"):
+        check_file("path", tmp_path)
+    for refused in (file, file / "folder"):
+        with pytest.raises(NotADirectoryError, match=f"^--output: expected a path of folders, got .*{file} is a file$"):
+            check_folder("--output", refused)
+    with pytest.raises(NotADirectoryError, match=r"^path: "):
+        check_file("path", file / "policy.bin")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_closed_to_the_user_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match=r"^path: expected a folder that can be written to"):
+        check_folder("path", tmp_path / "new")

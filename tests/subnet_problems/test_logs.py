@@ -2,9 +2,11 @@
 
 import csv
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
+from disks import full_disk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from algorithms import Checkpointer, ElitistGaussianResampling, resume
@@ -96,6 +98,50 @@ def test_a_log_that_lost_rows_goes_on_with_what_is_left(left, tmp_path):
     with open(log, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["iter"] for row in rows] == (["1.0"] if left else []) + ["5.0", "6.0"]
+
+
+def third(searcher):
+    """What comes with each third generation alone."""
+    return {"third": float("nan"), "also": float("inf")} if searcher.step_count % 3 == 0 else {}
+
+
+def test_a_number_that_comes_later_gets_a_column_and_a_resume_before_it_does_not_have_it_yet(tmp_path):
+    for name in ("whole", "killed"):
+        searcher = search(tmp_path / name)
+        searcher.after_step_hook.append(partial(third, searcher))
+        searcher.run(7 if name == "whole" else 4)
+    with open(tmp_path / "whole" / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iter"] for row in rows] == [f"{number}.0" for number in range(1, 8)]
+    assert [row["third"] for row in rows] == ["", "", "nan", "", "", "nan", ""]
+    assert [row["also"] for row in rows] == ["", "", "inf", "", "", "inf", ""]
+    resumed = resume(tmp_path / "killed" / "checkpoint.previous", allow_pickle=True)
+    assert resumed.step_count == 2
+    resumed.run(5)
+    assert (tmp_path / "killed" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
+
+
+def test_a_row_for_which_there_is_no_room_costs_a_warning(tmp_path):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0, num_threads=1)
+    searcher = ElitistGaussianResampling(problem, popsize=8)
+    log = tmp_path / "new" / "log.csv"
+    CSVLogger(searcher, log)
+    searcher.run(2)
+    with full_disk(room=log.stat().st_size + 10), pytest.warns(UserWarning, match=r"log\.csv lacks a row"):
+        searcher.step()
+    searcher.step()
+    with open(log, newline="") as file:
+        assert [row["iter"] for row in csv.DictReader(file)] == ["1.0", "2.0", "4.0"]
+
+
+def test_a_log_that_cannot_be_is_refused_at_once(tmp_path):
+    searcher = search(tmp_path / "run")
+    with pytest.raises(IsADirectoryError, match=r"^path: expected a file, got the folder"):
+        CSVLogger(searcher, tmp_path)
+    with pytest.raises(NotADirectoryError, match=r"^path: "):
+        CSVLogger(searcher, tmp_path / "run" / "checkpoint" / "log.csv")
+    with pytest.raises(NotADirectoryError, match=r"^folder: "):
+        TensorBoardLogger(searcher, tmp_path / "run" / "checkpoint")
 
 
 @pytest.mark.parametrize("logger", [CSVLogger, TensorBoardLogger])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from disks import full_disk
 
-from subnet_problems.outcomes import comparison, learning_curves, outcome
+from subnet_problems.outcomes import FIELDS, comparison, learning_curves, outcome, read_tests, write_table
 
 
 def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():
@@ -27,3 +28,48 @@ def test_names_without_runs_come_to_nothing_and_have_no_curve():
         learning_curves([], "a")
     with pytest.raises(ValueError, match=r"^names: expected those of some runs, got 'a'"):
         comparison([], ["a"], solved=None)
+
+
+def a_test(**changes):
+    return {
+        **dict.fromkeys(FIELDS, 1.0),
+        "name": "a",
+        "seed": 0,
+        "generation": 2,
+        "steps": 10,
+        "episodes": 3,
+        **changes,
+    }
+
+
+def test_what_is_written_is_read_again_with_columns_of_the_callers_own(tmp_path):
+    path = tmp_path / "new" / "tests.csv"
+    rows = [a_test(note="a windy day"), a_test(steps=20, again_mean="", again_standard_error="", note="")]
+    assert read_tests(path) == []
+    write_table(path, rows)
+    assert read_tests(path) == rows
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        write_table(path, rows)
+    with pytest.raises(ValueError, match="dict contains fields not in fieldnames"):
+        write_table(path, rows, FIELDS)
+    assert read_tests(path) == rows
+    write_table(path, [], FIELDS)
+    assert read_tests(path) == []
+    with pytest.raises(ValueError, match=r"^fields: expected the columns, since there are no rows"):
+        write_table(path, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"^path: expected a file of tests, got .*tests\.csv, which has no columns name, seed, generation, "),
+        ("name,seed\na,0\n", r"which has no columns generation, steps, "),
+        (",".join(FIELDS) + "\na,0\n", r"^path: expected a test in line 2 of .*tests\.csv: "),
+        (",".join(FIELDS) + "\na,zero,1,1,1,1,1,1,1,1,1\n", r"^path: expected a test in line 2 of .*: .*'zero'"),
+        (",".join(FIELDS) + "\na,0,1,1,1,1,1,1,1,1,1,1,1\n", r"^path: expected a test in line 2 of "),
+    ],
+)
+def test_another_file_is_not_taken_for_tests(text, message, tmp_path):
+    (tmp_path / "tests.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_tests(tmp_path / "tests.csv")

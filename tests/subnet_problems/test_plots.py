@@ -3,10 +3,13 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
+from disks import full_disk
 from matplotlib.collections import LineCollection
 from small_subnetworks import RNN, lander, make
 
-from subnet_problems.plots import plot_front, plot_learning_curves, plot_mask
+from subnet_problems import Subnetwork
+from subnet_problems.plots import plot_front, plot_learning_curves, plot_mask, save_figure
 from subnet_problems.pruning import masked_layers
 
 
@@ -72,6 +75,17 @@ def test_a_front_is_drawn_by_the_share_kept():
     assert "solved (195)" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def test_a_policy_without_a_weight_has_its_place_in_the_front_too():
+    nothing = policy(0.5, 9.0, 1.0)
+    nothing = Subnetwork(nothing.network, torch.zeros_like(nothing.mask), actions=nothing.actions, tests=nothing.tests)
+    for others, at in (([], [0.5]), ([policy(0.5, 200.0, 3.0), policy(0.9, 50.0, 1.0)], [50.0, 10.0, 5.0])):
+        axes = plot_front([nothing, *others])
+        assert axes.containers[0].lines[0].get_xdata() == pytest.approx(at)
+        assert axes.containers[0].lines[0].get_ydata()[-1] == 9.0
+        assert axes.get_xticklabels()[-1].get_text() == "0 %\n0"
+        assert axes.get_xticks()[-1] == pytest.approx(at[-1])
+
+
 def rows():
     return [
         {"name": name, "seed": seed, "steps": steps, "test_mean": rate * steps * seed}
@@ -90,6 +104,31 @@ def test_learning_curves_are_medians_over_seeds_with_the_interquartile_range():
     mine = plt.figure().subplots()
     assert plot_learning_curves(rows(), ["a"], labels=["ours"], ax=mine) is mine
     assert [line.get_label() for line in mine.lines] == ["ours (3 seeds)"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PDF", ".svg"])
+def test_a_figure_is_written_whole_and_closed(suffix, tmp_path):
+    path = tmp_path / "new" / f"curves{suffix}"
+    save_figure(plot_learning_curves(rows()), path)
+    before = path.read_bytes()
+    assert len(before) > 1000
+    axes = plot_learning_curves(rows())
+    axes.set_title("$no such \\word$")  # which comes out as it is drawn
+    with pytest.raises(ValueError, match="word"):
+        save_figure(axes, path)
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        save_figure(plot_learning_curves(rows()), path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("name", ["curves", "curves.xyz", "curves.csv"])
+def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"^path: expected a name that ends in one of .*\.png, .*, got '.*{name}'$"):
+        save_figure(plot_learning_curves(rows()), tmp_path / name)
+    with pytest.raises(TypeError, match=r"^axes: expected matplotlib's Axes, got "):
+        save_figure(plt.figure(), tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Echo, OddSpaces, fitness
+from disks import full_disk
 from evotorch.neuroevolution import GymNE
 from torch import nn
 
@@ -201,3 +202,13 @@ def test_a_saved_solution_has_gymnes_keys(normalize, tmp_path):
     assert saved[0]["interaction_count"] == ours.interaction_count
     obs = torch.ones(4)
     assert torch.equal(saved[0]["policy"](obs), ours.to_policy(saved[0]["solution"])(obs))
+
+
+def test_a_solution_for_which_the_disk_is_too_full_leaves_the_older_one(tmp_path):
+    problem = echo()
+    problem.save_solution([2.0], tmp_path / "best.pickle")
+    before = (tmp_path / "best.pickle").read_bytes()
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        problem.save_solution([3.0], tmp_path / "best.pickle")
+    assert (tmp_path / "best.pickle").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1

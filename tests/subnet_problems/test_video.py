@@ -1,12 +1,17 @@
 """A film shows the very episode that the policy plays."""
 
+import os
+import sys
+from importlib.util import find_spec
+
 import gymnasium as gym
 import numpy as np
 import pytest
+from disks import full_disk
 from PIL import Image
 from small_subnetworks import BOX, RNN, make
 
-from subnet_problems import DiscreteActions
+from subnet_problems import DiscreteActions, EvaluationError
 from subnet_problems.video import record_video
 
 
@@ -61,6 +66,153 @@ class Undrawable(gym.Env):
     spec = gym.envs.registration.EnvSpec("Undrawable-v0", max_episode_steps=5)
 
 
+class Drawn(Undrawable):
+    """Draws what it is given, of ``(step)``, and counts those that are open."""
+
+    num_open = 0
+
+    def __init__(self, render_mode=None, *, draw=None, steps=5, metadata=None):
+        self.metadata = {"render_fps": 50} if metadata is None else metadata
+        self._draw, self._steps = draw, steps
+        Drawn.num_open += 1
+
+    def reset(self, *, seed=None, options=None):
+        self._step = 0
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        self._step += 1
+        return np.zeros(4, np.float32), 0.0, self._step == self._steps, False, {}
+
+    def render(self):
+        return self._draw(self._step)
+
+    def close(self):
+        Drawn.num_open -= 1
+
+
+def noise(step, shape=(32, 48, 3), dtype=np.uint8):
+    return np.random.default_rng(step).integers(0, 256, shape).astype(dtype)
+
+
+SUFFIXES = [".gif", pytest.param(".mp4", marks=pytest.mark.skipif(not find_spec("moviepy"), reason="needs moviepy"))]
+
+
+def film(path, draw=noise, **options):
+    return record_video(make(actions=DiscreteActions(2)), lambda **mode: Drawn(**mode, draw=draw, **options), path)
+
+
+@pytest.mark.parametrize(
+    ("draw", "shown"),
+    [
+        (noise, noise),
+        (lambda step: noise(step, dtype=np.int64), noise),
+        (lambda step: [noise(9), noise(step)], noise),
+        (lambda step: noise(step, (32, 48)), lambda step: noise(step, (32, 48))[:, :, None]),
+        (lambda step: noise(step, (32, 48, 1)), lambda step: noise(step, (32, 48, 1))),
+        (lambda step: noise(step, (32, 48, 4)), lambda step: noise(step, (32, 48, 4))[:, :, :3]),
+    ],
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_all_usual_kinds_of_pictures_are_shown(suffix, draw, shown, tmp_path):
+    path = film(tmp_path / f"film{suffix}", draw)
+    if suffix == ".gif":
+        with Image.open(path) as film_:
+            seen = [np.asarray(frame.convert("RGB"), dtype=float) for frame in _frames(film_)]
+        assert len(seen) == 3  # at 25 a second
+        for number, picture in enumerate(seen):
+            assert np.abs(picture - shown(2 * number)).mean() < 20  # of 64 colours
+    else:
+        assert path.read_bytes()[4:8] == b"ftyp"
+    assert Drawn.num_open == 0
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda step: None, ValueError, r"^env: expected pictures of shape .*render_mode='rgb_array', got None$"),
+        (lambda step: [], ValueError, r"^env: expected pictures of shape .*, got \[\]$"),
+        (lambda step: np.zeros((9, 9, 3)), ValueError, r"^env: .* of whole numbers up to 255, got .* of float64$"),
+        (lambda step: np.full((9, 9), 256), ValueError, r"^env: .* up to 255, got one from 256 to 256$"),
+        (lambda step: noise(step, (3, 9, 9)), ValueError, r"^env: expected pictures of .*, got shape \(3, 9, 9\)$"),
+        (lambda step: noise(step, (0, 9, 3)), ValueError, r"^env: expected pictures of .*, got shape \(0, 9, 3\)"),
+        (lambda step: noise(step, (9 + step, 9)), ValueError, r"^env: expected pictures of one size, got \(9, 9\) and"),
+        (lambda step: noise(1 // (2 - step)), EvaluationError, "step 2: the environment's render raised ZeroDivision"),
+    ],
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_picture_is_told_by_name_and_all_is_closed(suffix, draw, error, message, tmp_path):
+    (tmp_path / f"film{suffix}").write_bytes(b"an older one")
+    with pytest.raises(error, match=message):
+        film(tmp_path / f"film{suffix}", draw)
+    assert Drawn.num_open == 0
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"an older one"]
+
+
+@pytest.mark.parametrize("fps", [0, -3, float("nan"), float("inf"), "30", True])
+def test_pictures_a_second_must_be_a_number(fps, tmp_path):
+    with pytest.raises(ValueError, match=r"^env: expected metadata\['render_fps'\] to be a number above 0, got"):
+        film(tmp_path / "film.gif", metadata={"render_fps": fps})
+    assert Drawn.num_open == 0
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        ({}, 6 / 30),
+        ({"render_fps": None}, 6 / 30),
+        ({"render_fps": 7}, 6 / 7),
+        ({"render_fps": np.int64(15)}, 6 / 15),
+        ({"render_fps": 0.5}, 12.0),
+        ({"render_fps": 1000}, 0.04),
+    ],
+)
+def test_a_gif_takes_as_long_as_the_episode(metadata, seconds, tmp_path):
+    with Image.open(film(tmp_path / "film.gif", metadata=metadata)) as film_:
+        shown = [frame.info["duration"] for frame in _frames(film_)]
+    assert min(shown) > 0
+    assert sum(shown) / 1000 == pytest.approx(seconds, abs=0.04)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_episode_may_have_one_step_and_a_suffix_capitals(suffix, tmp_path):
+    assert film(tmp_path / f"film{suffix.upper()}", steps=1).stat().st_size > 100
+
+
+def test_a_film_for_which_the_disk_is_too_full_leaves_the_older_one(tmp_path):
+    path = film(tmp_path / "film.gif")
+    before = path.read_bytes()
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        film(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("runtime_dir", [None, "/run/user/1000"])
+def test_nothing_is_printed_and_the_process_stays_as_it_is(runtime_dir, tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    if runtime_dir is not None:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime_dir)
+    before = dict(os.environ)
+    record_video(cart_pole(), None, tmp_path / "film.gif")
+    assert dict(os.environ) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_moviepy_the_error_names_our_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "moviepy", None)
+    with pytest.raises(ImportError, match=r"^path: a film \.mp4 needs .* \(pip install subnet-problems\[video\]\)"):
+        film(tmp_path / "film.mp4")
+    assert Drawn.num_open == 0
+    assert not list(tmp_path.iterdir())
+
+
+def cannot_be_made(render_mode=None):
+    if render_mode is not None:
+        raise OSError("no screen")
+    return Drawn()
+
+
 @pytest.mark.parametrize(
     ("subnet", "env", "name", "error", "message"),
     [
@@ -75,6 +227,8 @@ class Undrawable(gym.Env):
             "env: expected",
         ),
         (cart_pole(), Undrawable, "film.gif", ValueError, "env: expected one that takes render_mode='rgb_array'"),
+        (cart_pole(), cannot_be_made, "film.gif", ValueError, "env: expected one that takes .*: no screen"),
+        (cart_pole(), None, "", ValueError, "path: expected"),
     ],
 )
 def test_what_cannot_be_filmed_is_refused(subnet, env, name, error, message, tmp_path):
