@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from algorithms import Checkpointer, remove_checkpoint, resume
 from ._checks import check_count, check_path
 from ._files import check_file
 from ._processes import Message, Processes, ProcessLostError, check_can_start_processes
+from ._registration import pickled_registrations, register_pickled
 from .observations import ObservationStats
 from .outcomes import FIELDS, Row, by_run, read_tests, write_table
 from .task import num_processors
@@ -119,7 +120,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     After Ctrl-C or a kill the same call goes on, to the same bits: runs that are over are in the file, the others in
     checkpoints in a folder beside it, which are deleted as their runs end. So it is after a fault in one of the runs,
     which ends the call. Runs are played in new processes, so a script that calls this needs
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``. What is registered in Gymnasium by then is registered in them, too.
 
     Args:
         runs: What is asked for. One whose name and seed are in the file, with at least its budget spent, is over.
@@ -164,7 +165,8 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
 def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: _CtrlC) -> None:
     """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
     num_threads = max(1, num_processors() // num_jobs)
-    jobs = [(cloudpickle.dumps(run), _checkpoint(path, run), num_threads) for run in runs]
+    registrations = pickled_registrations()
+    jobs = [(cloudpickle.dumps(run), registrations, _checkpoint(path, run), num_threads) for run in runs]
     description = TextColumn("{task.description}", markup=False)
     columns = (description, BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
     missing = set(range(len(runs)))
@@ -180,7 +182,7 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_
                     progress.advance(bar, message.content)
                 elif message.kind == "result":
                     _add_tests(path, message.content)
-                    remove_checkpoint(jobs[message.job][1])
+                    remove_checkpoint(_checkpoint(path, runs[message.job]))
                     missing.remove(message.job)
             progress.update(bar, description=f"{path.stem}, {len(missing)} runs to go")
             for message in messages:
@@ -236,7 +238,7 @@ class _Diary:
         problem, solution = self.searcher.problem, hand_out(self.searcher)
         tested = self.test(problem, solution, number=len(self.rows))
         row = {"name": run.name, "seed": run.seed, "generation": status["iter"], "steps": steps}
-        row |= {"episodes": status["total_episode_count"], "mean_eval": status["mean_eval"]}
+        row |= {"episodes": status["total_episode_count"], "mean_eval": _mean_eval(status)}
         row |= {"test_mean": tested[0], "test_standard_error": tested[1], "sparsity": _sparsity(problem, solution)}
         self.rows.append(row)
         if self.best is None or tested[0] > self.best.mean:
@@ -263,13 +265,23 @@ class _Diary:
         return self.rows
 
 
+def _mean_eval(status: Mapping[str, Any]) -> float:
+    """That of the last population; EvoTorch's restarters leave it to the search within."""
+    while "mean_eval" not in status:
+        status = status["search_algorithm"]
+    return float(status["mean_eval"])
+
+
 def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:
     """Share of the weights that a policy does without; empty for a search on the weights themselves."""
     return 1.0 - float(problem.mask(solution).double().mean()) if hasattr(problem, "mask") else ""
 
 
-def _work_on(pickled_run: bytes, checkpoint: Path, num_threads: int, advance: Callable[[int], None]) -> list[Row]:
-    """What a process of its own does with a run."""
+def _work_on(
+    pickled_run: bytes, registrations: bytes, checkpoint: Path, num_threads: int, advance: Callable[[int], None]
+) -> list[Row]:
+    """What a process of its own does with a run; it knows the environments that are registered in the main process."""
+    register_pickled(registrations)
     torch.set_num_threads(num_threads)
     logging.getLogger("evotorch").setLevel(logging.WARNING)  # of each problem it tells three lines
     return _play(cloudpickle.loads(pickled_run), checkpoint, num_threads, advance)

@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import Echo
+from evotorch.algorithms import CMAES
+from evotorch.algorithms.restarter import IPOP
 from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling, Race
@@ -62,6 +67,19 @@ def with_a_logger(seed, num_threads):
 normalised = partial(search, observation_normalization=True)
 
 
+def registered(seed, num_threads):
+    """On an environment that the main process alone has registered, with an option that no file holds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of that option
+        problem = MaskedGymProblem("Echo-v9", hidden_sizes=(3,), env_config={"hook": object(), "steps": 7}, seed=seed)
+    return ElitistGaussianResampling(problem, popsize=8)
+
+
+def restarted(seed, num_threads):
+    options = {"popsize": 4, "stdev_init": 0.1, "separable": True}
+    return IPOP(search(seed, num_threads).problem, CMAES, options)
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """All that is played to its end, at once, since processes take seconds to start: its file, and rows by run."""
@@ -73,11 +91,15 @@ def played(tmp_path_factory):
         Run("each generation", 0, search, 20_000, num_tests=0, test_episodes=5, keep=keep / "each.safetensors"),
         Run("normalised", 0, normalised, 20_000, num_tests=0, test_episodes=5, keep=keep / "normalised.safetensors"),
         Run("race", 1, racing, 40_000, num_tests=8, test_episodes=5, keep=keep / "race.safetensors"),
+        Run("registered", 0, registered, 2_000, num_tests=1, test_episodes=2, keep=keep / "registered.safetensors"),
+        Run("restarted", 0, restarted, 2_000, num_tests=1, test_episodes=2),
         Run("logged", 0, with_a_logger, 2_000, num_tests=1, test_episodes=2),
         *long_runs(),
     ]
     path = folder / "tests.csv"
+    gym.register("Echo-v9", Echo, max_episode_steps=1000)
     rows = by_run(perform(asked, path, num_jobs=2, quiet=True))
+    del gym.registry["Echo-v9"]
     assert set(rows) == {(run.name, run.seed) for run in asked}
     return path, rows
 
@@ -167,6 +189,20 @@ def test_a_race_is_a_run_whose_budget_all_its_searches_share(played):
 
 def test_a_search_may_have_loggers_of_its_own(played):
     assert len(played[1]["logged", 0]) == 1
+
+
+def test_a_run_plays_what_the_main_process_has_registered_and_keeps_a_policy_whatever_its_configuration(played):
+    (row,) = played[1]["registered", 0]
+    policy = kept(played, "registered")
+    assert (policy.env_config, policy.missing_config) == ({"steps": 7}, ("hook",))
+    returns = policy.test(env=Echo, env_config={"steps": 7}, num_episodes=2, seed=199_999)
+    assert row["again_mean"] == row["test_mean"] == returns.mean() != 0
+
+
+def test_a_restarted_search_is_a_run(played):
+    (row,) = played[1]["restarted", 0]
+    assert row["steps"] >= 2_000
+    assert row["mean_eval"] > 1
 
 
 def started_alone(script, path):
