@@ -136,7 +136,11 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     with _heard_ctrl_c() as ctrl_c:
         _work(path).mkdir(parents=True, exist_ok=True)
         with _locked(_work(path)), suppress(KeyboardInterrupt):  # which only a handler of the caller's own raises
-            if missing := _missing(runs, path):
+            missing = _missing(runs, path)
+            for run in runs:
+                if run not in missing:  # a kill may have come just before its checkpoint was removed
+                    remove_checkpoint(_checkpoint(path, run))
+            if missing:
                 _play_all(missing, path, num_jobs, quiet, ctrl_c)
         done = by_run(read_tests(path))
     return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
@@ -185,8 +189,13 @@ def _lost(runs: Sequence[Run], message: Message, others: Iterable[int], path: Pa
 
 
 def has_begun(path: str | Path) -> bool:
-    """Whether there is something of an experiment with this file of tests, finished or not."""
-    return Path(path).exists() or _work(Path(path)).exists()
+    """Whether there is something of an experiment with this file of tests, finished or not.
+
+    Raises:
+        TypeError: ``path`` is no path.
+    """
+    path = check_path("path", path)
+    return path.exists() or _work(path).exists()
 
 
 @dataclass(frozen=True)
