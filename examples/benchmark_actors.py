@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from subnet_problems import MaskedGymProblem
+from subnet_problems.outcomes import write_table
 
 
 def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:
@@ -94,10 +95,7 @@ def main() -> None:
             if (backend, steps) in done:
                 continue
             rows.append(measure(backend, steps, args))
-            with open(args.output, "w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+            write_table(args.output, rows)
     table = Table(*rows[0], title=f"One process and {args.num_actors} actors, medians of {args.rounds}")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))

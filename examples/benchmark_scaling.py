@@ -33,6 +33,8 @@ from rich.table import Table
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, TopK
+from subnet_problems.outcomes import write_table
+from subnet_problems.plots import save_figure
 from subnet_problems.task import num_processors
 
 #: Hidden sizes whose networks have about 1k, 10k, 100k and 1M weights, for 8 observations and 2 actions.
@@ -124,10 +126,7 @@ def report(title: str, measure: Callable[[], list[dict[str, Any]]], args: argpar
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     else:
         rows = measure()
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(path, rows)
     table = Table(title=title)
     for column in rows[0]:
         table.add_column(column, justify="right")
@@ -156,8 +155,7 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
         else:
             axes.set(ylabel=series[0], ylim=(0, 1.15 * max(row[series[0]] for row in rows)))
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path, dpi=110)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from subnet_problems import MaskedGymProblem
+from subnet_problems.outcomes import write_table
 from subnet_problems.simulators.envpool import EnvPoolSimulator
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -201,10 +202,7 @@ def main() -> None:
         if any(row["task"] == title for row in rows):
             continue
         rows += measure(title, args, console)
-        with open(args.output, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(args.output, rows)
     console.print(table(rows))
 
 

@@ -32,6 +32,7 @@ from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 from subnet_problems.experiments import Run, has_begun, perform
 from subnet_problems.outcomes import Row, comparison, learning_curves
+from subnet_problems.plots import drawn_if_possible, save_figure
 from subnet_problems.searches import make_search
 
 Problem = MaskedGymProblem | DenseGymProblem
@@ -81,8 +82,7 @@ def plot(rows: list[Row], names: list[str], path: Path) -> None:
     axes.set(xlabel="environment steps (millions)", ylabel="test reward", ylim=(-300, 300))
     axes.set_title("LunarLander continuous, hidden (87, 87): median and range over seeds")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def main() -> None:
@@ -109,8 +109,9 @@ def main() -> None:
     rows = perform(runs, tests, num_jobs=args.jobs)
     names = [name for name in args.searches if any(row["name"] == name for row in rows)]
     if names:
-        plot(rows, names, args.output / "test_reward.png")
         Console().print(comparison(rows, names, solved=200.0))
+        with drawn_if_possible(args.output / "test_reward.png"):
+            plot(rows, names, args.output / "test_reward.png")
         print(f"Every test: {tests}; plot: {args.output / 'test_reward.png'}")
 
 

@@ -214,19 +214,24 @@ def check_path(name: str, value: Any) -> Path:
 def check_numbers(
     name: str, value: Any, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Return ``value``, a tensor or what NumPy makes an array of, as a plain tensor of real numbers.
+    """Return ``value``, a tensor or what NumPy makes an array of, as a plain tensor of real numbers, its own copy.
 
     Raises:
         TypeError: It is not made of real numbers, or its rows differ in length.
     """
-    try:
-        array = value if isinstance(value, torch.Tensor) else np.asarray(value)
-        real = not array.is_complex() if isinstance(array, torch.Tensor) else array.dtype.kind in "fiub"
-    except (TypeError, ValueError):
-        real = False
-    if not real:
-        raise TypeError(f"{name}: expected an array of real numbers, got {value!r}")
-    return torch.as_tensor(array, dtype=dtype, device=device).as_subclass(torch.Tensor)
+    if isinstance(value, torch.Tensor):
+        if not value.is_complex():
+            return value.detach().to(device, dtype, copy=True).as_subclass(torch.Tensor)
+    else:
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind in "fiub":
+                with np.errstate(over="ignore"):
+                    array = array.astype(np.float64 if dtype == torch.float64 else np.float32)
+                return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape)).to(device, dtype)
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{name}: expected an array of real numbers, got {value!r}")
 
 
 def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 #: Kinds of NumPy's dtypes that are kept: booleans, whole numbers, floats.
 _KINDS = "biuf"
+#: The most bytes of an array: a file's description is read whole.
+_LARGE = 2**20
 
 
 def to_json(value: Any) -> Any:
     """A value as JSON, from which ``from_json`` makes an equal value of the same type.
 
     None, booleans, whole numbers, floats, strings, lists, and dicts whose keys are strings are themselves. Tuples,
-    floats that are not finite, dicts with other keys, and NumPy's arrays and scalars of numbers become objects with
-    one key that begins with ``$``: ``{"$tuple": [...]}``, ``{"$float": "inf"}``, ``{"$dict": [[key, value], ...]}``,
-    ``{"$scalar": {"dtype": "<f4", "base64": "..."}}``, ``{"$array": {"dtype": "<f8", "base64": "...", "shape": [2]}}``.
+    floats that are not finite, dicts with other keys, and NumPy's scalars and arrays of numbers (up to 1 MiB) become
+    objects with one key that begins with ``$``: ``{"$tuple": [...]}``, ``{"$float": "inf"}``,
+    ``{"$dict": [[key, value], ...]}``, ``{"$scalar": {"dtype": "<f4", "base64": "..."}}``,
+    ``{"$array": {"dtype": "<f8", "base64": "...", "shape": [2]}}``.
 
     Raises:
         TypeError: The value, or one within it, is of another type. The message says of which.
@@ -40,6 +43,8 @@ def to_json(value: Any) -> Any:
     if type(value) is np.ndarray or isinstance(value, np.generic):
         if value.dtype.kind not in _KINDS:
             raise TypeError(f"a NumPy array of {value.dtype}")
+        if value.nbytes > _LARGE:
+            raise TypeError(f"a NumPy array of {value.nbytes} bytes")
         data = np.asarray(value, dtype=value.dtype.newbyteorder("<"))
         content = {"dtype": data.dtype.str, "base64": base64.b64encode(data.tobytes()).decode()}
         return {"$array": content | {"shape": list(data.shape)}} if type(value) is np.ndarray else {"$scalar": content}
@@ -74,7 +79,7 @@ def from_json(data: Any) -> Any:
 def _dict(content: list[Any]) -> dict[Any, Any]:
     try:
         return {from_json(key): from_json(item) for key, item in content}
-    except TypeError as error:  # a key that is a list, or no pairs
+    except (TypeError, ValueError) as error:  # a key that is a list, or no pairs
         raise ValueError(f"expected pairs of keys and values, got {content!r}: {error}") from error
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -141,7 +142,8 @@ class Processes:
     def _lost(self, worker: _Worker) -> list[Message]:
         code = worker.process.exitcode
         assert code is not None
-        how = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        names = {one.value: one.name for one in signal.Signals}
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by {names.get(-code, f'signal {-code}')}"
         if code == _NOT_GUARDED:
             raise RuntimeError(
                 f"new processes import the script that starts them, and {_script()} would start some again as it is "
@@ -176,6 +178,30 @@ def check_can_start_processes() -> None:
         raise SystemExit(_NOT_GUARDED)
     if current.daemon:
         raise RuntimeError("expected a process that may start others, and this one is a daemon of multiprocessing")
+
+
+class CtrlC:
+    """Whether it came."""
+
+    came = False
+
+    def __call__(self, *_: Any) -> None:
+        self.came = True
+
+
+@contextmanager
+def heard_ctrl_c() -> Iterator[CtrlC]:
+    """Ctrl-C is noted, instead of raised in the middle of something: where Python's own handler would have raised."""
+    ctrl_c = CtrlC()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield ctrl_c
+        return
+    signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        yield ctrl_c
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _script() -> str:

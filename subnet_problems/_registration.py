@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+import json
+import zlib
+from collections.abc import Mapping
 from copy import copy, deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from ._json import split
+
+#: Where Gymnasium's own code is.
+_FOLDER = str(Path(gym.__file__).parent)
 
 #: What is registered under an id, as JSON: what decides which environment ``gymnasium.make`` makes of it.
 Description = Mapping[str, Any]
@@ -36,6 +42,9 @@ class Registration:
     def __init__(self, env_id: str) -> None:
         self._spec = copy(gym.registry[env_id])
         self._spec.kwargs = deepcopy(self._spec.kwargs)
+        entry_point = self._spec.entry_point
+        if isinstance(entry_point, str) and entry_point.startswith("__main__:"):  # another script is another __main__
+            self._spec.entry_point = load_env_creator(entry_point)  # type: ignore[assignment]
         self.env_id = env_id
         self.description = describe(self._spec)
 
@@ -43,16 +52,30 @@ class Registration:
         """A new environment; ``kwargs`` as for ``gymnasium.make``."""
         return gym.make(self._spec, **kwargs)
 
+    def __deepcopy__(self, memo: Any) -> Registration:
+        return self  # nothing changes it
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.env_id, self.description, cloudpickle.dumps(self._spec))
+        try:
+            data = cloudpickle.dumps(self._spec)
+        except Exception:  # then the process that loads it must have registered it itself
+            data = b""
+        return _unpickled, (self.env_id, self.description, data)
 
 
 def _unpickled(env_id: str, description: Description, data: bytes) -> Registration:
+    if not data:
+        if env_id not in gym.registry or describe(gym.registry[env_id]) != description:
+            raise ValueError(
+                f"env: expected {env_id!r} to be registered in this process as it was where the problem comes from, "
+                f"since its entry point cannot be pickled: {description}"
+            )
+        return Registration(env_id)
     result = object.__new__(Registration)
     result.env_id, result.description = env_id, description
     try:
         result._spec = cloudpickle.loads(data)
-    except ImportError as error:
+    except (AttributeError, ImportError) as error:
         raise ImportError(
             f"env: {env_id!r} is registered with an entry point that this process cannot import: {error}. Put its "
             "module where every process finds it (install it, or set PYTHONPATH)"
@@ -131,13 +154,42 @@ def _shipped_specs() -> dict[str, EnvSpec]:
 
 def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     kept, left_out = split(arguments)
-    return kept | {name: {"$type": kind} for name, kind in left_out.items()}
+    for name, kind in left_out.items():
+        value = arguments[name]
+        kept[name] = {"$callable": _name_of(value)} if callable(value) else {"$type": kind}
+    return kept
 
 
-def _name_of(entry_point: str | Callable[..., Any] | None) -> str:
-    """``module:name``; the module of a script that is run has another name each time, and is left out."""
+def _name_of(entry_point: Any) -> str:
+    """``module:name``; the module of a script that is run has another name each time, and is left out.
+
+    Functions without a name of their own, such as lambdas, have a digest of their code, without what they refer to.
+    """
     if isinstance(entry_point, str) or entry_point is None:
         return (entry_point or "").removeprefix("__main__:")
+    if isinstance(entry_point, partial):
+        arguments = {"args": entry_point.args, "keywords": entry_point.keywords}
+        return f"partial({_name_of(entry_point.func)}, {json.dumps(_arguments(arguments), sort_keys=True)})"
     module = getattr(entry_point, "__module__", "")
     name = getattr(entry_point, "__qualname__", type(entry_point).__qualname__)
+    code = getattr(entry_point, "__code__", None)
+    if "<" in name and code is not None:
+        name += f"#{zlib.crc32(repr(_contents(code)).encode()):08x}"
     return name if module in ("__main__", "__mp_main__") else f"{module}:{name}"
+
+
+def _contents(code: CodeType) -> list[Any]:
+    """What a function does, by its instructions, names and constants; functions within it likewise."""
+    constants = [_contents(part) if isinstance(part, CodeType) else part for part in code.co_consts]
+    return [code.co_code, code.co_names, constants]
+
+
+def foreign_methods(kind: type) -> list[str]:
+    """Methods of a class of Gymnasium's, and of its bases, that were put there by somebody else."""
+    return [
+        f"{base.__qualname__}.{name}"
+        for base in kind.__mro__
+        if base.__module__.startswith("gymnasium.")
+        for name, method in vars(base).items()
+        if isinstance(method, FunctionType) and not method.__code__.co_filename.startswith(_FOLDER)
+    ]

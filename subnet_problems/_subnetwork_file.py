@@ -23,7 +23,8 @@ from torch import nn
 from ._checks import check_mapping, check_rescale, naming
 from ._json import from_json, split
 from ._network_string import check_string
-from .networks import NUM_PROBES, WEIGHT_INITS, FrozenNetwork
+from ._probe import NUM_PROBES
+from .networks import WEIGHT_INITS, FrozenNetwork
 from .rollout import Normalizer
 from .spaces import actions_from_json, observations_from_json
 
@@ -288,6 +289,10 @@ def _rebuild_network(
     module: nn.Module | Callable[..., nn.Module] | str | None,
     network_args: Mapping[str, Any] | None,
 ) -> FrozenNetwork:
+    architecture = need.optional("network", dict)
+    if architecture is not None and (module, network_args) != (None, None):
+        name, value = ("network", module) if module is not None else ("network_args", network_args)
+        raise ValueError(f"{name}: expected None, since the file describes its network, got {value!r}")
     weights = need.optional("weights", dict)
     options: dict[str, Any] = {"obs_length": obs_length, "act_length": act_length}
     for name in ("obs_shape", "act_shape"):
@@ -303,7 +308,6 @@ def _rebuild_network(
         if init not in WEIGHT_INITS or not 0 < gain < math.inf or not 0 <= seed < 2**63:
             raise SubnetworkFileError(f"weights: expected init in {WEIGHT_INITS}, gain > 0, seed >= 0, got {weights}")
         options |= {"weight_init": init, "weight_gain": gain, "seed": seed}
-    architecture = need.optional("network", dict)
     if architecture is None:
         if module is None:
             raise ValueError("network: expected the nn.Module that the file holds a mask of, got None")
@@ -333,7 +337,12 @@ def _rebuild_network(
         with naming(**({} if architecture is None else {"network": "network.hidden_sizes"})):
             network = FrozenNetwork(source, **options)
     except (TypeError, ValueError) as error:
-        raise (SubnetworkFileError if architecture is not None else ValueError)(str(error)) from error
+        if architecture is not None:
+            raise SubnetworkFileError(str(error)) from error
+        note = f" (network_args in the file: {arguments})" if (arguments := options.get("network_args")) else ""
+        raise ValueError(f"{error}{note}") from error
+    if isinstance(module, nn.Module) and "network_args" in need:
+        network.network_args = need.values("network_args")  # so that it is saved with them again
     if [layer.shape for layer in network.layers] != shapes:
         raise ValueError(f"network: expected layers {shapes}, got {[layer.shape for layer in network.layers]}")
     return network
@@ -390,8 +399,8 @@ class _Fields:
             result = from_json(self.take(name, dict))
         except ValueError as error:
             raise SubnetworkFileError(f"{self._prefix}{name}: {error}") from error
-        if not isinstance(result, dict):
-            raise SubnetworkFileError(f"{self._prefix}{name}: expected a mapping, got {result!r}")
+        if not isinstance(result, dict) or not all(isinstance(key, str) for key in result):
+            raise SubnetworkFileError(f"{self._prefix}{name}: expected a mapping of names to values, got {result!r}")
         return result
 
     def names(self, name: str) -> tuple[str, ...]:

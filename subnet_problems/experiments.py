@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from algorithms import Checkpointer, remove_checkpoint, resume
 
 from ._checks import check_count, check_path
 from ._files import check_file
-from ._processes import Message, Processes, ProcessLostError, check_can_start_processes
+from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
 from ._registration import pickled_registrations, register_pickled
 from .observations import ObservationStats
 from .outcomes import FIELDS, Row, by_run, read_tests, write_table
@@ -153,16 +151,20 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
         for name, file in [("path", path), *(("keep", run.keep) for run in _missing(runs, path))]:
             if file is not None:
                 check_file(name, file)
-    with _heard_ctrl_c() as ctrl_c:
+    with heard_ctrl_c() as ctrl_c:
         _work(path).mkdir(parents=True, exist_ok=True)
         with _locked(_work(path)), suppress(KeyboardInterrupt):  # which only a handler of the caller's own raises
-            if missing := _missing(runs, path):
+            missing = _missing(runs, path)
+            for run in runs:
+                if run not in missing:  # a kill may have come just before its checkpoint was removed
+                    remove_checkpoint(_checkpoint(path, run))
+            if missing:
                 _play_all(missing, path, num_jobs, quiet, ctrl_c)
         done = by_run(read_tests(path))
     return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
 
 
-def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: _CtrlC) -> None:
+def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: CtrlC) -> None:
     """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
     num_threads = max(1, num_processors() // num_jobs)
     registrations = pickled_registrations()
@@ -206,8 +208,13 @@ def _lost(runs: Sequence[Run], message: Message, others: Iterable[int], path: Pa
 
 
 def has_begun(path: str | Path) -> bool:
-    """Whether there is something of an experiment with this file of tests, finished or not."""
-    return Path(path).exists() or _work(Path(path)).exists()
+    """Whether there is something of an experiment with this file of tests, finished or not.
+
+    Raises:
+        TypeError: ``path`` is no path.
+    """
+    path = check_path("path", path)
+    return path.exists() or _work(path).exists()
 
 
 @dataclass(frozen=True)
@@ -310,30 +317,6 @@ def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int],
         before, spent = spent, searcher.status["total_interaction_count"]
         advance(spent - before)
     return diary.close()
-
-
-class _CtrlC:
-    """Whether it came."""
-
-    came = False
-
-    def __call__(self, *_: Any) -> None:
-        self.came = True
-
-
-@contextmanager
-def _heard_ctrl_c() -> Iterator[_CtrlC]:
-    """Ctrl-C is noted, instead of raised in the middle of something: where Python's own handler would have raised."""
-    ctrl_c = _CtrlC()
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield ctrl_c
-        return
-    signal.signal(signal.SIGINT, ctrl_c)
-    try:
-        yield ctrl_c
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _work(path: Path) -> Path:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,7 +30,8 @@ from ._checks import (
     reason_of,
 )
 from ._philox import raw_words, signs, standard_normal, symmetric_uniform
-from .policies import PopulationPolicy, make_population
+from ._probe import agree, buffers_of, impurity, probe, probe_inputs, seeded, set_buffers
+from .policies import PopulationPolicy, as_chain, make_population
 
 Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
 
@@ -144,8 +142,8 @@ class FrozenNetwork:
                 f"network_args: expected None for hidden sizes and for an nn.Module, got {self.network_args}"
             )
         self.architecture: tuple[int, ...] | str | None = None
-        with _seeded(self.seed):  # what a module draws for itself follows from the network's seed, too
-            self._module = self._materialized(self._build(network).to(torch.float32).cpu().eval())
+        with seeded(self.seed):  # what a module draws for itself follows from the network's seed, too
+            self._module = self._materialized(self._build(network).float().cpu().eval())
         self.layers = _list_layers(self._module)
         self._weights = self._draw_weights()
         self._check_forward()
@@ -158,7 +156,7 @@ class FrozenNetwork:
             "act_shape": self.act_shape,
         }
         if isinstance(network, nn.Module):
-            return deepcopy(network)
+            return _copied(network)
         if isinstance(network, str):
             constants |= self.network_args
             names = set(re.findall(r"\w+", network))
@@ -188,7 +186,7 @@ class FrozenNetwork:
             raise ValueError(f"network: expected a callable that makes a module; it raised {error!r}") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
-        return deepcopy(module)
+        return _copied(module)
 
     def _materialized(self, module: nn.Module) -> nn.Module:
         """A module whose lazy layers, such as ``nn.LazyLinear``, have found their sizes."""
@@ -207,6 +205,10 @@ class FrozenNetwork:
     def _draw_weights(self) -> Tensor:
         if not self.layers:
             raise ValueError("network: expected a module with parameters, got one with none")
+        for layer, parameter in zip(self.layers, self._module.parameters(), strict=True):
+            if parameter.dtype != torch.float32 or not parameter.numel():
+                came = f"{parameter.dtype} {layer.shape}"
+                raise ValueError(f"network: expected parameters of real numbers, at least one in each, got {came}")
         if self.weight_init is None:
             weights = torch.cat([p.detach().reshape(-1) for p in self._module.parameters()])
             if not weights.isfinite().all():
@@ -232,34 +234,32 @@ class FrozenNetwork:
         return torch.from_numpy(drawn)
 
     def _check_forward(self) -> None:
+        inputs = probe_inputs(self.obs_length)
         try:
-            module, inputs = self.to_module(self._weights), probe_inputs(self.obs_length)
+            module = self.to_module(self._weights)
             outputs = probe(module, inputs)  # PyTorch checks sizes; the kernel does not
-            with _seeded(self.seed + 1):
-                again = probe(module, inputs)
+            found = "" if as_chain(module) is not None else impurity(module, inputs, seed=self.seed + 1)
         except Exception as error:
             raise self._not_a_policy(error) from error
-        before = self.buffers
-        changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
-        if changed or not agree(again, outputs, rtol=1e-5):
-            found = (
-                f"its forward pass changes its buffers {changed}"
-                if changed
-                else "called twice on the same observations it gave other outputs (does it draw random numbers, or "
-                "keep something from call to call?)"
-            )
+        if found:
             raise ValueError(
                 "network: expected a module that computes with its weights, its buffers, the observation and the "
                 f"state that it returned before, and with nothing else; {found}"
             )
         try:
             policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
-            output = policy.act(np.zeros(1, dtype=np.int32), np.zeros((1, self.obs_length), dtype=np.float32))
+            played = np.concatenate([policy.act(np.zeros(1, dtype=np.int32), obs[None]) for obs in inputs])
         except Exception as error:
             raise self._not_a_policy(error) from error
-        if output.shape != (1, self.act_length):
+        if played.shape[1:] != (self.act_length,):
             raise ValueError(
-                f"network: expected an output of shape (act_length,) = ({self.act_length},), got {output.shape[1:]}"
+                f"network: expected an output of shape (act_length,) = ({self.act_length},), got {played.shape[1:]}"
+            )
+        if not agree(played, outputs, module=module, inputs=inputs, rtol=1e-3):
+            raise ValueError(
+                "network: expected a module that gives the same outputs for one observation as for a population, got "
+                f"{outputs[0].tolist()} and {played[0].tolist()} (does a hook or a forward method of its own change "
+                "it?)"
             )
 
     def _not_a_policy(self, error: Exception) -> ValueError:
@@ -271,7 +271,7 @@ class FrozenNetwork:
     @property
     def buffers(self) -> dict[str, Tensor]:
         """What the module computes with beside its weights: its buffers, by name, as copies."""
-        return {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
+        return buffers_of(self._module)
 
     def with_buffers(self, buffers: Mapping[str, Tensor]) -> FrozenNetwork:
         """This network with other values in its buffers.
@@ -292,9 +292,7 @@ class FrozenNetwork:
                 )
         network = copy(self)
         network._module = deepcopy(self._module)
-        for name, buffer in network._module.named_buffers():
-            if name in buffers:
-                buffer.copy_(buffers[name])
+        set_buffers(network._module, dict(buffers))
         return network
 
     @property
@@ -369,54 +367,6 @@ class FrozenNetwork:
         )
 
 
-#: How many observations a network is tried on.
-NUM_PROBES = 2
-#: Modules draw from generators that belong to the process; they are borrowed by one thread at a time.
-_generators = threading.Lock()
-
-
-def probe_inputs(obs_length: int) -> NDArray[np.float32]:
-    """The observations that a network is tried on: ``(2, obs_length)`` in (-1, 1), the same on every machine."""
-    words = raw_words(0, NUM_PROBES * obs_length)
-    return symmetric_uniform(words).astype(np.float32).reshape(NUM_PROBES, obs_length)
-
-
-def probe(module: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The outputs ``(n, act_length)`` for observations one after the other; a state is handed on to the next."""
-    outputs, state = [], None
-    with torch.no_grad():
-        for obs in torch.from_numpy(inputs):
-            result = module(obs) if state is None else module(obs, state)
-            output, state = result if isinstance(result, tuple) else (result, None)
-            outputs.append(output.to(torch.float32).numpy())
-    return np.stack(outputs)
-
-
-def agree(outputs: NDArray[np.float32], expected: NDArray[np.float32], *, rtol: float) -> bool:
-    """Whether outputs are those expected, up to ``rtol`` times the largest of these: machines round differently."""
-    if outputs.shape != expected.shape:
-        return False
-    finite = np.isfinite(expected)
-    scale = float(np.abs(expected[finite]).max(initial=0.0))
-    return np.allclose(outputs, expected, rtol=0.0, atol=rtol * scale, equal_nan=True)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """The global generators of PyTorch, NumPy and Python from a seed; afterwards they are what they were."""
-    words = [seed & 0xFFFFFFFF, seed >> 32]
-    with _generators, torch.random.fork_rng(devices=[]):
-        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(words)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
-
-
 def _shape_of(name: str, shape: tuple[int, ...] | None, length: int) -> tuple[int, ...]:
     shape = check_shape(name, shape) if shape is not None else ()
     if prod(shape or (length,)) != length:
@@ -432,14 +382,26 @@ def _tanh_network(sizes: tuple[int, ...], *, bias: bool) -> nn.Sequential:
 
 
 def _list_layers(module: nn.Module) -> tuple[Layer, ...]:
+    parameters = dict(module.named_parameters())
+    # A bias is drawn as the weights it is added to, PyTorch's own convention: those before it, or else those after it.
+    fan_ins: dict[str, int] = {}
+    for name, value in reversed(parameters.items()):
+        if value.ndim >= 2:
+            fan_ins[name.rpartition(".")[0]] = prod(value.shape[1:])
     layers: list[Layer] = []
-    start, fan_ins = 0, {}
-    for name, parameter in module.named_parameters():
+    start = 0
+    for name, value in parameters.items():
         owner = name.rpartition(".")[0]
-        if parameter.ndim >= 2:
-            fan_ins[owner] = prod(parameter.shape[1:])
-        # A bias is drawn as the weights it is added to, PyTorch's own convention.
-        layer = Layer(name, tuple(parameter.shape), start, fan_ins.get(owner, max(1, parameter.numel())))
+        if value.ndim >= 2:
+            fan_ins[owner] = prod(value.shape[1:])
+        layer = Layer(name, tuple(value.shape), start, fan_ins.get(owner, max(1, value.numel())))
         layers.append(layer)
         start += layer.size
     return tuple(layers)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return deepcopy(module)
+    except Exception as error:
+        raise ValueError(f"network: expected a module that can be copied, got {module!r}: {error}") from error

@@ -228,11 +228,11 @@ def check_picture(name: str, path: str | Path) -> Path:
     return check_file(name, path)
 
 
-def save_figure(axes: Axes, path: str | Path, *, dpi: float = 150) -> None:
-    """Write the figure that some axes belong to, and close it. The file appears whole or not at all.
+def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: float = 150) -> None:
+    """Write a figure, and close it. The file appears whole or not at all.
 
     Args:
-        axes: Any of its axes.
+        figure: The figure, or any of its axes.
         path: Where; its suffix says in which format.
         dpi: Dots an inch.
 
@@ -241,10 +241,13 @@ def save_figure(axes: Axes, path: str | Path, *, dpi: float = 150) -> None:
         ValueError: The suffix is none that matplotlib writes.
         OSError: The file cannot be written.
     """
-    if not isinstance(axes, Axes):
-        raise TypeError(f"axes: expected matplotlib's Axes, got {axes!r}")
-    path, figure = check_picture("path", path), axes.get_figure(root=True)
-    assert figure is not None
+    if not isinstance(figure, Figure | Axes):
+        raise TypeError(f"figure: expected one of matplotlib, or its Axes, got {figure!r}")
+    path = check_picture("path", path)
+    if isinstance(figure, Axes):
+        whole = figure.get_figure(root=True)
+        assert whole is not None
+        figure = whole
     drawn = io.BytesIO()
     try:
         figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)

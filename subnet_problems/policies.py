@@ -6,6 +6,7 @@ company.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -63,7 +64,7 @@ ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 
 
 def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     """The module as (linear layer, activation code) pairs, or None if it is anything else."""
-    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
+    if any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules()):
         return None
     modules = parts_of_chain(module)
     chain: list[tuple[nn.Linear, int]] = []
@@ -74,8 +75,11 @@ def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
             chain[-1] = (chain[-1][0], ACTIVATIONS[type(part)])
         else:
             return None
-    parameters = sum(len(list(linear.parameters())) for linear, _ in chain)
-    return chain if parameters == len(list(module.parameters())) else None  # a layer used twice is no chain
+    # Weights lie in the order of the module's parameters: a weight before its bias, and no layer used twice.
+    tensors = [tensor for linear, _ in chain for tensor in (linear.weight, linear.bias) if tensor is not None]
+    parameters = list(module.parameters())
+    in_order = len(tensors) == len(parameters) and all(map(operator.is_, tensors, parameters))
+    return chain if in_order else None
 
 
 def parts_of_chain(module: nn.Module) -> list[nn.Module]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from ._checks import (
 )
 from ._files import write_whole
 from ._json import split
-from ._registration import describe_shipped, where_they_differ
+from ._probe import agree, probe, probe_inputs
+from ._registration import Description, describe_shipped, where_they_differ
 from ._subnetwork_file import SubnetworkFileError, decode, encode
 from .export_c import export_c
 from .export_onnx import export_onnx
 from .masks import apply_mask, scale_of
-from .networks import FrozenNetwork, agree, probe, probe_inputs
+from .networks import FrozenNetwork
 from .observations import PolicyModule
 from .pruning import live_units, live_weights, masked_layers
 from .rollout import Normalizer, play_tests
@@ -95,9 +96,9 @@ class Subnetwork:
     - ``missing``, only where the file could not hold something: ``{"env_config": [names], "network_args": [names]}``.
     - ``sparsity``: the fraction of weights removed, to six digits. ``tests``: results of fresh episodes.
     - ``proof``: float32 ``(2, act_length)`` in base64: the network's outputs, before any clipping, for two
-      observations, one after the other. These are ``u`` of the words
-      ``numpy.random.Philox(key=[0, 0]).random_raw(2 obs_length)``, row by row. ``load`` computes the outputs again, and
-      refuses a file whose network gives others.
+      observations, one after the other: ``u`` of the words
+      ``numpy.random.Philox(key=[0, 0]).random_raw(2 obs_length)``, row by row, the second row times 10. ``load``
+      computes the outputs again, and refuses a file whose network gives others.
 
     Without ``observation`` an observation is flattened row by row. Tensors, little-endian: ``mask``, uint8
     ``(ceil(D / 8),)``: bit ``i``, counted from the highest bit of the first byte, is 1 where weight ``i`` is kept;
@@ -169,9 +170,7 @@ class Subnetwork:
         if env is not None and self.registration == describe_shipped(env):
             self.registration = None
         self.missing_config = tuple(missing_config)
-        self._acting: tuple[tuple[Any, ...], int, nn.Module] | None = (
-            None  # what ``act`` computes with, and what it is of
-        )
+        self._acting: tuple[tuple[Any, ...], nn.Module] | None = None  # what ``act`` computes with, and what it is of
 
     @property
     def num_weights(self) -> int:
@@ -255,10 +254,14 @@ class Subnetwork:
         if not rows.isfinite().all():
             raise ValueError(f"obs: expected finite numbers, got {obs!r}")
         policy = self._policy()
+        outputs = np.empty((len(rows), self.actions.length), dtype=np.float32)
         with torch.no_grad():
-            outputs = [policy(row) for row in rows]
-        stacked = [(output[0] if isinstance(output, tuple) else output).numpy() for output in outputs]
-        actions = self.actions(np.stack(stacked) if stacked else np.empty((0, self.actions.length), dtype=np.float32))
+            for output, row in zip(outputs, rows, strict=True):
+                result = policy(row)
+                output[:] = (result[0] if isinstance(result, tuple) else result).numpy()
+        if not np.isfinite(outputs).all():
+            raise ValueError(f"obs: expected an observation with finite outputs, got {obs!r}, which gives {outputs}")
+        actions = self.actions(outputs)
         return actions if batched else self.actions.one_by_one(actions)[0]
 
     def _rows(self, obs: Any) -> tuple[bool, Tensor]:
@@ -279,18 +282,19 @@ class Subnetwork:
 
     def _policy(self) -> nn.Module:
         """The module that ``act`` computes with. It is made again once what it is made of has changed."""
-        parts = (self.network, self.mask, self.actions, self.rescale, self.normalizer)
-        changes = self.mask._version  # PyTorch counts what is written to a tensor
-        if self._acting is None or any(map(operator.is_not, self._acting[0], parts)) or self._acting[1] != changes:
-            self._acting = parts, changes, self.to_policy()
-        return self._acting[2]
+        normalizer = self.normalizer
+        scaling = None if normalizer is None else (normalizer.mean.tobytes(), normalizer.scale.tobytes())
+        made_of = (self.network, self.mask.numpy().tobytes(), self.actions, self.rescale, scaling)
+        if self._acting is None or self._acting[0] != made_of:
+            self._acting = made_of, self.to_policy()
+        return self._acting[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_acting": None}
 
     def probe(self) -> NDArray[np.float32]:
         """The outputs ``(2, act_length)`` for two fixed observations, by which a file proves itself."""
-        return probe(self.to_policy(clip_actions=False), probe_inputs(self.network.obs_length))
+        return probe(self.to_policy(clip_actions=False), probe_inputs(self.network.obs_length)).astype(np.float32)
 
     def task(
         self,
@@ -305,12 +309,15 @@ class Subnetwork:
         configuration are those it was found with, unless others are given.
 
         Args:
-            env: Another one than its own, or the one where it knows none; or a problem's ``task``, which has its own
-                configuration, and whose ``episode_length`` holds where the environment sets no limit.
-            env_config: Another configuration than ``self.env_config``.
+            env: Another environment than its own, or the one where it knows none. A ``GymTask``, such as a problem's
+                ``task``, has a configuration of its own, and its ``episode_length`` holds where the environment sets no
+                limit.
+            env_config: Options in the place of those it was found with, and beside them. (To play without an option,
+                give a ``GymTask``.)
             episode_length: The most steps of an episode; the subnetwork does not know that of the problem it came from.
 
         Raises:
+            TypeError: An argument has the wrong type.
             ValueError: No task is known, it is registered as another environment than the policy was found with, its
                 configuration was not kept whole, or its spaces are not those of the policy.
         """
@@ -324,19 +331,25 @@ class Subnetwork:
             task = env.at_backend("gymnasium")
             task = task.at_full_length() if episode_length is None else task.at_length(episode_length)
         else:
-            if env_config is None and self.missing_config:
+            given = check_mapping("env_config", env_config)
+            lacking = [name for name in self.missing_config if name not in given]
+            if lacking:
                 raise ValueError(
-                    f"env_config: expected values for {list(self.missing_config)} too, which the policy's file could "
-                    f"not hold, got None; the rest is {self.env_config!r}"
+                    f"env_config: expected values for {lacking}, which the policy's file could not hold, got "
+                    f"{env_config!r}; the other options it was found with are {self.env_config!r}"
                 )
             task = GymTask(
                 self.env if env is None else env,  # type: ignore[arg-type]
-                env_config=self.env_config if env_config is None else env_config,
+                env_config=self.env_config | given,
                 episode_length=episode_length,
                 backend="gymnasium",
             )
-            if env is None:
-                self._check_registration(task)
+            if env is None and not self._is_registered_alike(task):
+                raise ValueError(
+                    f"env: expected {self.env!r} to be registered as it was when the policy was found, got "
+                    f"{where_they_differ(task.registration or {}, self._registered or {})}; register it so, or say "
+                    "which one to play by env="
+                )
         if task.obs_length != self.network.obs_length or task.actions.length != self.network.act_length:
             raise ValueError(
                 f"env: expected observations of length {self.network.obs_length} and {self.network.act_length} "
@@ -348,18 +361,14 @@ class Subnetwork:
             raise ValueError(f"env: expected observations as {self.observations}, got {task.observations}")
         return task
 
-    def _check_registration(self, task: GymTask) -> None:
-        """Whether the id stands for what it stood for when the policy was found.
+    @property
+    def _registered(self) -> Description | None:
+        """What its environment's id stood for when it was found; None where that is not known."""
+        return describe_shipped(self.env or "") if self.registration is None else self.registration
 
-        Raises:
-            ValueError: It stands for another environment.
-        """
-        expected = describe_shipped(task.name or "") if self.registration is None else self.registration
-        if expected is not None and task.registration is not None and task.registration != expected:
-            raise ValueError(
-                f"env: expected {self.env!r} to be registered as it was when the policy was found, got "
-                f"{where_they_differ(task.registration, expected)}; register it so, or say which one to play by env="
-            )
+    def _is_registered_alike(self, task: GymTask) -> bool:
+        """Whether the task's id stands for what it stood for when the policy was found, as far as that is known."""
+        return None in (self._registered, task.registration) or task.registration == self._registered
 
     def test(
         self,
@@ -372,8 +381,8 @@ class Subnetwork:
     ) -> NDArray[np.float64]:
         """Returns of fresh episodes on Gymnasium.
 
-        ``tests`` keeps their mean, standard error, number and seed, unless another environment or configuration is
-        played than the policy's own.
+        ``tests`` keeps their mean, standard error, number and seed where they are whole episodes of the policy's own
+        task: not of another environment or configuration.
 
         Args:
             num_episodes: How many episodes.
@@ -393,7 +402,7 @@ class Subnetwork:
         task = self.task(env, env_config=env_config, episode_length=episode_length)
         weights = self.weights[None]
         returns = play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
-        if task.name == self.env and self._is_own_config(task.env_config):
+        if self._is_own(task):
             self.tests = {
                 "mean": float(returns.mean()),
                 "standard_error": float(returns.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
@@ -402,10 +411,17 @@ class Subnetwork:
             }
         return returns
 
-    def _is_own_config(self, env_config: Mapping[str, Any]) -> bool:
-        """Whether this is the policy's own configuration; what no file holds is known by its name alone."""
-        (own, own_missing), (other, other_missing) = split(self.env_config), split(env_config)
-        return own == other and {*own_missing, *self.missing_config} == {*other_missing}
+    def _is_own(self, task: GymTask) -> bool:
+        """Whether a task is the policy's own, in whole episodes; what no file holds is known by its name alone."""
+        (own, own_missing), (other, other_missing) = split(self.env_config), split(task.env_config)
+        same_config = json.dumps(own, sort_keys=True) == json.dumps(other, sort_keys=True)
+        return (
+            task.name == self.env
+            and self._is_registered_alike(task)
+            and same_config
+            and {*own_missing, *self.missing_config} == {*other_missing}
+            and task.max_steps == task.at_full_length().max_steps
+        )
 
     def export_c(self, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
         """Write this policy as a C99 header, ``<folder>/<name>.h``: ``<name>_act(const float *obs, float *act)``.
@@ -494,11 +510,13 @@ class Subnetwork:
         """
         parts, proof = decode(check_path("path", path), network, network_args)
         subnet = cls(parts.pop("network"), parts.pop("mask"), **parts)
-        if proof is not None and not agree(found := subnet.probe(), proof, rtol=1e-3):
-            differ = (
-                f"expected the outputs {proof[0].tolist()} for the first observation tried, got {found[0].tolist()}"
-            )
-            if subnet.network.architecture is not None and network is None:
+        if proof is None:
+            return subnet
+        found, module = subnet.probe(), subnet.to_policy(clip_actions=False)
+        inputs = probe_inputs(subnet.network.obs_length)
+        if not agree(found, proof, module=module, inputs=inputs, rtol=1e-3):
+            differ = f"expected the outputs {proof.tolist()} for the observations tried, got {found.tolist()}"
+            if network is None:
                 raise SubnetworkFileError(f"proof: {differ}: the policy that was saved is not the one in the file")
             raise ValueError(
                 f"network: {differ}. Its weights and buffers are the file's, so it computes with something else that "

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from copy import copy, deepcopy
 from typing import Any
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,24 @@ def num_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+#: Configurations of more bytes are shared by all environments, which must not change them.
+_LARGE_CONFIG = 2**20
+
+
+def _pickled_size(value: Any) -> int:
+    try:
+        return len(cloudpickle.dumps(value))
+    except Exception:  # it can be copied all the same
+        return 0
+
+
 class GymTask:
     """An environment, its configuration and the simulator that steps it.
 
     Args:
         env: A Gymnasium id, or a callable that makes an environment.
-        env_config: Keyword arguments for ``gymnasium.make`` or the callable.
+        env_config: Keyword arguments for ``gymnasium.make`` or the callable. Each environment gets a copy; where they
+            are larger than 1 MiB in all, the same objects, which it must not change.
         episode_length: The most steps an episode may take; None leaves it to the environment.
         backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool where it is installed and knows this
             environment with this configuration, else Gymnasium.
@@ -75,6 +88,7 @@ class GymTask:
             raise ValueError(
                 f"env_config: expected values that can be copied, got {env_config!r}: {error!r}"
             ) from error
+        self._copies_config = _pickled_size(self.env_config) <= _LARGE_CONFIG
         self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
         self._registration: Registration | None = None
 
@@ -82,7 +96,7 @@ class GymTask:
             probe = self._probe(stack)
             if isinstance(env, str):
                 self._registration = Registration(probe.unwrapped.spec.id)  # type: ignore[union-attr]
-            elif self._probe(stack) is probe:
+            elif self._probe(stack).unwrapped is probe.unwrapped:
                 raise ValueError(
                     f"env: expected a callable that makes a new environment each time, got one twice: {env!r}"
                 )
@@ -150,7 +164,9 @@ class GymTask:
 
     def make_env(self, **kwargs: Any) -> gym.Env[Any, Any]:
         """A new Gymnasium environment of this task; ``kwargs`` such as ``render_mode`` go to its maker."""
-        kwargs = {**self.env_config, **kwargs}
+        # Options of its own, which it may change: no episode may depend on those before.
+        config = deepcopy(self.env_config) if self._copies_config else self.env_config
+        kwargs = {**config, **kwargs}
         if not isinstance(self.env, str):
             return self.env(**kwargs)
         kwargs = {"disable_env_checker": True, **kwargs}

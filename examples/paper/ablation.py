@@ -31,6 +31,7 @@ from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, by_run, outcome
+from subnet_problems.plots import save_figure
 
 #: Setting: its problem, reward that solves it, environment steps of a run.
 SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {
@@ -174,7 +175,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.axvline(0.0, color="0.5", linestyle=":")
         axes.set_yticks(range(len(variants)), reversed(variants))
         axes.set(title=setting, xlabel="mean test reward, less that of weighted")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from protocol import dense, draw_curves, markdown, masked, millions, parser, per
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
+from subnet_problems.plots import save_figure
 
 HIDDEN = (64, 64)
 #: Task: its problem, reward that solves it, environment steps of a run. Mountain cars move at most 0.07 a step and are
@@ -76,7 +77,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.set(title=task, xlabel="environment steps (millions)")
     all_axes[0].set_ylabel("test reward")
     all_axes[0].legend(frameon=False, loc="lower right")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

@@ -26,11 +26,12 @@ import numpy as np
 import torch
 from evotorch import Problem, SolutionBatch
 from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulationAlgorithmMixin
-from protocol import OURS, TASKS, markdown, masked, parser, perform
+from protocol import OURS, TASKS, markdown, masked, parser, perform, report
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome
+from subnet_problems.outcomes import Row, outcome, write_table
+from subnet_problems.plots import save_figure
 
 TASK, HIDDEN, SOLVED, BUDGET = "LunarLanderContinuous", (87, 87), 200.0, 1_000_000
 SPARSITIES = {"free": None, "0.9": 0.9}
@@ -133,10 +134,7 @@ def altered(folder: Path, path: Path, num_seeds: int, test_episodes: int) -> lis
                     returns = alter(subnet, 100 * seed + i).test(num_episodes=test_episodes, seed=i)
                     row = {"name": f"{sparsity} {kind}", "seed": str(seed), "mask": mask}
                     rows.append({**row, "test_mean": float(returns.mean())})
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["name", "seed", "mask", "test_mean"])
-        writer.writeheader()
-        writer.writerows(rows)
+            write_table(path, rows, ["name", "seed", "mask", "test_mean"])
     return rows
 
 
@@ -152,7 +150,7 @@ def rewards(rows: list[Row], changed: list[Row], sparsity: str) -> dict[str, np.
     return result
 
 
-def table(rows: list[Row], changed: list[Row]) -> str:
+def table(rows: list[Row], *, changed: list[Row]) -> str:
     """Median and range of the test rewards."""
     lines = [
         [sparsity, what, str(len(values)), *(f"{x:.0f}" for x in (np.median(values), values.min(), values.max()))]
@@ -161,7 +159,7 @@ def table(rows: list[Row], changed: list[Row]) -> str:
     return markdown(["sparsity", "policy", "tested", "test reward: median", "least", "most"], lines)
 
 
-def plot(rows: list[Row], changed: list[Row], path: Path) -> None:
+def plot(rows: list[Row], path: Path, *, changed: list[Row]) -> None:
     """Every test reward."""
     figure, all_axes = plt.subplots(1, len(SPARSITIES), figsize=(11, 3.6), layout="constrained", sharex=True)
     for axes, sparsity in zip(all_axes, SPARSITIES, strict=True):
@@ -170,7 +168,7 @@ def plot(rows: list[Row], changed: list[Row], path: Path) -> None:
         axes.set_yticks(range(4), reversed(rewards(rows, changed, sparsity)))
         axes.axvline(SOLVED, color="0.5", linestyle=":")
         axes.set(title=f"sparsity {sparsity}", xlabel="test reward (100 fresh episodes)")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:
@@ -187,9 +185,7 @@ def main() -> None:
     rows = perform(runs, args, "controls")
     if rows:
         changed = altered(folder, args.output / "controls_masks.csv", args.seeds, runs[0].test_episodes)
-        (args.output / "controls.md").write_text(table(rows, changed))
-        print(table(rows, changed))
-        plot(rows, changed, args.output / "controls.png")
+        report(rows, args.output / "controls", partial(table, changed=changed), partial(plot, changed=changed))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from protocol import WEIGHTED, dense, dense_pgpe, draw_curves, markdown, masked,
 from algorithms import ElitistGaussianResampling, Race
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
+from subnet_problems.plots import save_figure
 
 #: Task: its problem, environment steps of a run, the task's own threshold. A walker that stands still does so for 1,600
 #: steps, so all searches cut its episodes at 400; tests are whole.
@@ -153,7 +154,7 @@ def plot(rows: list[Row], path: Path) -> None:
     labels = {line.get_label(): line for axes in all_axes[0] for line in axes.get_legend_handles_labels()[0]}
     shown = [search for search in SEARCHES if search in labels]
     figure.legend([labels[search] for search in shown], shown, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

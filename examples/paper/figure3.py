@@ -24,6 +24,7 @@ from protocol import OURS, PLAIN, WEIGHTED, markdown, masked, parser, perform, r
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, by_run
+from subnet_problems.plots import save_figure
 
 TASK, BUDGET, TEST_EPISODES = "BipedalWalker", 5_000_000, 20
 #: A walker that stands still does so for 1,600 steps, so the searches cut its episodes; tests are whole.
@@ -68,7 +69,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.plot([row["steps"] / 1e6 for row in tests], [row["test_mean"] for row in tests], linewidth=0.9)
         axes.set(title=name, xlabel="environment steps (millions)")
     all_axes[0, 0].set_ylabel("test reward of each generation")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

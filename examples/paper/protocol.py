@@ -25,8 +25,10 @@ from scipy.stats import wilcoxon
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
+from subnet_problems._files import write_whole
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, learning_curves, read_tests
+from subnet_problems.plots import drawn_if_possible
 from subnet_problems.searches import make_search
 
 
@@ -142,9 +144,10 @@ def report(
     """Print the table, write it to ``<stem>.md`` and the plot to ``<stem>.png``; nothing where nothing was played."""
     if rows:
         text = table(rows)
-        stem.with_suffix(".md").write_text(text)
+        write_whole(stem.with_suffix(".md"), text.encode())
         print(text)
-        plot(rows, stem.with_suffix(".png"))
+        with drawn_if_possible(stem.with_suffix(".png")):
+            plot(rows, stem.with_suffix(".png"))
 
 
 def _positive(text: str) -> int:

@@ -20,6 +20,7 @@ from protocol import WEIGHTED, markdown, masked, millions, parser, perform, repo
 
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
+from subnet_problems.plots import save_figure
 
 TASK, SOLVED, BUDGET = "LunarLanderContinuous", 200.0, 1_000_000
 OBS_LENGTH, ACT_LENGTH = 8, 2
@@ -81,7 +82,7 @@ def plot(rows: list[Row], path: Path) -> None:
     all_axes[0, 0].set_ylabel("environment steps to 200 (millions);\nabove the dotted line: never")
     all_axes[1, 0].set_ylabel("highest test reward, tested again")
     all_axes[1, 0].legend(frameon=False, title="enforced sparsity", loc="lower right")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, r
 from subnet_problems import MaskRule, Threshold, TopK
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, outcome
+from subnet_problems.plots import save_figure
 
 #: Task: hidden sizes, reward that solves it, environment steps of a run.
 TASKS = {
@@ -92,7 +93,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.invert_xaxis()
     all_axes[0, 0].set_ylabel("highest test reward, tested again")
     all_axes[0, 0].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

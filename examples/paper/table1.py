@@ -23,6 +23,7 @@ from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions,
 from subnet_problems import TopK
 from subnet_problems.experiments import Run
 from subnet_problems.outcomes import Row, by_run, outcome
+from subnet_problems.plots import save_figure
 
 #: The paper's rows: task, hidden sizes, test reward, millions of samples.
 PAPER = [
@@ -131,7 +132,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.set_yticks(range(len(shapes)), [str(shape) for shape in shapes])
     all_axes[0].set_ylabel("hidden layers")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main() -> None:

@@ -117,10 +117,10 @@ def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
 def tell_tests(subnet: Subnetwork, threshold: float | None) -> None:
     """Print what a policy's tests came to, if it has any, and whether that solves the task."""
     tests = subnet.tests
-    if not {"mean", "num_episodes"} <= tests.keys():
+    if not {"mean", "num_episodes"} <= tests.keys() or not isinstance(tests["mean"], int | float):
         return
     verdict = "the task names no threshold"
     if threshold is not None:
         verdict = f"{'solved' if tests['mean'] >= threshold else 'not solved'} (the task asks for {threshold:g})"
-    error = f" ± {tests['standard_error']:.1f}" if tests.get("standard_error") is not None else ""
+    error = f" ± {tests['standard_error']:.1f}" if isinstance(tests.get("standard_error"), int | float) else ""
     out.print(f"test reward {tests['mean']:.1f}{error} ({tests['num_episodes']} fresh episodes): {verdict}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from .._json import split
 from ..plots import check_picture, plot_mask, save_figure
 from ..pruning import masked_layers, reached
 from ..subnetwork import Subnetwork
@@ -44,7 +45,7 @@ def show(
     table = Table(show_header=False, box=None)
     lines = {
         "file": f"{file}, {file.stat().st_size:,} bytes",
-        "task": f"{subnet.env or 'unknown'} {json.dumps(subnet.env_config) if subnet.env_config else ''}",
+        "task": f"{subnet.env or 'unknown'} {json.dumps(split(subnet.env_config)[0]) if subnet.env_config else ''}",
         "network": f"{network.architecture}, {network.obs_length} observations, {network.act_length} outputs",
         "weights": f"{network.weight_init or 'kept in the file'}, gain {network.weight_gain:g}, seed {network.seed}",
         "kept": f"{subnet.num_active:,} of {subnet.num_weights:,}, sparsity {subnet.sparsity:.3f}",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernel import is_safe
-from .._registration import Registration, describe_shipped, where_they_differ
+from .._registration import Registration, describe_shipped, foreign_methods, where_they_differ
 from ..spaces import Actions, BoxActions, DiscreteActions
 
 
@@ -73,6 +73,8 @@ def _check_is_shipped(registration: Registration, probe: gym.Env[Any, Any]) -> N
     made = f"{type(probe.unwrapped).__module__}:{type(probe.unwrapped).__qualname__}"
     if made != shipped["entry_point"]:
         raise ValueError(f"the environment is not Gymnasium's: it is made by {made}, not by {shipped['entry_point']}")
+    if foreign := foreign_methods(type(probe.unwrapped)):
+        raise ValueError(f"the environment is not Gymnasium's: it has other methods {foreign}")
 
 
 def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None:

@@ -217,6 +217,22 @@ def test_all_searches_are_offered():
     assert set(get_args(Algorithm)) == set(SEARCHES)
 
 
+@pytest.mark.parametrize(
+    ("name", "popsize", "error", "message"),
+    [
+        ("sgd", None, ValueError, r"^name: expected one of \['cem', "),
+        (3, None, TypeError, r"^name: expected one of"),
+        ("pgpe", 33, ValueError, r"^popsize: expected an even number for pgpe, got 33$"),
+        ("cem", 7, ValueError, r"^popsize: expected a whole number >= 8, got 7$"),
+        ("elitist", 2.5, TypeError, r"^popsize: expected a whole number >= 1, got 2.5$"),
+    ],
+)
+def test_a_search_that_is_none_is_refused_by_the_names_of_arguments(name, popsize, error, message):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0)
+    with pytest.raises(error, match=message):
+        make_search(name, problem, popsize=popsize)
+
+
 def test_the_papers_search_is_the_papers():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0)
     found, by_hand = (

@@ -134,6 +134,9 @@ def test_a_search_on_weights_has_no_sparsity(played):
 def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_nothing(played, tmp_path):
     path, rows = played
     before = path.stat().st_mtime_ns
+    left = Path(f"{path}.unfinished") / "masks 1.checkpoint"
+    left.parent.mkdir()
+    left.touch()  # as a kill may leave it
     assert perform(runs(seeds=(1,)), path, num_jobs=1, quiet=True) == rows["masks", 1]
     assert path.stat().st_mtime_ns == before
     assert not Path(f"{path}.unfinished").exists()
@@ -384,11 +387,20 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
 def assert_all_gone(group):
     """All of a group of processes; multiprocessing's own, which cleans up, is the last to leave."""
     deadline = time.monotonic() + 60.0
-    with suppress(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(group, 0)
-            time.sleep(0.01)
-        raise AssertionError(f"some of the group {group} are left")
+    while members(group):
+        assert time.monotonic() < deadline, f"{members(group)} are left"
+        time.sleep(0.01)
+
+
+def members(group):
+    """The processes of a group that have not ended (Linux)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, its_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def test_one_process_at_a_time_plays_into_a_file(played, tmp_path):
@@ -444,6 +456,11 @@ def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
         perform(runs(), path, num_jobs=0)
     with pytest.raises(TypeError, match="path: expected"):
         perform(runs(), 3)
+    with pytest.raises(TypeError, match="path: expected"):
+        has_begun(3)
+    (tmp_path / "other.csv").write_text("name,score\na,3\n")
+    with pytest.raises(ValueError, match=r"path: expected a file of tests, got .*other\.csv, which has no columns"):
+        perform(runs(), tmp_path / "other.csv")
     with pytest.raises(IsADirectoryError, match="keep: expected a file, got the folder"):
         perform(runs(keep=tmp_path), path)
     (tmp_path / "file").touch()

@@ -109,7 +109,7 @@ def test_learning_curves_are_medians_over_seeds_with_the_interquartile_range():
 @pytest.mark.parametrize("suffix", [".png", ".PDF", ".svg"])
 def test_a_figure_is_written_whole_and_closed(suffix, tmp_path):
     path = tmp_path / "new" / f"curves{suffix}"
-    save_figure(plot_learning_curves(rows()), path)
+    save_figure(plot_learning_curves(rows()).get_figure(), path)
     before = path.read_bytes()
     assert len(before) > 1000
     axes = plot_learning_curves(rows())
@@ -127,8 +127,8 @@ def test_a_figure_is_written_whole_and_closed(suffix, tmp_path):
 def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=rf"^path: expected a name that ends in one of .*\.png, .*, got '.*{name}'$"):
         save_figure(plot_learning_curves(rows()), tmp_path / name)
-    with pytest.raises(TypeError, match=r"^axes: expected matplotlib's Axes, got "):
-        save_figure(plt.figure(), tmp_path / "curves.png")
+    with pytest.raises(TypeError, match=r"^figure: expected one of matplotlib, or its Axes, got "):
+        save_figure(rows(), tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize(

@@ -61,11 +61,11 @@ def listened_until(processes, is_enough):
 
 
 def is_gone(pid):
+    """It has ended, whether or not somebody has asked how (Linux)."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
         return True
-    return False
 
 
 def test_each_job_is_done_once_and_its_reports_come_before_its_result():
@@ -136,6 +136,32 @@ def test_a_daemon_may_not_start_any(capfd):
     process.join()
     assert process.exitcode == 1
     assert "RuntimeError: expected a process that may start others, and this one is a daemon" in capfd.readouterr().err
+
+
+def report_for_ever(report):
+    while True:
+        report(os.getpid())
+        time.sleep(0.01)
+
+
+ORPHANED = """
+import os, signal
+from _processes import Processes
+from test_processes import listened_until, report_for_ever
+if __name__ == "__main__":
+    with Processes(report_for_ever, [()], 1) as processes:
+        print(listened_until(processes, len)[0].content, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_they_do_not_outlive_the_process_that_started_them(tmp_path):
+    (tmp_path / "orphaned.py").write_text(ORPHANED)
+    pid = int(script("orphaned.py", cwd=tmp_path).stdout)
+    deadline = time.monotonic() + 60.0
+    while not is_gone(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_they_start_from_any_thread():
