@@ -144,3 +144,16 @@ def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
     with pytest.raises(IsADirectoryError, match=r"^folder: expected a file, got the folder .*front\.csv"):
         pareto_search.run(algorithm, tmp_path, budget=3_000)
     assert masked.interaction_count == 0
+
+
+def test_a_configuration_that_no_file_holds_costs_no_policy(tmp_path):
+    with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
+        masked = MaskedGymProblem(Echo, env_config={"hook": object()}, hidden_sizes=(3,), mask=TopK(0.5), seed=0)
+    algorithm = pareto_search.begin(masked, tmp_path, popsize=4)
+    console = Console(file=io.StringIO())
+    with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
+        found, _ = pareto_search.run(algorithm, tmp_path, budget=500, test_episodes=2, console=console)
+    policies = [Subnetwork.load(path) for path in (tmp_path / "policies").iterdir()]
+    assert len(policies) == len(found) > 0
+    assert {policy.missing_config for policy in policies} == {("hook",)}
+    assert (tmp_path / "front.csv").exists()

@@ -1,5 +1,6 @@
 """Which environment is played, for how many steps at most, and by which simulator."""
 
+import pickle
 import re
 import sys
 
@@ -258,3 +259,11 @@ def test_a_task_that_was_made_for_gymnasium_may_go_to_envpool_later():
     assert task.at_backend("auto").backend == "envpool"
     assert task.at_backend("envpool").simulator(np.array([1, 2])).reset().shape == (2, 4)
     assert task.backend == "gymnasium"
+
+
+def test_envpool_is_asked_once_for_a_task_and_all_its_copies(monkeypatch):
+    envpool = pytest.importorskip("envpool")
+    task = GymTask("CartPole-v1")
+    monkeypatch.setattr(envpool, "list_all_envs", None)
+    for copied in (task, pickle.loads(pickle.dumps(task)), task.at_length(3)):
+        assert copied.at_backend("gymnasium").at_backend("envpool").backend == "envpool"
