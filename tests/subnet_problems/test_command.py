@@ -259,7 +259,7 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
         (["search", "CartPole-v1", "--budget", "soon"], 2, "--budget"),
         (["search", "CartPole-v1", "--algorithm", "sgd"], 2, "--algorithm"),
         (["search", "CartPole-v99"], 1, "Error: ENV: 'CartPole-v99'"),
-        (["search", "FrozenLake-v1"], 1, "Error: ENV: "),
+        (["search", "phys2d/CartPole-v1"], 1, "Error: ENV: "),
         (["search", "CartPole-v1", "--env-config", "{"], 1, "Error: --env-config: expected JSON, got '{'"),
         (["search", "CartPole-v1", "--env-config", "[1]"], 1, "Error: --env-config: expected a mapping"),
         (["search", "CartPole-v1", "--hidden-sizes", "8;8"], 1, "Error: --hidden-sizes: expected whole numbers"),

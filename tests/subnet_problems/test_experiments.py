@@ -198,7 +198,7 @@ def test_a_run_plays_what_the_main_process_has_registered_and_keeps_a_policy_wha
     (row,) = played[1]["registered", 0]
     policy = kept(played, "registered")
     assert (policy.env_config, policy.missing_config) == ({"steps": 7}, ("hook",))
-    returns = policy.test(env=Echo, env_config={"steps": 7}, num_episodes=2, seed=199_999)
+    returns = policy.test(env=Echo, env_config={"hook": object()}, num_episodes=2, seed=199_999)
     assert row["again_mean"] == row["test_mean"] == returns.mean() != 0
 
 
