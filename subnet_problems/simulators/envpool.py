@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import time
-from collections import deque
+import weakref
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +14,9 @@ from numpy.typing import NDArray
 from .._kernel import is_safe
 from .._registration import Registration, describe_shipped, foreign_methods, where_they_differ
 from ..spaces import Actions, BoxActions, DiscreteActions
+from ._pools import destroy_closed_pools, open_pool
+
+__all__ = ["EnvPoolSimulator", "destroy_closed_pools", "envpool_task_name"]
 
 
 def envpool_task_name(
@@ -104,7 +104,11 @@ def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None
 class EnvPoolSimulator:
     """One pool of environments, which begin to reset in the background as soon as it is made.
 
-    The seeds of a pool are fixed when it is made, so each round of episodes has a pool of its own (2 to 10 ms).
+    The seeds of a pool are fixed when it is made, so each round of episodes has a pool of its own (2 to 10 ms). A pool
+    that was closed is destroyed a moment later (see ``_pools``). If P threads of Python play at once, all pools
+    together have at most ``(2 P + 2) (num_threads + 1)`` threads; on other systems than Linux, more (64 pools may wait
+    to be destroyed).
+
     EnvPool checks nothing that it is given, and wrong input can end the process: so all that reaches it is checked
     here. Its binding's own ``_send`` and ``_recv`` are used, since the public ``step`` around them costs 20 µs more.
 
@@ -114,20 +118,18 @@ class EnvPoolSimulator:
         actions: How outputs become actions.
         obs_length: Flat length of an observation.
         num_threads: Threads that step them.
+
+    Raises:
+        OSError: The system lets this process start too few threads.
     """
 
     def __init__(
         self, name: str, seeds: NDArray[np.int64], actions: Actions, obs_length: int, *, num_threads: int
     ) -> None:
-        import envpool
-
-        self._pool: Any = envpool.make(
-            name,
-            env_type="gymnasium",
-            num_envs=len(seeds),
-            num_threads=min(num_threads, len(seeds)),
-            seed=[int(seed) for seed in seeds],
-        )
+        pool = open_pool(name, seeds.tolist(), num_threads=min(num_threads, len(seeds)))
+        self._close = weakref.finalize(self, pool.close)  # also where it is forgotten without having been closed
+        self._close.atexit = False
+        self._pool: Any = pool.envs
         self._pool._reset(np.arange(len(seeds), dtype=np.int32))
         keys = list(self._pool._state_keys)
         self._obs, self._reward, self._done = keys.index("obs"), keys.index("reward"), keys.index("done")
@@ -164,38 +166,9 @@ class EnvPoolSimulator:
 
     def close(self) -> None:
         """See ``Simulator``."""
-        _closed.append((time.monotonic(), self._pool))
         self._pool = None
-        _destroy_rested()
+        self._close()
 
     def _flat(self, state: list[NDArray[Any]]) -> NDArray[np.float32]:
         obs = state[self._obs]
         return np.asarray(obs, dtype=np.float32).reshape(len(obs), self._obs_length)
-
-
-#: Pools that are closed, and since when. EnvPool's destructor waits for ever, the interpreter's lock in hand, if it
-#: comes while the pool's background thread has handed over its last spare buffer and not yet looked whether to stop (a
-#: matter of nanoseconds, but seen on a busy machine). After a rest that thread is elsewhere.
-_closed: deque[tuple[float, Any]] = deque()
-_REST_SECONDS = 0.2
-
-
-def _destroy_rested() -> None:
-    while _closed and time.monotonic() - _closed[0][0] > _REST_SECONDS:
-        _closed.popleft()
-
-
-def destroy_closed_pools() -> None:
-    """Wait until every pool that was closed may be destroyed, and destroy it.
-
-    Done by itself at the end of the process, and before it forks: a child that inherits pools, but not their threads,
-    could not destroy them.
-    """
-    while _closed:
-        time.sleep(_REST_SECONDS / 4)
-        _destroy_rested()
-
-
-atexit.register(destroy_closed_pools)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=destroy_closed_pools)
