@@ -14,6 +14,7 @@ from .task import GymTask
 from .workers import WorkersLostError
 
 if TYPE_CHECKING:
+    from .experiments import ProcessLostError
     from .pareto_problem import ParetoSparsityProblem
     from .plots import plot_front, plot_learning_curves, plot_mask
     from .video import record_video
@@ -31,6 +32,7 @@ __all__ = [
     "MaskedGymProblem",
     "Normalizer",
     "ParetoSparsityProblem",
+    "ProcessLostError",
     "Subnetwork",
     "SubnetworkFileError",
     "Threshold",
@@ -45,6 +47,7 @@ __all__ = [
 #: Public names whose modules are loaded when they are first needed: pymoo and matplotlib take a while.
 _LAZY = {
     "ParetoSparsityProblem": "pareto_problem",
+    "ProcessLostError": "experiments",
     "plot_front": "plots",
     "plot_learning_curves": "plots",
     "plot_mask": "plots",

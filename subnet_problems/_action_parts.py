@@ -154,7 +154,7 @@ def _read_box(data: dict[str, Any]) -> Actions:
 _KINDS: dict[str, Callable[[dict[str, Any]], Actions]] = {
     "discrete": lambda data: DiscreteActions(n=data["n"], start=data["start"]),
     "multi_discrete": lambda data: MultiDiscreteActions(
-        n=tuple(data["n"]), start=tuple(data["start"]), shape_of_action=tuple(data["shape"]), dtype=data["dtype"]
+        nvec=tuple(data["nvec"]), start=tuple(data["start"]), shape_of_action=tuple(data["shape"]), dtype=data["dtype"]
     ),
     "multi_binary": lambda data: MultiBinaryActions(shape=tuple(data["shape"])),
     "box": _read_box,

@@ -44,7 +44,7 @@ class Actions(ABC):
 
     @property
     def limits(self) -> Limits | None:
-        """The least and the greatest value of each output, as far as larger ones do the same; None without any."""
+        """Lower and upper bounds that outputs are clipped to, flat; None where no output has a bound."""
         return None
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Actions(ABC):
         yield "", self
 
     def like(self, other: Actions) -> bool:
-        """Whether a policy with these actions can play where those are asked for: bounds and dtypes may differ."""
+        """Whether a policy with these actions can play where ``other`` are asked for; bounds and dtypes may differ."""
         return type(self) is type(other) and self.shape == other.shape
 
     @abstractmethod
@@ -137,7 +137,7 @@ class MultiDiscreteActions(Actions):
     """An action is an array of choices, each the index of the largest of some outputs, plus its first number.
 
     Attributes:
-        n: For each choice, how many outputs it is among, flat.
+        nvec: For each choice, how many outputs it is among, flat.
         start: For each choice, the number of the first.
         shape_of_action: Shape of an action.
         dtype: Its dtype.
@@ -147,14 +147,14 @@ class MultiDiscreteActions(Actions):
         ValueError: A number is out of range, there are more or fewer than the shape has, or dtype is no integer.
     """
 
-    n: tuple[int, ...]
+    nvec: tuple[int, ...]
     start: tuple[int, ...]
     shape_of_action: tuple[int, ...]
     dtype: str = "int64"
 
     def __post_init__(self) -> None:
         size = prod(check_shape("shape_of_action", self.shape_of_action))
-        for name, numbers, least in (("n", self.n, 1), ("start", self.start, -(2**62))):
+        for name, numbers, least in (("nvec", self.nvec, 1), ("start", self.start, -(2**62))):
             if not isinstance(numbers, tuple) or len(numbers) != size:
                 raise ValueError(f"{name}: expected a tuple of {size} whole numbers, got {numbers!r}")
             for number in numbers:
@@ -168,7 +168,7 @@ class MultiDiscreteActions(Actions):
     @property
     def length(self) -> int:
         """See ``Actions``."""
-        return sum(self.n)
+        return sum(self.nvec)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -178,27 +178,30 @@ class MultiDiscreteActions(Actions):
     @property
     def count(self) -> int:
         """See ``Actions``."""
-        return len(self.n)
+        return len(self.nvec)
 
     @property
     def choices(self) -> tuple[tuple[int, int], ...]:
         """How many outputs each choice is among, and the number of the first."""
-        return tuple(zip(self.n, self.start, strict=True))
+        return tuple(zip(self.nvec, self.start, strict=True))
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
         """Actions ``(n, *shape_of_action)``. The first of equal outputs wins. See ``Actions``."""
         check_outputs(outputs, self.length)
-        indices = [outputs[:, part].argmax(axis=1) for part in slices_of(self.n)]
+        indices = [outputs[:, part].argmax(axis=1) for part in slices_of(self.nvec)]
         actions = np.stack(indices, axis=1) + np.array(self.start, dtype=np.int64)
         return actions.astype(self.dtype).reshape(-1, *self.shape_of_action)
 
     def like(self, other: Actions) -> bool:
-        """See ``Actions``."""
-        return self == other
+        """See ``Actions``; the choices must be among as many numbers."""
+        return isinstance(other, MultiDiscreteActions) and (self.nvec, self.shape_of_action) == (
+            other.nvec,
+            other.shape_of_action,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """See ``Actions``."""
-        numbers = {"n": list(self.n), "start": list(self.start), "shape": list(self.shape_of_action)}
+        numbers = {"nvec": list(self.nvec), "start": list(self.start), "shape": list(self.shape_of_action)}
         return {"kind": "multi_discrete", **numbers, "dtype": self.dtype}
 
 

@@ -49,7 +49,7 @@ def places(observations: Observations | None, actions: Actions) -> list[str]:
 def _seen(leaf: Observations) -> str:
     if not isinstance(leaf, OneHotObservations):
         return "as the task gives it"
-    ranges = ", ".join(f"{start} to {start + n - 1}" for n, start in zip(leaf.n, leaf.start, strict=True))
+    ranges = ", ".join(f"{start} to {start + n - 1}" for n, start in zip(leaf.nvec, leaf.start, strict=True))
     return f"a 1 at the place of the number among {ranges}, else 0"
 
 

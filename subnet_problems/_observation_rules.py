@@ -104,7 +104,7 @@ class OneHotObservations(Observations):
     """A whole number, or an array of them: each becomes zeros with a single 1. It serves Discrete and MultiDiscrete.
 
     Attributes:
-        n: For each number, row by row, how many it may be.
+        nvec: For each number, row by row, how many it may be.
         start: For each the least.
         shape_of_observation: Shape of the array, ``()`` for a number.
 
@@ -113,13 +113,13 @@ class OneHotObservations(Observations):
         ValueError: A number is out of range, or there are more or fewer than the shape has.
     """
 
-    n: tuple[int, ...]
+    nvec: tuple[int, ...]
     start: tuple[int, ...]
     shape_of_observation: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = prod(check_shape("shape_of_observation", self.shape_of_observation))
-        for name, numbers, least in (("n", self.n, 1), ("start", self.start, -(2**62))):
+        for name, numbers, least in (("nvec", self.nvec, 1), ("start", self.start, -(2**62))):
             if not isinstance(numbers, tuple) or len(numbers) != size:
                 raise ValueError(f"{name}: expected a tuple of {size} whole numbers, got {numbers!r}")
             for number in numbers:
@@ -128,7 +128,7 @@ class OneHotObservations(Observations):
     @property
     def length(self) -> int:
         """See ``Observations``."""
-        return sum(self.n)
+        return sum(self.nvec)
 
     def flatten(self, raw: Any, place: str) -> FloatArray:
         """See ``Observations``."""
@@ -137,7 +137,7 @@ class OneHotObservations(Observations):
             raise TypeError(f"expected {_named(place)} of whole numbers, got {reprlib.repr(raw)}")
         flat = np.zeros(self.length, dtype=np.float32)
         offset = 0
-        for number, n, start in zip(numbers.reshape(-1).tolist(), self.n, self.start, strict=True):
+        for number, n, start in zip(numbers.reshape(-1).tolist(), self.nvec, self.start, strict=True):
             if not start <= number < start + n:
                 raise ValueError(f"expected {_named(place)} of {start} to {start + n - 1}, got {number}")
             flat[offset + int(number) - start] = 1.0
@@ -146,7 +146,7 @@ class OneHotObservations(Observations):
 
     def to_json(self) -> dict[str, Any]:
         """See ``Observations``."""
-        numbers = {"n": list(self.n), "start": list(self.start), "shape": list(self.shape_of_observation)}
+        numbers = {"nvec": list(self.nvec), "start": list(self.start), "shape": list(self.shape_of_observation)}
         return {"kind": "one_hot", **numbers}
 
 
@@ -245,7 +245,7 @@ def observations_from_json(data: dict[str, Any]) -> Observations:
 
 _KINDS: dict[str, Callable[[dict[str, Any]], Observations]] = {
     "box": lambda data: BoxObservations(tuple(data["shape"])),
-    "one_hot": lambda data: OneHotObservations(tuple(data["n"]), tuple(data["start"]), tuple(data["shape"])),
+    "one_hot": lambda data: OneHotObservations(tuple(data["nvec"]), tuple(data["start"]), tuple(data["shape"])),
     "tuple": lambda data: TupleObservations(tuple(map(observations_from_json, data["parts"]))),
     "dict": lambda data: DictObservations(tuple(map(observations_from_json, data["parts"])), keys=tuple(data["keys"])),
 }

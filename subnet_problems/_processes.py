@@ -181,7 +181,7 @@ def check_can_start_processes() -> None:
 
 
 class CtrlC:
-    """Whether it came."""
+    """Whether Ctrl-C was pressed."""
 
     came = False
 
@@ -191,7 +191,7 @@ class CtrlC:
 
 @contextmanager
 def heard_ctrl_c() -> Iterator[CtrlC]:
-    """Ctrl-C is noted, instead of raised in the middle of something: where Python's own handler would have raised."""
+    """Within it, in the main thread and in place of Python's own handler, Ctrl-C sets ``came`` and raises nothing."""
     ctrl_c = CtrlC()
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from ._json import split
 
 #: Where Gymnasium's own code is.
-_FOLDER = str(Path(gym.__file__).parent)
+_FOLDER = f"{Path(gym.__file__).parent}{os.sep}"
 
 #: What is registered under an id, as JSON: what decides which environment ``gymnasium.make`` makes of it.
 Description = Mapping[str, Any]
@@ -102,12 +103,17 @@ def register_pickled(data: bytes) -> None:
         if env_id not in gym.registry or describe(gym.registry[env_id]) == describe_shipped(env_id):
             try:
                 gym.registry[env_id] = cloudpickle.loads(spec)
-            except ImportError:
-                continue
+            except Exception:
+                continue  # who needs it will be told that it is not registered
+
+
+def describe_callable(make_env: Callable[..., Any]) -> Description:
+    """What makes an environment without an id, by its name."""
+    return {"callable": _name_of(make_env)}
 
 
 def describe(spec: EnvSpec) -> Description:
-    """What a spec makes an environment of: entry point, keyword arguments, time limit and wrappers.
+    """What decides which environment a spec makes: entry point, keyword arguments, time limit and wrappers.
 
     What changes no environment is left out, such as ``disable_env_checker`` and ``reward_threshold``. Keyword arguments
     that JSON cannot hold are described by their types.
@@ -163,7 +169,8 @@ def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _name_of(entry_point: Any) -> str:
     """``module:name``; the module of a script that is run has another name each time, and is left out.
 
-    Functions without a name of their own, such as lambdas, have a digest of their code, without what they refer to.
+    Functions without a name of their own, such as lambdas, have a digest of their code, without what they refer to. It
+    changes with the version of Python.
     """
     if isinstance(entry_point, str) or entry_point is None:
         return (entry_point or "").removeprefix("__main__:")
@@ -180,7 +187,10 @@ def _name_of(entry_point: Any) -> str:
 
 def _contents(code: CodeType) -> list[Any]:
     """What a function does, by its instructions, names and constants; functions within it likewise."""
-    constants = [_contents(part) if isinstance(part, CodeType) else part for part in code.co_consts]
+    constants: list[Any] = []
+    for part in code.co_consts:
+        sortable = sorted(map(repr, part)) if isinstance(part, frozenset) else part  # its order is another each time
+        constants.append(_contents(part) if isinstance(part, CodeType) else sortable)
     return [code.co_code, code.co_names, constants]
 
 

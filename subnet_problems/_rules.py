@@ -13,7 +13,7 @@ def read_rule(field: str, data: dict[str, Any], kinds: dict[str, Callable[[dict[
     """The rule that a JSON object describes.
 
     Args:
-        field: What a file calls it.
+        field: The name of the field, for messages.
         data: The object.
         kinds: For each value of its ``kind`` what makes the rule.
 
@@ -24,7 +24,7 @@ def read_rule(field: str, data: dict[str, Any], kinds: dict[str, Callable[[dict[
         return kinds[data["kind"]](data)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         expected = f"{field}: expected a description of kind {', '.join(sorted(kinds))}"
-        raise ValueError(f"{expected}, got {reprlib.repr(data)}") from error
+        raise ValueError(f"{expected}, got {reprlib.repr(data)}: {error}") from error
 
 
 def check_parts(parts: Any, kind: type) -> None:

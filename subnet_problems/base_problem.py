@@ -247,7 +247,7 @@ class GymProblem(SolutionMethods, Problem):
 
         Raises:
             EvaluationError: An environment raised, or returned something that is not finite. Nothing was counted.
-            ValueError: A solution has a NaN.
+            ValueError: A solution has a NaN, or an actor cannot make the environment.
             WorkersLostError: All actors were lost and none came back in time, or one share took actor after actor with
                 it. Nothing was counted; the next evaluation makes new actors.
         """

@@ -135,7 +135,8 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
         ValueError: A run is there twice, ``num_jobs`` is below 1, or a checkpoint is of a run with other settings.
         BlockingIOError: Another process is at work on this file.
         OSError: Nothing can be written there.
-        ProcessLostError: The process of a run ended in the middle of it, as one does that takes too much memory.
+        ProcessLostError: A process ended before its run did, as one does that takes too much memory, or before it began
+            to work.
         RuntimeError: This process may not start others, or its script cannot be imported by them.
     """
     path = check_path("path", path)

@@ -118,7 +118,7 @@ class _Choices(nn.Module):
 
     def forward(self, outputs: Tensor) -> Tensor:
         """``(batch, *shape)`` of the space's dtype."""
-        largest = [part.argmax(dim=-1) for part in torch.split(outputs, list(self.rule.n), dim=-1)]
+        largest = [part.argmax(dim=-1) for part in torch.split(outputs, list(self.rule.nvec), dim=-1)]
         numbers = torch.stack(largest, dim=-1) + torch.tensor(self.rule.start)
         return numbers.to(getattr(torch, self.rule.dtype)).reshape(-1, *self.rule.shape_of_action)
 

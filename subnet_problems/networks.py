@@ -30,7 +30,7 @@ from ._checks import (
     reason_of,
 )
 from ._philox import raw_words, signs, standard_normal, symmetric_uniform
-from ._probe import agree, buffers_of, impurity, probe, probe_inputs, seeded, set_buffers
+from ._probe import agree, buffers_of, impurity, probe, probe_inputs, rounding, seeded, set_buffers
 from .policies import PopulationPolicy, as_chain, make_population
 
 Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
@@ -255,7 +255,7 @@ class FrozenNetwork:
             raise ValueError(
                 f"network: expected an output of shape (act_length,) = ({self.act_length},), got {played.shape[1:]}"
             )
-        if not agree(played, outputs, module=module, inputs=inputs, rtol=1e-3):
+        if not agree(played, outputs, rtol=1e-3, rounding=rounding(module, inputs)):
             raise ValueError(
                 "network: expected a module that gives the same outputs for one observation as for a population, got "
                 f"{outputs[0].tolist()} and {played[0].tolist()} (does a hook or a forward method of its own change "

@@ -100,7 +100,8 @@ class PolicyModule(nn.Module):
         network: From ``(..., obs_length)`` to ``(..., act_length)``; recurrent ones keep their state argument and
             return a tuple, as EvoTorch's do.
         normalizer: Mean and scale of the observations, or None.
-        actions: The actions whose bounds hold, or None. Only those of Box have any.
+        actions: The actions to whose bounds outputs are clipped, or None. Only Box actions have bounds, alone or as
+            parts of Tuple and Dict actions.
 
     ``torch.jit.script`` takes a policy whose network it takes, such as a chain of linear layers and activations; a
     recurrent one keeps its state argument, which TorchScript cannot type.

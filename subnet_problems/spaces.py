@@ -82,8 +82,8 @@ def _actions_of(space: gym.Space[Any]) -> Actions:
         case spaces.Discrete():
             return DiscreteActions(n=int(space.n), start=int(space.start))
         case spaces.MultiDiscrete() if prod(space.shape):
-            n, start = _whole(space.nvec), _whole(space.start)
-            return MultiDiscreteActions(n=n, start=start, shape_of_action=space.shape, dtype=str(space.dtype))
+            nvec, start = _whole(space.nvec), _whole(space.start)
+            return MultiDiscreteActions(nvec=nvec, start=start, shape_of_action=space.shape, dtype=str(space.dtype))
         case spaces.MultiBinary():
             return MultiBinaryActions(space.shape)
         case spaces.Box() if prod(space.shape):

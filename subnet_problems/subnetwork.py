@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ._checks import (
 )
 from ._files import write_whole
 from ._json import split
-from ._probe import agree, probe, probe_inputs
+from ._probe import agree, probe, probe_inputs, rounding
 from ._registration import Description, describe_shipped, where_they_differ
 from ._subnetwork_file import SubnetworkFileError, decode, encode
 from .export_c import export_c
@@ -75,22 +76,22 @@ class Subnetwork:
     - ``action``: ``{"kind": "discrete", "n", "start"}``: the index of the largest output, the first of equal ones,
       plus start; or ``{"kind": "box", "low", "high", "shape", "dtype"}``: the output, rounded to a whole number if
       dtype is an integer, clipped to the bounds (null: none), shaped row by row;
-      or ``{"kind": "multi_discrete", "n", "start", "shape", "dtype"}``, lists row by row: each number is among as many
-      outputs as ``n`` says, and is the index of the largest of them, plus start;
+      or ``{"kind": "multi_discrete", "nvec", "start", "shape", "dtype"}``, lists row by row: each number is among as
+      many outputs as ``nvec`` says, and is the index of the largest of them, plus start;
       or ``{"kind": "multi_binary", "shape"}``: 1 where the output is above 0, else 0;
       or ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves,
       and their outputs stand one after another.
     - ``observation``: only where observations are no plain array; how they are flattened.
       ``{"kind": "box", "shape"}``: row by row;
-      ``{"kind": "one_hot", "n", "start", "shape"}``, lists row by row: each whole number becomes ``n`` zeros, but a 1
-      at the number minus start;
+      ``{"kind": "one_hot", "nvec", "start", "shape"}``, lists row by row: each whole number becomes ``nvec`` zeros, but
+      a 1 at the number minus start;
       ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves, and
       stand one after another.
     - ``env``, ``env_config``: the Gymnasium task, or null, and the options it is made with. What JSON alone would
       change is an object with one key: ``{"$tuple": [...]}``, ``{"$float": "inf"}``, ``{"$dict": [[key, value], ...]}``
       and, of NumPy, ``{"$scalar": {"dtype": "<f4", "base64"}}`` and ``{"$array": {"dtype", "base64", "shape"}}``.
     - ``registration``, only where ``env`` is not registered as Gymnasium ships it: ``{"entry_point", "kwargs",
-      "max_episode_steps", "additional_wrappers"}``.
+      "max_episode_steps", "additional_wrappers"}``; where a callable made the environment: ``{"callable"}``.
     - ``obs_shape``, only where it is not ``[obs_length]``; ``act_shape`` and ``network_args``, only where ``network``
       is null: what the network's maker was given.
     - ``missing``, only where the file could not hold something: ``{"env_config": [names], "network_args": [names]}``.
@@ -221,13 +222,10 @@ class Subnetwork:
         Raises:
             ValueError: The network is no chain of linear layers, tanh and ReLU.
         """
-        mask = torch.from_numpy(live_weights(masked_layers(self), self.num_weights))
-        return Subnetwork(
-            self.network, mask, actions=self.actions, observations=self.observations,
-            rescale=self.rescale and self.scales, normalizer=self.normalizer, env=self.env,
-            env_config=self.env_config, tests=self.tests, registration=self.registration,
-            missing_config=self.missing_config,
-        )  # fmt: skip
+        subnet = copy(self)
+        subnet.mask = torch.from_numpy(live_weights(masked_layers(self), self.num_weights))
+        subnet.rescale = self.rescale and tuple(self.scales)
+        return subnet
 
     def to_policy(self, *, clip_actions: bool = True) -> nn.Module:
         """A plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
@@ -403,12 +401,7 @@ class Subnetwork:
         weights = self.weights[None]
         returns = play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
         if self._is_own(task):
-            self.tests = {
-                "mean": float(returns.mean()),
-                "standard_error": float(returns.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
-                "num_episodes": count,
-                "seed": seed,
-            }
+            self.tests = summary(returns, seed=seed)
         return returns
 
     def _is_own(self, task: GymTask) -> bool:
@@ -513,8 +506,8 @@ class Subnetwork:
         if proof is None:
             return subnet
         found, module = subnet.probe(), subnet.to_policy(clip_actions=False)
-        inputs = probe_inputs(subnet.network.obs_length)
-        if not agree(found, proof, module=module, inputs=inputs, rtol=1e-3):
+        margin = rounding(module, probe_inputs(subnet.network.obs_length))
+        if not agree(found, proof, rtol=1e-3, rounding=margin):
             differ = f"expected the outputs {proof.tolist()} for the observations tried, got {found.tolist()}"
             if network is None:
                 raise SubnetworkFileError(f"proof: {differ}: the policy that was saved is not the one in the file")
@@ -527,3 +520,14 @@ class Subnetwork:
     def __repr__(self) -> str:
         task = f" for {self.env}" if self.env else ""
         return f"<Subnetwork{task}: {self.num_active} of {self.num_weights} weights, sparsity {self.sparsity:.3f}>"
+
+
+def summary(returns: NDArray[np.float64], *, seed: int) -> dict[str, Any]:
+    """What ``Subnetwork.tests`` says of the returns of some episodes."""
+    count = len(returns)
+    return {
+        "mean": float(returns.mean()),
+        "standard_error": float(returns.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
+        "num_episodes": count,
+        "seed": seed,
+    }

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import check_choice, check_count, check_mapping, reason_of
-from ._registration import Description, Registration
+from ._registration import Description, Registration, describe_callable
 from .simulators import Simulator
 from .simulators.envpool import EnvPoolSimulator, envpool_task_name
 from .simulators.gymnasium import GymnasiumSimulator
@@ -159,7 +159,9 @@ class GymTask:
 
     @property
     def registration(self) -> Description | None:
-        """What the environment's id stands for, as JSON; None where a callable makes it."""
+        """What the environment's id stands for, as JSON; or the name of the callable that makes it."""
+        if not isinstance(self.env, str):
+            return describe_callable(self.env)
         return None if self._registration is None else self._registration.description
 
     def make_env(self, **kwargs: Any) -> gym.Env[Any, Any]:

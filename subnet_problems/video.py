@@ -129,8 +129,8 @@ class _Film:
         """
         subnet, task = self._subnet, self._task
         episode = play_episode(
-            self._world, ensure_stateful(subnet.to_policy()), observations=task.observations, actions=subnet.actions,
-            max_steps=task.max_steps, seed=self._seed,
+            self._world, ensure_stateful(subnet.to_policy(clip_actions=False)), observations=task.observations,
+            actions=task.actions, max_steps=task.max_steps, seed=self._seed,
         )  # fmt: skip
         count, size = 0, None
         for step, _ in enumerate(episode):

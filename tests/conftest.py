@@ -172,7 +172,7 @@ def echo_log():
 def ray_cluster():
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import this file
     yield
     ray.shutdown()

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from .._files import check_folder, write_whole
 from ..gym_problem import MaskedGymProblem
-from ..subnetwork import Subnetwork
 
 app = typer.Typer(
     name="python -m subnet_problems",
@@ -50,14 +49,31 @@ File = Annotated[Path, typer.Argument(help="A subnetwork file.", show_default=Fa
 Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalise observations, as GymNE does.")]
 
 
+Elsewhere = Annotated[
+    str | None, typer.Option("--env", help="Another task than its own: a Gymnasium id.", show_default=False)
+]
+OtherConfig = Annotated[
+    str | None,
+    typer.Option("--env-config", help="Options in the place of its own, as JSON.", metavar="JSON", show_default=False),
+]
+OtherLength = Annotated[
+    int | None, typer.Option("--episode-length", help="The most steps of an episode.", min=1, show_default=False)
+]
+
+
+def read_config(text: str) -> Any:
+    """The value of ``--env-config``."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-config: expected JSON, got {text!r}: {error}") from None
+
+
 def make_problem(
     *, env: str, env_config: str, hidden_sizes: str, seed: int, num_episodes: int, **options: Any
 ) -> MaskedGymProblem:
     """The problem that the options of the command line describe."""
-    try:
-        config = json.loads(env_config)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--env-config: expected JSON, got {env_config!r}: {error}") from None
+    config = read_config(env_config)
     try:
         sizes = tuple(int(size) for size in hidden_sizes.split(",") if size.strip())
     except ValueError:
@@ -114,9 +130,8 @@ def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{option}: expected {before.get(name)!r}, with which {folder} was begun, got {value!r}")
 
 
-def tell_tests(subnet: Subnetwork, threshold: float | None) -> None:
-    """Print what a policy's tests came to, if it has any, and whether that solves the task."""
-    tests = subnet.tests
+def tell_tests(tests: Mapping[str, Any], threshold: float | None) -> None:
+    """Print the results of a policy's tests, if it has any, and whether they solve the task."""
     if not {"mean", "num_episodes"} <= tests.keys() or not isinstance(tests["mean"], int | float):
         return
     verdict = "the task names no threshold"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from .._checks import naming
 from .._json import split
 from ..plots import check_picture, plot_mask, save_figure
 from ..pruning import masked_layers, reached
-from ..subnetwork import Subnetwork
+from ..subnetwork import Subnetwork, summary
 from ..video import record_video
 from .options import (
+    Elsewhere,
     File,
     Form,
+    OtherConfig,
+    OtherLength,
     out,
+    read_config,
     tell_tests,
 )
 
@@ -26,11 +32,16 @@ def play(
     file: File,
     num_episodes: Annotated[int, typer.Option(help="Fresh episodes, on Gymnasium itself.", min=2)] = 100,
     seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
+    env: Elsewhere = None,
+    env_config: OtherConfig = None,
+    episode_length: OtherLength = None,
 ) -> None:
     """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
-    subnet = _player(file)
-    subnet.test(num_episodes=num_episodes, seed=seed)
-    tell_tests(subnet, subnet.task().reward_threshold)
+    subnet = _player(file, env)
+    with _of_the_file(env):
+        task = subnet.task(env, env_config=_other(env_config), episode_length=episode_length)
+    returns = subnet.test(num_episodes=num_episodes, seed=seed, env=task, episode_length=episode_length)
+    tell_tests(summary(returns, seed=seed), task.reward_threshold)
 
 
 def show(
@@ -67,7 +78,7 @@ def show(
         threshold = subnet.task().reward_threshold
     except ValueError:  # the task is not known here
         threshold = None
-    tell_tests(subnet, threshold)
+    tell_tests(subnet.tests, threshold)
     if plot is not None:
         save_figure(plot_mask(subnet)[0], plot)
         out.print(f"masks: {plot}")
@@ -77,20 +88,35 @@ def record(
     file: File,
     path: Annotated[Path, typer.Argument(help="The film: .gif, or .mp4 (which needs moviepy).", show_default=False)],
     seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
+    env: Elsewhere = None,
+    env_config: OtherConfig = None,
+    episode_length: OtherLength = None,
 ) -> None:
     """Film one episode."""
-    out.print(f"{record_video(_player(file), None, path, seed=seed)}")
+    subnet, config = _player(file, env), _other(env_config)
+    with _of_the_file(env):
+        record_video(subnet, env, path, env_config=config, episode_length=episode_length, seed=seed)
+    out.print(f"{path}")
 
 
-def _player(file: Path) -> Subnetwork:
-    """The policy of a file, which must say what it plays."""
+def _player(file: Path, env: str | None) -> Subnetwork:
+    """The policy of a file, which must say what it plays, if nobody else does."""
     subnet = Subnetwork.load(file)
-    if subnet.env is None:
+    if env is None and subnet.env is None:
         raise ValueError(
-            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which does not say what it plays; in "
-            "Python, Subnetwork.test and record_video take the task"
+            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which does not say what it plays: "
+            "give --env"
         )
     return subnet
+
+
+def _of_the_file(env: str | None) -> AbstractContextManager[None]:
+    """Errors of the environment are the file's, where no other environment is given."""
+    return naming(env="FILE") if env is None else nullcontext()
+
+
+def _other(env_config: str | None) -> Any:
+    return None if env_config is None else read_config(env_config)
 
 
 def export(

@@ -144,7 +144,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
             except KeyboardInterrupt:
                 stopped = True
         out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
-        tell_tests(subnet, problem.task.reward_threshold)
+        tell_tests(subnet.tests, problem.task.reward_threshold)
     if stopped:
         out.print(f"Stopped. To go on: python -m subnet_problems resume {folder}")
         raise typer.Exit(130)

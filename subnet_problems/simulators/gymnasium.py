@@ -1,4 +1,4 @@
-"""The Gymnasium simulator: any environment, in this process; and what is believed of an environment."""
+"""The Gymnasium simulator: any environment, in this process; and the checks of what an environment returns."""
 
 from __future__ import annotations
 

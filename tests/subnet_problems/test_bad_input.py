@@ -62,6 +62,7 @@ UNCHECKED = {
     "MaskRule",
     "CheckpointError",
     "EvaluationError",
+    "ProcessLostError",
     "SubnetworkFileError",
     "WorkersLostError",
 }

@@ -12,10 +12,11 @@ from typing import get_args
 
 import gymnasium as gym
 import pytest
+import torch
 from small_subnetworks import lander, make
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork
+from subnet_problems import DiscreteActions, EvaluationError, FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems.command import main
 from subnet_problems.command.options import Algorithm
 from subnet_problems.searches import SEARCHES, make_search
@@ -395,3 +396,21 @@ def test_a_damaged_file_and_a_folder_in_use_are_refused(tmp_path):
     lander().save(tmp_path / "lander.safetensors")
     done = command("record", tmp_path / "lander.safetensors", tmp_path / "film.avi")
     assert (done.code, "PATH: expected a name that ends in .mp4 or .gif" in done.err) == (1, True)
+
+
+def test_a_policy_can_be_tested_and_filmed_elsewhere(tmp_path):
+    file = tmp_path / "policy.safetensors"
+    network = FrozenNetwork((3,), obs_length=8, act_length=4)
+    subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), actions=DiscreteActions(4))
+    subnet.save(file)
+    assert "give --env" in command("test", file).err
+    told = [accepted("test", file, "--num-episodes", 2, "--env", "LunarLander-v3", *words) for words in (
+        [], ["--env-config", '{"gravity": -2.0}'], ["--episode-length", 3],
+    )]  # fmt: skip
+    for words, options in ((told[0], {}), (told[1], {"gravity": -2.0})):
+        returns = subnet.test(env="LunarLander-v3", env_config=options, num_episodes=2)
+        assert f"test reward {returns.mean():.1f} " in words
+    assert len(set(told)) == 3
+    accepted("record", file, tmp_path / "film.gif", "--env", "LunarLander-v3", "--episode-length", 4)
+    assert (tmp_path / "film.gif").exists()
+    assert "--env-config: expected JSON" in command("test", file, "--env", "LunarLander-v3", "--env-config", "{").err

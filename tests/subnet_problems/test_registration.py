@@ -233,6 +233,25 @@ def test_entry_points_without_a_name_are_told_apart(before, after, register):
     assert subnet.tests["mean"] == expected.mean()  # what another environment paid is no test of this policy
 
 
+def test_the_name_of_a_function_is_the_same_in_every_process():
+    code = "from subnet_problems._registration import describe_callable as d; print(d(lambda k: k in {'a', 'b', 'c'}))"
+    names = set()
+    for seed in ("0", "1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        names.add(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout)
+    assert len(names) == 1
+    assert "#" in names.pop()
+
+
+def test_a_policy_that_a_callable_was_found_with_keeps_tests_of_that_callable_alone():
+    problem = windy()
+    subnet = problem.to_subnetwork(torch.zeros(problem.solution_length))
+    subnet.test(env=Windy, num_episodes=2)
+    before = subnet.tests
+    subnet.test(env=lambda wind: Windy(wind=wind + 1.0), num_episodes=2)
+    assert subnet.tests == before != {}
+
+
 def test_gymnasiums_own_class_with_a_method_of_somebody_elses_is_played(monkeypatch):
     step = CartPoleEnv.step
     monkeypatch.setattr(CartPoleEnv, "step", lambda self, action: step(self, action))
@@ -358,7 +377,7 @@ import sys
 import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv
 import numpy as np
-import torch
+import ray
 
 from subnet_problems import MaskedGymProblem
 
@@ -368,6 +387,7 @@ class MyPole(CartPoleEnv):
         return obs, -7.0, *rest
 
 if __name__ == "__main__":
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
     gym.register("MyPole-v0", MyPole, max_episode_steps=20)
     sys.path.insert(0, sys.argv[1])
     for env in ("MyPole-v0", "pole_module:Pole-v0"):

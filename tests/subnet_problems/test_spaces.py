@@ -129,7 +129,7 @@ def test_no_bound_is_null_in_json():
 
 
 _BOX = {"kind": "box", "low": [0], "high": [1], "shape": [1], "dtype": "float32"}
-_MULTI = {"kind": "multi_discrete", "n": [2, 3], "start": [0, 0], "shape": [2], "dtype": "int64"}
+_MULTI = {"kind": "multi_discrete", "nvec": [2, 3], "start": [0, 0], "shape": [2], "dtype": "int64"}
 _PART = {"kind": "discrete", "n": 2, "start": 0}
 
 
@@ -161,12 +161,12 @@ _PART = {"kind": "discrete", "n": 2, "start": 0}
         _BOX | {"dtype": None},
         _BOX | {"dtype": [["a", "f4"]]},
         {key: value for key, value in _BOX.items() if key != "high"},
-        _MULTI | {"n": [2]},
-        _MULTI | {"n": [2, 0]},
-        _MULTI | {"n": "ab"},
+        _MULTI | {"nvec": [2]},
+        _MULTI | {"nvec": [2, 0]},
+        _MULTI | {"nvec": "ab"},
         _MULTI | {"start": [0, 0.5]},
         _MULTI | {"shape": [3]},
-        _MULTI | {"shape": [0], "n": [], "start": []},
+        _MULTI | {"shape": [0], "nvec": [], "start": []},
         _MULTI | {"dtype": "float32"},
         _MULTI | {"dtype": "int8", "start": [0, 126]},
         {"kind": "multi_binary", "shape": [0]},
@@ -197,7 +197,7 @@ def test_parts_within_parts_without_end_are_refused(read):
         read(data)
 
 
-_HOT = {"kind": "one_hot", "n": [2, 3], "start": [0, 0], "shape": [2]}
+_HOT = {"kind": "one_hot", "nvec": [2, 3], "start": [0, 0], "shape": [2]}
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ _HOT = {"kind": "one_hot", "n": [2, 3], "start": [0, 0], "shape": [2]}
         {"kind": "box", "shape": [0]},
         {"kind": "box", "shape": [2.5]},
         {"kind": "box", "shape": None},
-        _HOT | {"n": [2]},
-        _HOT | {"n": [2, -1]},
-        _HOT | {"n": [2, 2**80]},
+        _HOT | {"nvec": [2]},
+        _HOT | {"nvec": [2, -1]},
+        _HOT | {"nvec": [2, 2**80]},
         _HOT | {"start": [0, None]},
         _HOT | {"shape": []},
         {"kind": "tuple", "parts": []},
@@ -469,3 +469,9 @@ def test_what_can_be_meant_for_an_observation_is_taken(space, raw, flat):
 def test_what_is_no_observation_is_refused_with_what_was_expected(space, raw, message):
     with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         observations_of(space)(raw)
+
+
+def test_choices_of_another_dtype_are_alike():
+    first, second = (actions_of(gym.spaces.MultiDiscrete([2, 3], dtype=dtype)) for dtype in (np.int64, np.int32))
+    assert first.like(second)
+    assert not first.like(actions_of(gym.spaces.MultiDiscrete([3, 2])))

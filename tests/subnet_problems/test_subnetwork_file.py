@@ -136,7 +136,7 @@ def test_observations_are_in_the_file_where_they_are_no_plain_array_and_only_the
     make(**PARTS).save(tmp_path / "parts")
     description, _ = parts_of(tmp_path / "parts")
     assert list(description) == [*fields, "observation", *rest]
-    numbers = {"kind": "one_hot", "n": [2], "start": [1], "shape": []}
+    numbers = {"kind": "one_hot", "nvec": [2], "start": [1], "shape": []}
     parts = [numbers, {"kind": "box", "shape": [2]}]
     assert description["observation"] == {"kind": "dict", "keys": ["gear", "place"], "parts": parts}
     bit = {"kind": "multi_binary", "shape": [1]}

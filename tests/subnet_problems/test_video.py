@@ -235,3 +235,49 @@ def test_what_cannot_be_filmed_is_refused(subnet, env, name, error, message, tmp
     with pytest.raises(error, match=message):
         record_video(subnet, env, tmp_path / name if isinstance(name, str) else name)
     assert not list(tmp_path.iterdir())
+
+
+class Numbered(gym.Env):
+    """Its actions begin with ``start``; an episode of five steps logs them.
+
+    Attributes:
+        log: The actions of all episodes.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+    observation_space = gym.spaces.Box(-1, 1, (4,))
+    log = []  # noqa: RUF012
+
+    def __init__(self, *, start=0, render_mode=None):
+        self.action_space = gym.spaces.Discrete(2, start=start)
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = 0
+        return np.ones(4, np.float32), {}
+
+    def step(self, action):
+        self.log.append(int(action))
+        self._steps += 1
+        return np.ones(4, np.float32), 0.0, self._steps == 5, False, {}
+
+    def render(self):
+        return np.zeros((2, 2, 3), np.uint8)
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_film_plays_the_actions_of_the_task_that_is_filmed_as_a_test_does(start, tmp_path):
+    subnet = make(actions=DiscreteActions(2))
+    played = []
+    for play in (
+        lambda: subnet.test(env=Numbered, env_config={"start": start}, episode_length=9, num_episodes=1),
+        lambda: record_video(
+            subnet, Numbered, tmp_path / "film.gif", env_config={"start": start}, episode_length=9, seed=1
+        ),
+    ):
+        Numbered.log.clear()
+        play()
+        played.append(list(Numbered.log))
+    assert played[0] == played[1] == [played[0][0]] * 5
+    assert played[0][0] in (start, start + 1)
