@@ -209,15 +209,15 @@ def one_torch_thread() -> Iterator[None]:
 def _set_to_one(number: int) -> None:
     """One thread of PyTorch for the calling thread of Python, and still ``number`` for those that begin now.
 
-    Each thread of Python has a number of its own, but takes it over, at its first operation, from what any thread has
-    set last: it would keep our 1 for good. So another thread sets the old number at once.
+    Each thread of Python has a number of its own. It begins with the one that any thread has set last, and keeps it: a
+    thread that began now would keep our 1 for good. So another thread sets the old number at once.
     """
     with _torch_lock:
         torch.set_num_threads(1)
-        if threading.active_count() == 1:
+        if threading.active_count() == 1:  # no other thread is there to begin a new one
             return
         setter = threading.Thread(target=torch.set_num_threads, args=(number,), daemon=True)
-        with suppress(RuntimeError):  # no more threads can be started: new ones begin with 1 until the end
+        with suppress(RuntimeError):  # no thread can be started: new ones begin with 1 until the end
             setter.start()
             setter.join()
         if torch.get_num_threads() > 1:  # a build of PyTorch, not from PyPI, with one number for the whole process

@@ -26,6 +26,7 @@ from typing import Any
 
 _TASKS = "/proc/self/task"
 _CAN_SEE_THREADS = os.path.isdir(_TASKS)  # noqa: PTH112
+_NUM_CPUS = os.cpu_count() or 1
 #: A closed pool is destroyed after so many seconds even if its threads were not seen asleep. Where threads can be seen
 #: (Linux), this is needed only if a thread of another library, which never sleeps, began while the pool was made.
 _REST_SECONDS = 10.0 if _CAN_SEE_THREADS else 0.2
@@ -85,17 +86,27 @@ def open_pool(name: str, seeds: Sequence[int], *, num_threads: int) -> Pool:
     """
     import envpool
 
+    needed = num_threads + min(_NUM_CPUS, len(seeds)) + max(1, _NUM_CPUS // 64)
+    deadline = time.monotonic() + _PATIENCE
     while True:
         with _lock:
             _destroy_rested()
             if len(_resting) <= _MOST_RESTING:
-                _find_room(len(seeds), num_threads)
-                before = _threads()
-                envs = envpool.make(
-                    name, env_type="gymnasium", num_envs=len(seeds), num_threads=num_threads, seed=list(seeds)
-                )
-                return Pool(envs, _threads() - before)
-        time.sleep(2e-4)
+                found = _find_room(needed)
+                if found == needed:
+                    before = _threads()
+                    envs = envpool.make(
+                        name, env_type="gymnasium", num_envs=len(seeds), num_threads=num_threads, seed=list(seeds)
+                    )
+                    return Pool(envs, _threads() - before)
+                if time.monotonic() > deadline:
+                    raise OSError(
+                        f"EnvPool needs {needed} more threads, but the system lets this process start only {found}: "
+                        "raise its limit (of a container: the pids limit; of a user: ulimit -u), "
+                        + (f"set num_threads below {num_threads}, " if num_threads > 1 else "")
+                        + "or choose backend='gymnasium', which needs no threads"
+                    )
+        time.sleep(2e-4)  # others, which close their pools, need the lock
 
 
 def destroy_closed_pools() -> None:
@@ -132,33 +143,16 @@ def _is_awake(thread: str) -> bool:
         return False
 
 
-def _find_room(num_envs: int, num_threads: int) -> None:
-    """Look whether the threads of a pool can be started.
-
-    Raises:
-        OSError: They cannot.
-    """
+def _find_room(needed: int) -> int:
+    """How many of the threads that are needed can be started now."""
     global _room, _room_until
-    num_cpus = os.cpu_count() or 1
-    needed = num_threads + min(num_cpus, num_envs) + max(1, num_cpus // 64)
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        now, wanted = time.monotonic(), len(_threads()) + needed
-        if wanted <= _room and now < _room_until:
-            return
-        found = _start_and_end(needed)
-        if found == needed:
-            _room, _room_until = wanted, now + _ROOM_SECONDS
-            return
-        if now > deadline:
-            raise OSError(
-                f"EnvPool needs {needed} more threads, but the system lets this process start only {found}: raise its "
-                "limit (of a container: the pids limit; of a user: ulimit -u), "
-                + (f"set num_threads below {num_threads}, " if num_threads > 1 else "")
-                + "or choose backend='gymnasium', which needs no threads"
-            )
-        time.sleep(0.02)
-        _destroy_rested()
+    now, wanted = time.monotonic(), len(_threads()) + needed
+    if wanted <= _room and now < _room_until:
+        return needed
+    found = _start_and_end(needed)
+    if found == needed:
+        _room, _room_until = wanted, now + _ROOM_SECONDS
+    return found
 
 
 def _start_and_end(count: int) -> int:
