@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,15 +153,19 @@ class _Numbers(nn.Module):
         return clipped.to(self.dtype).reshape(-1, *self.shape)
 
 
+#: What is quiet belongs to the process: exports in several threads take turns, so that each restores what it found.
+_quieting = threading.Lock()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """PyTorch's exporter tells of packages that it could also have used, and of its own deprecated parts."""
     logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with _quieting, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)

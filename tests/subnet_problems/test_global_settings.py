@@ -1,5 +1,9 @@
 """Settings of the whole process that a user may have changed, or that other threads change, alter nothing here."""
 
+import logging
+import threading
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -68,3 +72,16 @@ def test_exports_are_float32_whatever_pytorchs_default_dtype(tmp_path):
         assert {getattr(t, "data_type", None) or t.elem_type for t in tensors} <= {
             onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
         }  # fmt: skip
+
+
+def test_exports_in_several_threads_leave_warnings_and_logs_as_they_were(tmp_path):
+    pytest.importorskip("onnxscript")
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level, list(warnings.filters)
+    threads = [threading.Thread(target=make().export_onnx, args=(tmp_path / f"{i}.onnx",)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (logger.level, list(warnings.filters)) == before
+    assert len(list(tmp_path.iterdir())) == 3
