@@ -9,12 +9,13 @@ from typing import Any
 from pymoo.algorithms.moo.spea2 import SPEA2Survival
 from pymoo.core.algorithm import Algorithm
 
+from ._checks import check_whole_number
 from .pareto import pareto_operators
 from .reevaluation import ReevaluatingSurvival
 
 _BASIC = ("sampling", "crossover", "mutation")
 _DECOMPOSITION = ("MOEAD", "ParallelMOEAD")
-_DIFFERENTIAL_EVOLUTION = ("GDE3", "GDE32NN", "GDE3MNN", "GDE3PCD", "NSDE", "NSDER")
+_DIFFERENTIAL_EVOLUTION = ("GDE3", "GDE3MNN", "GDE3PCD", "NSDE", "NSDER")
 #: What each algorithm gets of ours. One that is what it is by its own selection keeps that; differential evolution and
 #: particle swarms make children in their own way.
 TAKEN: dict[str, tuple[str, ...]] = {
@@ -64,7 +65,7 @@ def pareto_algorithm(
     - ``AGEMOEA``, ``AGEMOEA2``, ``NSGA3``, ``PINSGA2``, ``RNSGA2``, ``RNSGA3``, ``RVEA``, ``SMSEMOA``, ``SPEA2``: all
       but the survival, which stays their own.
     - ``CTAEA``, ``OmniOptimizer``, ``UNSGA3``: these keep their own selection, too.
-    - ``CMOPSO``, ``GDE3`` (and ``GDE32NN``, ``GDE3MNN``, ``GDE3PCD``), ``NSDE``, ``NSDER``: the sampling. They make
+    - ``CMOPSO``, ``GDE3`` (and ``GDE3MNN``, ``GDE3PCD``), ``NSDE``, ``NSDER``: the sampling. They make
       children in their own way. The leaders of ``CMOPSO`` are not evaluated again.
     - ``MOEAD``, ``ParallelMOEAD``: sampling, crossover and mutation; ``MOPSO_CD``: the sampling. These have no
       survival, and **nothing is evaluated again** in them: under noise, they keep the lucky.
@@ -123,8 +124,10 @@ def _kind_of(algorithm: Any) -> str:
         TypeError: None of those that are served.
     """
     for parent in algorithm.__mro__ if isinstance(algorithm, type) else ():
-        if parent.__module__.startswith("pymoo.algorithms.moo.") and parent.__name__ in TAKEN:
-            return parent.__name__
+        if parent.__module__.startswith("pymoo.algorithms.moo."):
+            if parent.__name__ in TAKEN:
+                return parent.__name__
+            break
     raise TypeError(f"algorithm: expected one of pymoo's classes {', '.join(sorted(TAKEN))}, got {algorithm!r}")
 
 
@@ -143,6 +146,8 @@ def _check_arguments(algorithm: type, kind: str, arguments: dict[str, Any]) -> N
             raise TypeError(f"{name}: expected an argument of {kind}, one of {', '.join(sorted(known))}, got {value!r}")
         if name == "mating":
             raise ValueError(f"mating: expected none, since crossover and mutation would have no effect, got {value!r}")
+        if name in ("pop_size", "n_offsprings") and value is not None:
+            check_whole_number(name, value)
         if name in _IGNORED.get(kind, ()):
             raise ValueError(f"{name}: expected none where {kind} has its own, got {value!r}")
 

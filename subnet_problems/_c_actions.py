@@ -114,12 +114,17 @@ def _inward(bounds: NDArray[Any], *, up: bool) -> NDArray[np.float32]:
 
 
 def check_actions(actions: Actions) -> None:
-    """An action's number is given as a float32, which holds whole numbers up to 2^24.
+    """An action's numbers are given as float32, which holds whole numbers up to 2^24.
 
     Raises:
-        ValueError: There are larger ones.
+        ValueError: There are larger ones, or bounds with no float32 between them; or actions are float16, which C99
+            does not have.
     """
     for _, leaf in actions.leaves():
         choices = leaf.choices if isinstance(leaf, DiscreteActions | MultiDiscreteActions) else ()
         if any(max(abs(start), abs(start + n)) > 2**24 for n, start in choices):
             raise ValueError(f"actions: expected numbers of at most 2**24, which float32 holds, got {leaf}")
+        if isinstance(leaf, BoxActions):
+            low, high = (_inward(bound, up=up) for bound, up in zip(leaf.bounds[:2], (True, False), strict=True))
+            if (low > high).any() or leaf.dtype == "float16":
+                raise ValueError(f"actions: expected bounds with a float32 number between them, got {leaf}")

@@ -58,7 +58,7 @@ def play_episode(
             if ended or count == max_steps:
                 return
             with torch.no_grad():
-                outputs = policy(torch.tensor(obs)).numpy()
+                outputs = policy(torch.from_numpy(np.array(obs))).numpy()
             check_finite("output of the policy", outputs)
             action = actions.one_by_one(actions(outputs[None]))[0]
             count += 1

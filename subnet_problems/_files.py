@@ -48,6 +48,17 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Errors of the system name the file that was asked for, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename) != temporary:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with its suffix, for a library that writes files itself.
 
@@ -58,7 +69,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
-        yield temporary
+        with _named(path, temporary):
+            yield temporary
         descriptor = os.open(temporary, os.O_RDWR)
         try:
             os.fsync(descriptor)

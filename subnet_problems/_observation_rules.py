@@ -260,6 +260,8 @@ def as_array(raw: Any) -> NDArray[Any] | None:
         if isinstance(raw, torch.Tensor):
             raw = raw.detach().cpu()
             raw = raw.double() if raw.is_floating_point() else raw  # NumPy has no bfloat16
+        if np.ma.isMaskedArray(raw) and np.ma.getmaskarray(raw).any():  # what it hides is no observation
+            return None
         array: NDArray[Any] = np.asarray(raw)
     except Exception:  # whatever the object's own conversion raises; rows of different lengths
         return None

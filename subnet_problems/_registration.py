@@ -166,7 +166,12 @@ def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _name_of(entry_point: Any) -> str:
+def fingerprint(function: Callable[..., Any]) -> str:
+    """A function's name, its arguments where it is a ``partial``, and a digest of its code."""
+    return _name_of(function, digest=True)
+
+
+def _name_of(entry_point: Any, *, digest: bool = False) -> str:
     """``module:name``; the module of a script that is run has another name each time, and is left out.
 
     Functions without a name of their own, such as lambdas, have a digest of their code, without what they refer to. It
@@ -176,11 +181,12 @@ def _name_of(entry_point: Any) -> str:
         return (entry_point or "").removeprefix("__main__:")
     if isinstance(entry_point, partial):
         arguments = {"args": entry_point.args, "keywords": entry_point.keywords}
-        return f"partial({_name_of(entry_point.func)}, {json.dumps(_arguments(arguments), sort_keys=True)})"
+        arguments_text = json.dumps(_arguments(arguments), sort_keys=True)
+        return f"partial({_name_of(entry_point.func, digest=digest)}, {arguments_text})"
     module = getattr(entry_point, "__module__", "")
     name = getattr(entry_point, "__qualname__", type(entry_point).__qualname__)
     code = getattr(entry_point, "__code__", None)
-    if "<" in name and code is not None:
+    if (digest or "<" in name) and code is not None:
         name += f"#{zlib.crc32(repr(_contents(code)).encode()):08x}"
     return name if module in ("__main__", "__mp_main__") else f"{module}:{name}"
 

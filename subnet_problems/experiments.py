@@ -27,7 +27,7 @@ from algorithms import Checkpointer, remove_checkpoint, resume
 from ._checks import check_count, check_path
 from ._files import check_file
 from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
-from ._registration import pickled_registrations, register_pickled
+from ._registration import fingerprint, pickled_registrations, register_pickled
 from .observations import ObservationStats
 from .outcomes import FIELDS, Row, by_run, read_tests, write_table
 from .task import num_processors
@@ -71,7 +71,7 @@ class Run:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"name: expected a string, got {self.name!r}")
-        if not self.name or "/" in self.name or os.sep in self.name:
+        if not self.name.isprintable() or not 0 < len(self.name.encode()) <= 200 or {"/", os.sep} & set(self.name):
             raise ValueError(f"name: expected one fit for a file's name, got {self.name!r}")
         check_count("seed", self.seed, minimum=0, maximum=2**46)  # seeds of tests are made of it
         if not callable(self.make):
@@ -139,7 +139,9 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
             to work.
         RuntimeError: This process may not start others, or its script cannot be imported by them.
     """
-    path = check_path("path", path)
+    path = check_file("path", check_path("path", path))
+    if not isinstance(runs, Iterable):
+        raise TypeError(f"runs: expected Runs, got {runs!r}")
     runs = list(runs)
     for run in runs:
         if not isinstance(run, Run):
@@ -147,6 +149,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
         raise ValueError("runs: expected each name with each seed once, got one twice")
+    _check_kept(runs, path)
     if _missing(runs, path):  # what is wrong is said before minutes of work
         check_can_start_processes()
         for name, file in [("path", path), *(("keep", run.keep) for run in _missing(runs, path))]:
@@ -169,7 +172,7 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_
     """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
     num_threads = max(1, num_processors() // num_jobs)
     registrations = pickled_registrations()
-    jobs = [(cloudpickle.dumps(run), registrations, _checkpoint(path, run), num_threads) for run in runs]
+    jobs = [(_pickled(run), registrations, _checkpoint(path, run), num_threads) for run in runs]
     description = TextColumn("{task.description}", markup=False)
     columns = (description, BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
     missing = set(range(len(runs)))
@@ -195,6 +198,27 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_
                     raise _lost(runs, message, processes.at_work, path)
         if missing:
             progress.console.print("Stopped; what was played is kept.")
+
+
+def _check_kept(runs: Sequence[Run], path: Path) -> None:
+    """Refuse policies that would overwrite each other, or the tests."""
+    taken = {path.absolute()}
+    for run in runs:
+        if run.keep is not None:
+            keep = run.keep.absolute()
+            if keep in taken or _work(path).absolute() in keep.parents:
+                raise ValueError(
+                    f"keep: expected a file of its own for {run.name!r} with seed {run.seed}, got {run.keep}"
+                )
+            taken.add(keep)
+
+
+def _pickled(run: Run) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(run)
+    except Exception as error:
+        raise ValueError(f"make: expected a callable that can be pickled, got {run.make!r}: {error}") from error
+    return data
 
 
 def _lost(runs: Sequence[Run], message: Message, others: Iterable[int], path: Path) -> ProcessLostError:
@@ -302,6 +326,11 @@ def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int],
     except FileNotFoundError:
         torch.manual_seed(run.seed)  # some of EvoTorch's searches draw from the global generator
         searcher = run.make(run.seed, num_threads)
+        if not isinstance(searcher, SearchAlgorithm) or not hasattr(searcher.problem, "interaction_count"):
+            raise TypeError(
+                f"make: expected a callable that returns a search on a problem that counts environment steps, got one "
+                f"that returns {searcher!r}"
+            ) from None
         if run.keep is not None and not hasattr(searcher.problem, "to_subnetwork"):
             raise ValueError(f"keep: expected None, since {searcher.problem!r} has no masks, got {run.keep}") from None
         _Diary(searcher, run)
@@ -311,6 +340,11 @@ def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int],
         before, now = getattr(diary.run, name), getattr(run, name)
         if before != now:
             raise ValueError(f"{name}: expected {before!r}, that of the run in {checkpoint}, got {now!r}")
+    if fingerprint(diary.run.make) != fingerprint(run.make):
+        raise ValueError(
+            f"make: expected that of the run in {checkpoint}, got another: {fingerprint(run.make)} in place of "
+            f"{fingerprint(diary.run.make)}. Remove the checkpoint to begin anew"
+        )
     spent = searcher.status.get("total_interaction_count", 0)
     advance(spent)
     while spent < run.budget:

@@ -59,15 +59,22 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
 def _check_batches(module: nn.Module, obs: Tensor, subnet: Subnetwork) -> None:
     """A network was made for one observation; as a model it must do the same for each of a batch."""
     with torch.no_grad():
-        rows = [module(row) for row in obs]
-        if isinstance(rows[0], tuple):
+        if isinstance(module(obs[0].clone()), tuple):
             raise ValueError(f"network: expected one without a state of its own, got {subnet.network!r}")
+        # Batches of several sizes, and one whose rows differ much: a network may scale by the largest of all.
+        batches = [obs, obs[:1], obs.repeat(2, 1)[:5], obs * torch.tensor([[1.0], [1e-3], [1e3]], dtype=torch.float32)]
         try:
-            same = torch.allclose(module(obs), torch.stack(rows), rtol=1e-4, atol=1e-5)
+            same = all(_treats_alone(module, batch) for batch in batches)
         except (RuntimeError, ValueError, IndexError):
             same = False
     if not same:
         raise ValueError(f"network: expected one that treats each observation of a batch alone, got {subnet.network!r}")
+
+
+def _treats_alone(module: nn.Module, batch: Tensor) -> bool:
+    """Whether a module's outputs for a batch are those for its rows, one by one."""
+    rows = torch.stack([module(row.clone()) for row in batch])
+    return torch.allclose(module(batch.clone()), rows, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 class _ActingModule(nn.Module):

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, TypeVar
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 
 from ._action_parts import DictActions, TupleActions, actions_from_json
@@ -37,6 +38,7 @@ __all__ = [
     "actions_of",
     "observations_from_json",
     "observations_of",
+    "same_space",
 ]
 
 _SERVED = "Box, Discrete, MultiDiscrete or MultiBinary (not empty), or a Dict (by strings) or Tuple of these"
@@ -88,12 +90,34 @@ def _actions_of(space: gym.Space[Any]) -> Actions:
             return MultiBinaryActions(space.shape)
         case spaces.Box() if prod(space.shape):
             low, high = (tuple(float(v) for v in bound.reshape(-1)) for bound in (space.low, space.high))
+            if space.dtype.kind in "iu":
+                _check_exact(space)
             return BoxActions(low=low, high=high, shape=space.shape, dtype=str(space.dtype))
         case spaces.Dict() if space.spaces and all(isinstance(key, str) for key in space.spaces):
             return DictActions(tuple(map(_actions_of, space.spaces.values())), keys=tuple(space.spaces))
         case spaces.Tuple() if space.spaces:
             return TupleActions(tuple(map(_actions_of, space.spaces)))
     raise _UnservedError(space)
+
+
+def _check_exact(space: spaces.Box) -> None:
+    """Bounds are kept as floats, which hold whole numbers up to 2^53; the dtype's own least and greatest are no bounds.
+
+    Raises:
+        ValueError: There are larger ones.
+    """
+    held = np.iinfo(space.dtype.name)
+    for bound in [*space.low.reshape(-1).tolist(), *space.high.reshape(-1).tolist()]:
+        if int(float(bound)) != bound and bound not in (held.min, held.max):
+            raise ValueError(f"it has the bound {bound}, which float64 does not hold")
+
+
+def same_space(a: gym.Space[Any], b: gym.Space[Any]) -> bool:
+    """Whether two spaces are equal; Gymnasium's own comparison of Box takes as long as making an environment."""
+    if isinstance(a, spaces.Box) and isinstance(b, spaces.Box):
+        alike = (a.shape, a.dtype) == (b.shape, b.dtype)
+        return alike and a.low.tobytes() == b.low.tobytes() and a.high.tobytes() == b.high.tobytes()
+    return bool(a == b)
 
 
 def _observations_of(space: gym.Space[Any]) -> Observations:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from copy import copy, deepcopy
+from functools import partial
 from typing import Any
 
 import cloudpickle
@@ -18,7 +19,7 @@ from ._registration import Description, Registration, describe_callable
 from .simulators import Simulator
 from .simulators.envpool import EnvPoolSimulator, envpool_task_name
 from .simulators.gymnasium import GymnasiumSimulator
-from .spaces import actions_of, observations_of
+from .spaces import actions_of, observations_of, same_space
 
 EnvLike = str | Callable[..., gym.Env[Any, Any]]
 
@@ -91,9 +92,11 @@ class GymTask:
         self._copies_config = _pickled_size(self.env_config) <= _LARGE_CONFIG
         self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
         self._registration: Registration | None = None
+        self._action_space: gym.Space[Any] | None = None  # of the first environment, which all others must have
 
         with ExitStack() as stack:
             probe = self._probe(stack)
+            self._action_space = probe.action_space
             if isinstance(env, str):
                 self._registration = Registration(probe.unwrapped.spec.id)  # type: ignore[union-attr]
             elif self._probe(stack).unwrapped is probe.unwrapped:
@@ -170,9 +173,19 @@ class GymTask:
         config = deepcopy(self.env_config) if self._copies_config else self.env_config
         kwargs = {**config, **kwargs}
         if not isinstance(self.env, str):
-            return self.env(**kwargs)
+            return self._checked(self.env(**kwargs))
         kwargs = {"disable_env_checker": True, **kwargs}
-        return gym.make(self.env, **kwargs) if self._registration is None else self._registration.make(**kwargs)
+        make = partial(gym.make, self.env) if self._registration is None else self._registration.make
+        return self._checked(make(**kwargs))
+
+    def _checked(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """An environment, if its actions are those of the first one that was made."""
+        if self._action_space is not None and not same_space(env.action_space, self._action_space):
+            env.close()
+            raise ValueError(
+                f"env: expected environments with one action space, {self._action_space}, got {env.action_space}"
+            )
+        return env
 
     def at_length(self, episode_length: int | None) -> GymTask:
         """This task with episodes of at most so many steps, or as long as the environment itself lets them be.

@@ -40,7 +40,7 @@ def record_video(
     episode_length: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Film one episode, from its first picture to its last. The file appears whole or not at all.
+    """Film one episode. The file appears whole or not at all.
 
     Args:
         subnet: The policy.
@@ -181,10 +181,13 @@ def _write_gif(film: _Film, path: Path) -> None:
     times = [round(100 * number * every / film.fps) for number in range(len(pictures) + 1)]
     durations = [10 * min(end - begin, 65_535) for begin, end in pairwise(times)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        pictures[0].save(
-            temporary, "gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
-        )
+    try:
+        with whole_file(path) as temporary:
+            pictures[0].save(
+                temporary, "gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
+            )
+    except OverflowError as error:  # Pillow joins equal pictures, and a GIF shows none for longer than 655 seconds
+        raise ValueError(f"path: expected .mp4 for a picture that stays so long, got {str(path)!r}") from error
 
 
 def _write_mp4(film: _Film, path: Path) -> None:
@@ -195,7 +198,9 @@ def _write_mp4(film: _Film, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         save_video(pictures, folder, episode_trigger=lambda _: True, fps=film.fps)
-        (written,) = Path(folder).glob("*.mp4")
+        written = next(Path(folder).glob("*.mp4"), None)
+        if written is None:
+            raise ValueError(f"env: expected metadata['render_fps'] that a film .mp4 can have, got {film.fps:g}")
         with whole_file(path) as temporary:
             written.replace(temporary)
 

@@ -84,9 +84,9 @@ def make_problem(
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a folder in which something is, or in which nothing can be written."""
+    """Refuse a folder in which something was begun, or in which nothing can be written."""
     check_folder("--output", folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and {file.name for file in folder.iterdir()} - {"settings.json"}:  # Ctrl-C may leave that alone
         raise FileExistsError(
             f"--output: expected a new or an empty folder, and {folder} is not; to go on with what is there: --resume, "
             "or the command resume for a search"

@@ -140,8 +140,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a policy as an ONNX model, or as one C99 header without allocation."""
-    form = form or ("onnx" if path.suffix == ".onnx" else "c")
-    if (path.suffix == ".onnx") != (form == "onnx") or path.suffix == ".h":
+    is_onnx = path.suffix.lower() == ".onnx"
+    form = form or ("onnx" if is_onnx else "c")
+    if is_onnx != (form == "onnx") or path.suffix == ".h" or (form != "onnx" and path.is_file()):
         raise ValueError(f"path: expected {'a file .onnx' if form == 'onnx' else 'a folder'} for {form}, got {path}")
     if form == "onnx" and name is not None:
         raise ValueError(f"--name: expected none for ONNX, whose path has the name, got {name!r}")

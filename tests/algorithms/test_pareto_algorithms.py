@@ -44,8 +44,10 @@ WITHOUT_SURVIVAL = {"MOEAD", "ParallelMOEAD", "MOPSO_CD"}
 #: An archive is a part of them, and a pickle does not hold it whole.
 WITH_ARCHIVE = {"CMOPSO": "elites", "MOPSO_CD": "archive"}
 UNCONSTRAINED = {"DNSGA2", "KGB", "MOEAD", "ParallelMOEAD"}
-#: pymoo's own limits: 2NN crowding wants three different points, KGB's classifier different ones of each class.
-NO_TIES = {"GDE32NN", "KGB"}
+#: pymoo's own limit: KGB's classifier wants different points of each class.
+NO_TIES = {"KGB"}
+#: Its 2NN crowding ends in an IndexError where a front has few different points, as those of sparse policies have.
+REFUSED = {"GDE32NN"}
 OPERATORS = {
     "sampling": GaussianSampling,
     "crossover": MeanRecombination,
@@ -130,7 +132,7 @@ def objectives_of(algorithm):
 
 def test_every_multi_objective_algorithm_of_pymoo_is_served():
     assert len(CLASSES) >= 15
-    assert not CLASSES.keys() - TAKEN.keys()
+    assert CLASSES.keys() - TAKEN.keys() == REFUSED
 
 
 @each(TAKEN)
@@ -301,6 +303,9 @@ DIRECTIONS = {"ref_dirs": np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}
             ValueError,
             "survival: expected none where RNSGA2 has its own",
         ),
+        (NSGA2, {"pop_size": 0}, ValueError, "pop_size: expected a whole number >= 1, got 0"),
+        (NSGA2, {"n_offsprings": 2.5}, TypeError, "n_offsprings: expected a whole number >= 1, got 2.5"),
+        (CLASSES["GDE32NN"], {}, TypeError, "algorithm: expected one of pymoo's classes"),
         (MOEAD, {"survival": RankAndCrowding(), **DIRECTIONS}, ValueError, "survival: expected none where MOEAD has"),
         (MOEAD, {"pop_size": 8, **DIRECTIONS}, ValueError, "pop_size: expected none where MOEAD has its own, got 8"),
         (CLASSES["AGEMOEA"], {"survival": RankAndCrowding()}, ValueError, "survival: expected none where AGEMOEA has"),

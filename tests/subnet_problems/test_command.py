@@ -414,3 +414,18 @@ def test_a_policy_can_be_tested_and_filmed_elsewhere(tmp_path):
     accepted("record", file, tmp_path / "film.gif", "--env", "LunarLander-v3", "--episode-length", 4)
     assert (tmp_path / "film.gif").exists()
     assert "--env-config: expected JSON" in command("test", file, "--env", "LunarLander-v3", "--env-config", "{").err
+
+
+def test_a_folder_in_which_nothing_was_begun_but_its_settings_is_new(tmp_path):
+    (tmp_path / "settings.json").write_text("{}")
+    accepted("search", "CartPole-v1", "--hidden-sizes", 3, "--budget", 200, "--test-episodes", 2, "--output", tmp_path)
+    assert (tmp_path / "subnetwork.safetensors").exists()
+
+
+def test_an_export_never_takes_a_file_for_a_folder(found, tmp_path):
+    file = found[0] / "subnetwork.safetensors"
+    before = file.read_bytes()
+    assert "expected a folder for c, got" in command("export", file, file).err
+    assert file.read_bytes() == before
+    accepted("export", file, tmp_path / "POLICY.ONNX")
+    assert (tmp_path / "POLICY.ONNX").is_file()

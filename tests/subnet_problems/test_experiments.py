@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -467,3 +468,49 @@ def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"path: expected a path of folders, got .*, where .*file is a file"):
         perform(runs(), tmp_path / "file" / "tests.csv")
     assert not has_begun(path)
+
+
+def test_policies_do_not_overwrite_each_other_nor_the_tests(tmp_path):
+    path = tmp_path / "tests.csv"
+    path.write_text("name,seed\n")
+    work = tmp_path / "tests.csv.unfinished" / "a.safetensors"
+    for keeps in ([path], [tmp_path / "a.st", tmp_path / "b" / ".." / "a.st"], [work]):
+        asked = [Run(f"run {i}", 0, search, 10, keep=Path(os.path.normpath(keep))) for i, keep in enumerate(keeps)]
+        with pytest.raises(ValueError, match=r"^keep: expected a file of its own for 'run \d' with seed 0, got "):
+            perform(asked, path, num_jobs=1, quiet=True)
+    assert path.read_text() == "name,seed\n"
+
+
+def test_what_is_no_search_and_what_cannot_be_pickled_is_refused_by_name(tmp_path):
+    with pytest.raises(TypeError, match=r"^make: expected a callable that returns a search on a problem that counts"):
+        perform([Run("none", 0, lambda seed, num_threads: None, 10)], tmp_path / "a.csv", num_jobs=1, quiet=True)
+    lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"^make: expected a callable that can be pickled"):
+        perform([Run("lock", 0, lambda *_: lock, 10)], tmp_path / "a.csv", num_jobs=1, quiet=True)
+    with pytest.raises(TypeError, match=r"^runs: expected Runs, got 5"):
+        perform(5, tmp_path / "a.csv")
+    with pytest.raises(IsADirectoryError, match=r"^path: expected a file, got the folder"):
+        perform([], tmp_path)
+    for name in ("\0", "x" * 300, "\ud800", "a/b", ""):
+        with pytest.raises(ValueError, match=r"^name: expected one fit for a file's name"):
+            Run(name, 0, search, 10)
+
+
+def test_a_run_that_was_stopped_does_not_go_on_as_another_search(tmp_path):
+    """Its checkpoint knows how it was made: by what function, with which arguments."""
+
+    def started(make):
+        checkpoint = tmp_path / "run.checkpoint"
+        experiments._play(Run("run", 0, make, 2_000, num_tests=1, test_episodes=2), checkpoint, 1, advance)
+
+    def advance(steps):
+        if steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        started(partial(search, sparsity=0.5))
+    with pytest.raises(KeyboardInterrupt):  # the same, made anew
+        started(partial(search, sparsity=0.5))
+    for other in (partial(search, sparsity=0.9), search, lambda seed, threads: search(seed, threads, sparsity=0.5)):
+        with pytest.raises(ValueError, match=r"^make: expected that of the run in .*, got another: "):
+            started(other)

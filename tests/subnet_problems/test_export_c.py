@@ -355,3 +355,19 @@ def test_what_cannot_be_exported_is_refused(subnet, arguments, error, message, t
     with pytest.raises(error, match=message):
         subnet.export_c(**{"folder": tmp_path / "out", **arguments})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        BoxActions(low=(2.0**24 + 1,), high=(2.0**24 + 1,), shape=(1,), dtype="int64"),
+        BoxActions(low=(0.1 + 1e-10,), high=(0.1 + 2e-10,), shape=(1,), dtype="float64"),
+        BoxActions(low=(-1.0,), high=(1.0,), shape=(1,), dtype="float16"),
+    ],
+    ids=["whole number", "narrow", "half precision"],
+)
+def test_actions_that_c_could_only_round_are_refused(actions, tmp_path):
+    network = FrozenNetwork((), obs_length=2, act_length=1)
+    subnet = Subnetwork(network, torch.ones(2, dtype=torch.bool), actions=actions)
+    with pytest.raises(ValueError, match=r"^actions: expected bounds with a float32 number between them, got "):
+        subnet.export_c(tmp_path / "policy")

@@ -128,3 +128,19 @@ def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match="export_onnx needs the packages onnx and onnxscript"):
         lander().export_onnx(tmp_path / "policy.onnx")
+
+
+class ByTheLargest(nn.Linear):
+    def forward(self, obs):
+        return super().forward(obs / obs.abs().max().clamp(min=10))
+
+
+class OfThree(nn.Linear):
+    def forward(self, obs):
+        return super().forward(obs) * (3 / obs.shape[0] if obs.ndim == 2 else 1)
+
+
+@pytest.mark.parametrize("kind", [ByTheLargest, OfThree])
+def test_a_network_that_mixes_observations_of_a_batch_is_refused(kind, tmp_path):
+    with pytest.raises(ValueError, match=r"^network: expected one that treats each observation of a batch alone"):
+        make(kind(4, 2)).export_onnx(tmp_path / "a.onnx")

@@ -80,3 +80,10 @@ def test_a_folder_that_is_closed_to_the_user_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match=r"^path: expected a folder that can be written to"):
         check_folder("path", tmp_path / "new")
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "missing" / "policy.st"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(path, b"")
+    assert caught.value.filename == str(path)

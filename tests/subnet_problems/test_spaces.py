@@ -475,3 +475,19 @@ def test_choices_of_another_dtype_are_alike():
     first, second = (actions_of(gym.spaces.MultiDiscrete([2, 3], dtype=dtype)) for dtype in (np.int64, np.int32))
     assert first.like(second)
     assert not first.like(actions_of(gym.spaces.MultiDiscrete([3, 2])))
+
+
+@pytest.mark.parametrize("low", [2**53 + 1, 2**60 + 1])
+def test_bounds_that_floats_do_not_hold_are_refused(low):
+    space = gym.spaces.Box(low, low + 2, (1,), np.int64)
+    with pytest.raises(ValueError, match=rf"^env: expected an action space .* it has the bound {low}, which float64"):
+        actions_of(space)
+    limits = np.iinfo(np.int64)
+    assert actions_of(gym.spaces.Box(limits.min, limits.max, (1,), np.int64)).length == 1
+
+
+def test_hidden_numbers_are_no_observation():
+    rule = observations_of(gym.spaces.Box(0, 9, (2,)))
+    with pytest.raises(TypeError, match=r"^expected an observation of real numbers"):
+        rule(np.ma.masked_array([1.0, 7.0], mask=[0, 1]))
+    assert rule(np.ma.masked_array([1.0, 7.0])).tolist() == [1.0, 7.0]

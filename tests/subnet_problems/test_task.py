@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Echo, Moody, OddSpaces
 
-from subnet_problems import MaskedGymProblem
+from subnet_problems import EvaluationError, MaskedGymProblem
 from subnet_problems._registration import Registration
 from subnet_problems.simulators.envpool import envpool_task_name
 from subnet_problems.spaces import BoxActions, DiscreteActions, TupleActions
@@ -267,3 +267,20 @@ def test_envpool_is_asked_once_for_a_task_and_all_its_copies(monkeypatch):
     monkeypatch.setattr(envpool, "list_all_envs", None)
     for copied in (task, pickle.loads(pickle.dumps(task)), task.at_length(3)):
         assert copied.at_backend("gymnasium").at_backend("envpool").backend == "envpool"
+
+
+@pytest.mark.parametrize("other", [gym.spaces.Discrete(3), gym.spaces.Discrete(2, start=1), BOX])
+def test_environments_whose_actions_change_are_no_task(other):
+    made = []
+
+    def make_env():
+        env = gym.make("CartPole-v1")
+        made.append(env)
+        if len(made) > 3:
+            env.action_space = other
+        return env
+
+    problem = MaskedGymProblem(make_env, hidden_sizes=(2,), seed=0)
+    with pytest.raises(EvaluationError, match=r"env: expected environments with one action space, Discrete\(2\), got "):
+        problem.evaluate(problem.generate_batch(4))
+    assert problem.episode_count == 0

@@ -281,3 +281,25 @@ def test_a_film_plays_the_actions_of_the_task_that_is_filmed_as_a_test_does(star
         played.append(list(Numbered.log))
     assert played[0] == played[1] == [played[0][0]] * 5
     assert played[0][0] in (start, start + 1)
+
+
+class Reversed(Numbered):
+    def step(self, action):
+        _, *rest = super().step(action)
+        return np.array([1, 0.5, 0.25, -1], np.float32)[::-1], *rest
+
+
+def test_observations_may_be_views_of_any_kind(tmp_path):
+    subnet = make(actions=DiscreteActions(2))
+    assert len(subnet.test(env=Reversed, episode_length=9, num_episodes=1)) == 1
+    assert record_video(subnet, Reversed, tmp_path / "film.gif", episode_length=9).exists()
+
+
+class Slow(Numbered):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 0.001}  # noqa: RUF012
+
+
+def test_a_gif_of_a_picture_that_stays_too_long_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^path: expected \.mp4 for a picture that stays so long"):
+        record_video(make(actions=DiscreteActions(2)), Slow, tmp_path / "film.gif", episode_length=9)
+    assert list(tmp_path.iterdir()) == []
