@@ -149,12 +149,12 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
         raise ValueError("runs: expected each name with each seed once, got one twice")
-    _check_kept(runs, path)
     if _missing(runs, path):  # what is wrong is said before minutes of work
         check_can_start_processes()
         for name, file in [("path", path), *(("keep", run.keep) for run in _missing(runs, path))]:
             if file is not None:
                 check_file(name, file)
+    _check_kept(runs, path)
     with heard_ctrl_c() as ctrl_c:
         _work(path).mkdir(parents=True, exist_ok=True)
         with _locked(_work(path)), suppress(KeyboardInterrupt):  # which only a handler of the caller's own raises

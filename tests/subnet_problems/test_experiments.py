@@ -27,7 +27,7 @@ from algorithms import ElitistGaussianResampling, Race
 from algorithms._checkpoint_file import read
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, experiments
 from subnet_problems.experiments import ProcessLostError, Run, hand_out, has_begun, perform
-from subnet_problems.outcomes import by_run, outcome, read_tests
+from subnet_problems.outcomes import FIELDS, by_run, outcome, read_tests
 from subnet_problems.searches import make_search
 
 SCRIPT = """
@@ -472,13 +472,13 @@ def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
 
 def test_policies_do_not_overwrite_each_other_nor_the_tests(tmp_path):
     path = tmp_path / "tests.csv"
-    path.write_text("name,seed\n")
+    path.write_text(header := ",".join(FIELDS) + "\n")
     work = tmp_path / "tests.csv.unfinished" / "a.safetensors"
     for keeps in ([path], [tmp_path / "a.st", tmp_path / "b" / ".." / "a.st"], [work]):
         asked = [Run(f"run {i}", 0, search, 10, keep=Path(os.path.normpath(keep))) for i, keep in enumerate(keeps)]
         with pytest.raises(ValueError, match=r"^keep: expected a file of its own for 'run \d' with seed 0, got "):
             perform(asked, path, num_jobs=1, quiet=True)
-    assert path.read_text() == "name,seed\n"
+    assert path.read_text() == header
 
 
 def test_what_is_no_search_and_what_cannot_be_pickled_is_refused_by_name(tmp_path):

@@ -362,9 +362,8 @@ def test_what_cannot_be_exported_is_refused(subnet, arguments, error, message, t
     [
         BoxActions(low=(2.0**24 + 1,), high=(2.0**24 + 1,), shape=(1,), dtype="int64"),
         BoxActions(low=(0.1 + 1e-10,), high=(0.1 + 2e-10,), shape=(1,), dtype="float64"),
-        BoxActions(low=(-1.0,), high=(1.0,), shape=(1,), dtype="float16"),
     ],
-    ids=["whole number", "narrow", "half precision"],
+    ids=["whole number", "narrow"],
 )
 def test_actions_that_c_could_only_round_are_refused(actions, tmp_path):
     network = FrozenNetwork((), obs_length=2, act_length=1)
