@@ -212,3 +212,10 @@ def test_a_solution_for_which_the_disk_is_too_full_leaves_the_older_one(tmp_path
         problem.save_solution([3.0], tmp_path / "best.pickle")
     assert (tmp_path / "best.pickle").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.clone])
+def test_a_mask_may_be_a_tensor_an_array_or_a_list(kind):
+    problem = lander(sparsity=0.5)
+    mask = problem.mask(torch.linspace(-1, 1, problem.solution_length))
+    assert torch.equal(problem.mask_to_subnetwork(kind(mask)).mask, mask)
