@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ from ._action_rules import (
     check_outputs,
     slices_of,
 )
-from ._rules import check_keys, check_parts, read_rule
+from ._rules import KeyedParts, Parts, check_keys, check_parts, read_rule
 
 
 @dataclass(frozen=True)
-class TupleActions(Actions):
+class TupleActions(Parts, Actions):
     """An action is a tuple of parts, whose outputs stand side by side.
 
     Attributes:
@@ -38,16 +38,6 @@ class TupleActions(Actions):
 
     def __post_init__(self) -> None:
         check_parts(self.parts, Actions)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
-        return tuple(str(number) for number in range(len(self.parts)))
-
-    @property
-    def length(self) -> int:
-        """See ``Actions``."""
-        return sum(part.length for part in self.parts)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,25 +77,15 @@ class TupleActions(Actions):
         """See ``Actions``."""
         return list(actions)
 
-    def leaves(self) -> Iterator[tuple[str, Actions]]:
-        """See ``Actions``."""
-        for name, part in zip(self.names, self.parts, strict=True):
-            for place, leaf in part.leaves():
-                yield f".{name}{place}", leaf
-
     def like(self, other: Actions) -> bool:
         """See ``Actions``."""
         if not isinstance(other, TupleActions) or type(self) is not type(other) or self.names != other.names:
             return False
         return all(mine.like(theirs) for mine, theirs in zip(self.parts, other.parts, strict=True))
 
-    def to_json(self) -> dict[str, Any]:
-        """See ``Actions``."""
-        return {"kind": "tuple", "parts": [part.to_json() for part in self.parts]}
-
 
 @dataclass(frozen=True)
-class DictActions(TupleActions):
+class DictActions(KeyedParts, TupleActions):
     """An action is a dict of parts, whose outputs stand side by side.
 
     Attributes:
@@ -123,17 +103,8 @@ class DictActions(TupleActions):
         super().__post_init__()
         check_keys(self.keys, len(self.parts))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
-        return self.keys
-
     def _join(self, values: tuple[Any, ...]) -> Any:
         return dict(zip(self.keys, values, strict=True))
-
-    def to_json(self) -> dict[str, Any]:
-        """See ``Actions``."""
-        return {"kind": "dict", "keys": list(self.keys), "parts": [part.to_json() for part in self.parts]}
 
 
 def actions_from_json(data: dict[str, Any]) -> Actions:

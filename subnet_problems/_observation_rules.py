@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._checks import check_count, check_shape
-from ._rules import check_keys, check_parts, read_rule
+from ._rules import KeyedParts, Parts, check_keys, check_parts, read_rule
 
 FloatArray = NDArray[np.float32]
 
@@ -151,7 +151,7 @@ class OneHotObservations(Observations):
 
 
 @dataclass(frozen=True)
-class TupleObservations(Observations):
+class TupleObservations(Parts, Observations):
     """A tuple of parts, whose vectors stand one after another.
 
     Attributes:
@@ -167,16 +167,6 @@ class TupleObservations(Observations):
     def __post_init__(self) -> None:
         check_parts(self.parts, Observations)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
-        return tuple(str(number) for number in range(len(self.parts)))
-
-    @property
-    def length(self) -> int:
-        """See ``Observations``."""
-        return sum(part.length for part in self.parts)
-
     def flatten(self, raw: Any, place: str) -> FloatArray:
         """See ``Observations``."""
         values = self._split(raw, place)
@@ -189,19 +179,9 @@ class TupleObservations(Observations):
             raise ValueError(f"expected {_named(place)} that is a tuple of {len(self.parts)}, got {reprlib.repr(raw)}")
         return values
 
-    def leaves(self) -> Iterator[tuple[str, Observations]]:
-        """See ``Observations``."""
-        for name, part in zip(self.names, self.parts, strict=True):
-            for place, leaf in part.leaves():
-                yield f".{name}{place}", leaf
-
-    def to_json(self) -> dict[str, Any]:
-        """See ``Observations``."""
-        return {"kind": "tuple", "parts": [part.to_json() for part in self.parts]}
-
 
 @dataclass(frozen=True)
-class DictObservations(TupleObservations):
+class DictObservations(KeyedParts, TupleObservations):
     """A dict of parts, whose vectors stand one after another. Keys that the space does not have are left out.
 
     Attributes:
@@ -219,19 +199,10 @@ class DictObservations(TupleObservations):
         super().__post_init__()
         check_keys(self.keys, len(self.parts))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
-        return self.keys
-
     def _split(self, raw: Any, place: str) -> list[Any]:
         if not isinstance(raw, Mapping) or not all(key in raw for key in self.keys):
             raise ValueError(f"expected {_named(place)} that is a dict with {list(self.keys)}, got {reprlib.repr(raw)}")
         return [raw[key] for key in self.keys]
-
-    def to_json(self) -> dict[str, Any]:
-        """See ``Observations``."""
-        return {"kind": "dict", "keys": list(self.keys), "parts": [part.to_json() for part in self.parts]}
 
 
 def observations_from_json(data: dict[str, Any]) -> Observations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -51,3 +51,44 @@ def check_keys(keys: Any, count: int) -> None:
         raise TypeError(f"keys: expected a tuple of strings, got {keys!r}")
     if len(set(keys)) != count or len(keys) != count:
         raise ValueError(f"keys: expected {count} different strings, got {keys!r}")
+
+
+class Parts:
+    """What rules of a tuple's parts share, for actions and for observations."""
+
+    parts: tuple[Any, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called."""
+        return tuple(str(number) for number in range(len(self.parts)))
+
+    @property
+    def length(self) -> int:
+        """How many numbers the parts have together."""
+        return sum(part.length for part in self.parts)
+
+    def leaves(self) -> Iterator[tuple[str, Any]]:
+        """The rules that the parts are made of, in order, each with its place, such as ``.arm.0``."""
+        for name, part in zip(self.names, self.parts, strict=True):
+            for place, leaf in part.leaves():
+                yield f".{name}{place}", leaf
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that describes the rule."""
+        return {"kind": "tuple", "parts": [part.to_json() for part in self.parts]}
+
+
+class KeyedParts(Parts):
+    """What rules of a dict's parts share."""
+
+    keys: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called."""
+        return self.keys
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that describes the rule."""
+        return {"kind": "dict", "keys": list(self.keys), "parts": [part.to_json() for part in self.parts]}
