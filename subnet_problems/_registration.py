@@ -7,6 +7,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy, deepcopy
 from functools import cache, partial
 from pathlib import Path
@@ -174,8 +175,8 @@ def fingerprint(function: Callable[..., Any]) -> str:
 def _name_of(entry_point: Any, *, digest: bool = False) -> str:
     """``module:name``; the module of a script that is run has another name each time, and is left out.
 
-    Functions without a name of their own, such as lambdas, have a digest of their code, without what they refer to. It
-    changes with the version of Python.
+    Functions without a name of their own, such as lambdas, have a digest of their code and of the values bound in it.
+    The digest changes with the version of Python.
     """
     if isinstance(entry_point, str) or entry_point is None:
         return (entry_point or "").removeprefix("__main__:")
@@ -187,7 +188,8 @@ def _name_of(entry_point: Any, *, digest: bool = False) -> str:
     name = getattr(entry_point, "__qualname__", type(entry_point).__qualname__)
     code = getattr(entry_point, "__code__", None)
     if (digest or "<" in name) and code is not None:
-        name += f"#{zlib.crc32(repr(_contents(code)).encode()):08x}"
+        contents = [_contents(code), _bound(entry_point)]
+        name += f"#{zlib.crc32(repr(contents).encode()):08x}"
     return name if module in ("__main__", "__mp_main__") else f"{module}:{name}"
 
 
@@ -198,6 +200,17 @@ def _contents(code: CodeType) -> list[Any]:
         sortable = sorted(map(repr, part)) if isinstance(part, frozenset) else part  # its order is another each time
         constants.append(_contents(part) if isinstance(part, CodeType) else sortable)
     return [code.co_code, code.co_names, constants]
+
+
+def _bound(function: Any) -> str:
+    """A function's defaults, and the values it refers to in the functions around it, as far as JSON can hold them."""
+    values = {f"default {number}": value for number, value in enumerate(function.__defaults__ or ())}
+    values |= function.__kwdefaults__ or {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it is not bound yet
+            values[name] = cell.cell_contents
+    kept, left_out = split(values)
+    return json.dumps([kept, left_out], sort_keys=True)
 
 
 def foreign_methods(kind: type) -> list[str]:

@@ -204,6 +204,10 @@ def test_a_policy_of_the_stock_environment_is_not_played_in_another(register, tm
             policy.test(num_episodes=1)
 
 
+def paying(reward):
+    return lambda **options: pay(reward, **options)
+
+
 def pay(reward, **options):
     env = CartPoleEnv(**options)
     return wrappers.TransformReward(env, lambda r: reward * r)
@@ -216,8 +220,10 @@ def pay(reward, **options):
         (partial(pay, 1), partial(pay, 100)),
         (partial(pay, 1), partial(Penalized)),
         (partial(lambda **o: pay(1, **o)), partial(lambda **o: pay(100, **o))),
+        (paying(1), paying(100)),
+        (lambda reward=1, **o: pay(reward, **o), lambda reward=100, **o: pay(reward, **o)),
     ],
-    ids=["functions", "arguments of a function", "functions with arguments", "functions within"],
+    ids=["functions", "arguments of a function", "functions with arguments", "functions within", "bound", "defaults"],
 )
 def test_entry_points_without_a_name_are_told_apart(before, after, register):
     register("CartPole-v1", before, max_episode_steps=20)
