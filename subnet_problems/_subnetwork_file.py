@@ -47,7 +47,8 @@ def encode(subnet: Subnetwork) -> bytes:
     network = subnet.network
     architecture, network_args, left_out = _describe(network)
     env_config, unknown = split(subnet.env_config)
-    left_out |= {"env_config": unknown, "tests": split(subnet.tests)[1]}
+    tests, lost = split(subnet.tests)
+    left_out |= {"env_config": unknown, "tests": lost}
     for sentence in _sentences(left_out):
         warnings.warn(sentence, stacklevel=3)  # at the call of ``save``
     tensors: dict[str, NDArray[Any]] = {"mask": np.packbits(subnet.mask.cpu().numpy())}
@@ -73,7 +74,7 @@ def encode(subnet: Subnetwork) -> bytes:
         "env": subnet.env,
         "env_config": env_config,
         "sparsity": round(subnet.sparsity, 6),
-        "tests": split(subnet.tests)[0],
+        "tests": tests,
         "proof": base64.b64encode(subnet.probe().astype("<f4").tobytes()).decode(),
     }
     if network.obs_shape != (network.obs_length,):

@@ -255,7 +255,7 @@ class FrozenNetwork:
             raise ValueError(
                 f"network: expected an output of shape (act_length,) = ({self.act_length},), got {played.shape[1:]}"
             )
-        if not agree(played, outputs, rtol=1e-3, rounding=rounding(module, inputs)):
+        if not agree(played, outputs, rtol=1e-3, rounding=lambda: rounding(module, inputs)):
             raise ValueError(
                 "network: expected a module that gives the same outputs for one observation as for a population, got "
                 f"{outputs[0].tolist()} and {played[0].tolist()} (does a hook or a forward method of its own change "

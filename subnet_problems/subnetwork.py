@@ -505,9 +505,9 @@ class Subnetwork:
         subnet = cls(parts.pop("network"), parts.pop("mask"), **parts)
         if proof is None:
             return subnet
-        found, module = subnet.probe(), subnet.to_policy(clip_actions=False)
-        margin = rounding(module, probe_inputs(subnet.network.obs_length))
-        if not agree(found, proof, rtol=1e-3, rounding=margin):
+        module, inputs = subnet.to_policy(clip_actions=False), probe_inputs(subnet.network.obs_length)
+        found = probe(module, inputs)
+        if not agree(found, proof, rtol=1e-3, rounding=lambda: rounding(module, inputs)):
             differ = f"expected the outputs {proof.tolist()} for the observations tried, got {found.tolist()}"
             if network is None:
                 raise SubnetworkFileError(f"proof: {differ}: the policy that was saved is not the one in the file")
