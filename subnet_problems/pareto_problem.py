@@ -161,10 +161,11 @@ class ParetoSparsityProblem(Problem):
         try:
             chain_layers(network, np.zeros(network.num_weights, dtype=bool))
         except ValueError as error:
-            asked = "count: expected 'kept'" if self.count == "live" else "objectives: expected no 'live_units'"
-            came = repr("live") if self.count == "live" else repr(self.objectives)
+            live = self.count == "live"
+            expected = "count: expected 'kept'" if live else "objectives: expected no 'live_units'"
             raise ValueError(
-                f"{asked} for a network that is no chain of linear layers, tanh and ReLU, got {came} for {network!r}"
+                f"{expected} for a network that is no chain of linear layers, tanh and ReLU, got "
+                f"{(self.count if live else self.objectives)!r} for {network!r}"
             ) from error
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:

@@ -55,6 +55,15 @@ def test_objectives_are_negative_reward_and_density():
     assert problem.interaction_count == twin.interaction_count > 0
 
 
+def test_the_masked_problems_status_is_that_of_the_last_evaluation():
+    problem = ParetoSparsityProblem(masked())
+    for density, count in ((0.25, 4), (0.5, 8)):
+        problem.evaluate(individuals(problem, np.log2([density, density])))
+        assert problem.masked.status["mean_sparsity"] == 1.0 - density
+        assert problem.masked.status["total_episode_count"] == count
+        assert problem.masked.status["total_interaction_count"] == problem.interaction_count
+
+
 def test_each_evaluation_has_new_episodes_that_all_of_its_individuals_share():
     problem = ParetoSparsityProblem(masked(num_episodes=1))
     x = np.repeat(individuals(problem, [-1.0]), 3, axis=0)
