@@ -241,12 +241,36 @@ def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
         TypeError: It is not made of bools.
         ValueError: Its shape is wrong.
     """
-    mask = value if isinstance(value, torch.Tensor) else torch.as_tensor(value) if _is_bool_array(value) else None
-    if mask is None or mask.dtype != torch.bool:
-        raise TypeError(f"{name}: expected bools of shape (D,) = ({num_weights},), got {value!r}")
+    mask = _bools(name, value, f"(D,) = ({num_weights},)")
     if mask.shape != (num_weights,):
         raise ValueError(f"{name}: expected shape (D,) = ({num_weights},), got {tuple(mask.shape)}")
-    return mask.cpu().as_subclass(torch.Tensor)
+    return mask.cpu()
+
+
+def check_masks(name: str, value: Any, num_weights: int) -> torch.Tensor:
+    """Return ``value``, a tensor or an array, where it is, if it is the bits of N >= 1 solutions, ``(N, D)`` bool.
+
+    Raises:
+        TypeError: It is not made of bools.
+        ValueError: Its shape is wrong.
+    """
+    shape = f"(N, D) = (N, {num_weights})"
+    masks = _bools(name, value, shape)
+    if masks.ndim != 2 or masks.shape[1] != num_weights or not len(masks):
+        raise ValueError(f"{name}: expected shape {shape} with N >= 1, got {tuple(masks.shape)}")
+    return masks
+
+
+def _bools(name: str, value: Any, shape: str) -> torch.Tensor:
+    """Return ``value`` as a plain tensor of bools; ``shape`` is the one that an error says was expected.
+
+    Raises:
+        TypeError: It is not made of bools.
+    """
+    bools = value if isinstance(value, torch.Tensor) else torch.as_tensor(value) if _is_bool_array(value) else None
+    if bools is None or bools.dtype != torch.bool:
+        raise TypeError(f"{name}: expected bools of shape {shape}, got {value!r}")
+    return bools.as_subclass(torch.Tensor)
 
 
 def _is_bool_array(value: Any) -> bool:

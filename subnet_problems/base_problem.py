@@ -260,7 +260,8 @@ class GymProblem(SolutionMethods, Problem):
 
     def _evaluate_all(self, batch: SolutionBatch) -> None:
         payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
-        batch.set_evals(self._evaluate_payload(payload).to(batch.device))
+        fitness, _ = self._play_round(payload)
+        batch.set_evals(fitness.to(batch.device))
 
     def evaluate_array(self, values: Tensor | ArrayLike) -> NDArray[np.float64]:
         """Evaluate solutions that come as an array: for searches of other libraries, which ask and tell.
@@ -290,14 +291,14 @@ class GymProblem(SolutionMethods, Problem):
         fitness: NDArray[np.float64] = batch.evals[:, 0].as_subclass(Tensor).cpu().numpy()
         return fitness.reshape(shape)
 
-    def _evaluate_payload(self, payload: Tensor) -> Tensor:
+    def _play_round(self, payload: Tensor) -> tuple[Tensor, Episodes]:
         """Play one round and count it. The problem changes only once every episode has ended well.
 
         Args:
             payload: ``(N, D)``: bits for the masked problem, weights for the dense one.
 
         Returns:
-            ``(N,)`` fitness.
+            ``(N,)`` fitness, and the episodes that it was made from.
 
         Raises:
             EvaluationError: An environment raised, or returned something that is not finite.
@@ -309,7 +310,7 @@ class GymProblem(SolutionMethods, Problem):
         if self._stats is not None:
             self._stats = self._stats.merged(episodes)
         self._status = self._describe(payload)
-        return fitness
+        return fitness, episodes
 
     def _describe(self, payload: Tensor) -> dict[str, Any]:
         """What the status says of the solutions that were evaluated."""
@@ -534,6 +535,11 @@ class GymProblem(SolutionMethods, Problem):
     def evaluation_round(self) -> int:
         """How many rounds of episodes have been played; the number of the next one."""
         return self._round
+
+    @property
+    def num_episodes(self) -> int:
+        """E, how many episodes each solution plays in a round."""
+        return self._num_episodes
 
     @property
     def interaction_count(self) -> int:

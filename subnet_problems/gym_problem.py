@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from evotorch import Solution, SolutionBatch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._checks import check_mask, check_matrix, check_numbers, check_real
+from ._checks import check_bool, check_mask, check_masks, check_matrix, check_numbers, check_real
 from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
 from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest
+from .rollout import one_torch_thread
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
@@ -122,6 +123,46 @@ class MaskedGymProblem(GymProblem):
         """
         mask = self.mask(scores)
         return self._weights_of(mask if mask.ndim == 2 else mask[None]).reshape(mask.shape)
+
+    @overload
+    def evaluate_masks(
+        self, mask: Tensor | ArrayLike, *, with_returns: Literal[False] = ...
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def evaluate_masks(
+        self, mask: Tensor | ArrayLike, *, with_returns: Literal[True]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+    def evaluate_masks(
+        self, mask: Tensor | ArrayLike, *, with_returns: bool = False
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Evaluate masks themselves, whatever the mask rule: for searches that have bits and no scores.
+
+        It is a round of episodes like any other, counted and seeded, with the fitness of solutions of these masks.
+        ``status`` has its counts and its mean sparsity. Hooks do not see it, nor is it a candidate for the status'
+        ``best``: these are about scores.
+
+        Args:
+            mask: ``(N, D)`` bool, True where a weight is kept.
+            with_returns: Whether the episodes' returns are given, too.
+
+        Returns:
+            ``(N,)`` fitness, the higher the better. With returns: the fitness, and ``(N, E)`` returns of the E =
+            ``num_episodes`` episodes that it was made from (with what was added to or subtracted from rewards).
+
+        Raises:
+            EvaluationError: See ``evaluate``, as for ``WorkersLostError``.
+            TypeError: The mask is not made of bools, or ``with_returns`` is not one.
+            ValueError: The shape is wrong, or an actor cannot make the environment.
+        """
+        payload = check_masks("mask", mask, self.solution_length).to(self.device)
+        with_returns = check_bool("with_returns", with_returns)
+        with one_torch_thread():
+            fitness, episodes = self._play_round(payload)
+        self._after_eval_status = self._evaluation_status()
+        values: NDArray[np.float64] = fitness.cpu().numpy()
+        return (values, episodes.returns) if with_returns else values
 
     def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
         """For each solution the expectation of all that have its mask: what ``ElitistGaussianResampling`` learns from.

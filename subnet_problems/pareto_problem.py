@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,27 @@ from numpy.typing import ArrayLike, NDArray
 from pymoo.core.problem import Problem
 from torch import Tensor
 
-from ._checks import check_matrix, check_numbers, check_sparsity
+from ._checks import check_choice, check_matrix, check_numbers, check_sparsity
 from .gym_problem import MaskedGymProblem
 from .masks import TopK
+from .pruning import chain_layers, live_units, live_weights
 from .subnetwork import Subnetwork
+
+#: What may be minimized beside the negative mean return and the density.
+_FURTHER = ("live_units", "return_stdev")
 
 
 class ParetoSparsityProblem(Problem):
-    """Two objectives, both minimised: the negative mean return, and the density of the mask.
+    """Two objectives or more, all minimized: the negative mean return, the density of the mask, and others by name.
 
     The variables are the D scores and, last, log2 of the density that is enforced on this individual: exactly
     round(D density) weights are kept, those with the highest scores. (A step of the logarithm means the same at every
     density, so that half of a population does not live between 0.5 and 1.) Evaluation is that of the masked problem,
     on its actors if it has any: individuals that are evaluated together play the same episodes, and each evaluation
     has new ones. ``algorithms.pareto_algorithm`` makes the algorithms of pymoo that suit it.
+
+    A kept weight that no input reaches, or that reaches no output, is dead: ``Subnetwork.prune`` removes it, and all
+    outputs stay the same. With ``count="live"`` it costs nothing here either. What is enforced stays the number kept.
 
     Example:
         >>> from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -38,15 +46,36 @@ class ParetoSparsityProblem(Problem):
     Args:
         problem: A masked problem whose mask rule is ``TopK``. Its sparsity is replaced by each individual's own; its
             scope and whether it rescales stay.
+        count: Which weights the density counts, as a share of all D: ``"kept"``, those of the mask, or ``"live"``,
+            those that ``Subnetwork.prune`` leaves of it.
+        objectives: Further objectives by name, which follow the first two in this order. ``"live_units"`` is the number
+            of hidden units that have a live input (or a bias) and a live output. ``"return_stdev"`` is the standard
+            deviation of the returns of an individual's ``num_episodes`` episodes in an evaluation, in units of reward
+            (divided by ``num_episodes``, as for ``risk_aversion``).
         min_sparsity: The least sparsity an individual may have, in [0, 1).
         max_sparsity: The greatest.
 
+    Attributes:
+        masked: The masked problem.
+        count: Which weights the density counts.
+        objectives: The names of the further objectives.
+
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: The problem's rule is not ``TopK``, or a sparsity is out of range.
+        ValueError: The problem's rule is not ``TopK``, a sparsity is out of range, ``count`` or an objective is
+            unknown, or an objective is named twice. Or the problem cannot serve them: what is live is known of chains
+            of linear layers, tanh and ReLU alone, and returns have a spread where ``num_episodes`` is 2 or more.
     """
 
-    def __init__(self, problem: MaskedGymProblem, *, min_sparsity: float = 0.0, max_sparsity: float = 0.99) -> None:
+    def __init__(
+        self,
+        problem: MaskedGymProblem,
+        *,
+        count: str = "kept",
+        objectives: Sequence[str] = (),
+        min_sparsity: float = 0.0,
+        max_sparsity: float = 0.99,
+    ) -> None:
         if not isinstance(problem, MaskedGymProblem):
             raise TypeError(f"problem: expected a MaskedGymProblem, got {problem!r}")
         if not isinstance(problem.mask_rule, TopK):
@@ -55,12 +84,26 @@ class ParetoSparsityProblem(Problem):
         high = check_sparsity("max_sparsity", max_sparsity)
         if low > high:
             raise ValueError(f"min_sparsity: expected at most max_sparsity = {high}, got {low}")
+        self.count = check_choice("count", count, ("kept", "live"))
+        self.objectives = _check_objectives(objectives)
+        if "return_stdev" in self.objectives and problem.num_episodes < 2:
+            raise ValueError(
+                "objectives: expected 'return_stdev' only for a problem with num_episodes >= 2, got one with 1"
+                " (a single return has no spread)"
+            )
         self.masked = problem
+        if self._looks_at_layers:
+            self._check_chain()
         num_weights = problem.network.num_weights
         # Scores are ranked, so their bounds mean nothing; pymoo wants some, and these are never reached.
         xl, xu = np.full(num_weights + 1, -1e3), np.full(num_weights + 1, 1e3)
         xl[-1], xu[-1] = math.log2(1.0 - high), math.log2(1.0 - low)
-        super().__init__(n_var=num_weights + 1, n_obj=2, xl=xl, xu=xu)
+        super().__init__(n_var=num_weights + 1, n_obj=2 + len(self.objectives), xl=xl, xu=xu)
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """What the columns of ``F`` are: ``"negative_return"``, ``"density"`` or ``"live_density"``, and the others."""
+        return ("negative_return", "density" if self.count == "kept" else "live_density", *self.objectives)
 
     @property
     def interaction_count(self) -> int:
@@ -92,12 +135,38 @@ class ParetoSparsityProblem(Problem):
 
     def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, **__: Any) -> None:
         mask = self.mask(x)
-        fitness = self.masked._evaluate_payload(mask)
-        if bool(torch.isnan(fitness).any()):
-            row = int(torch.nonzero(torch.isnan(fitness))[0])
+        fitness, returns = self.masked.evaluate_masks(mask, with_returns=True)
+        if np.isnan(fitness).any():
+            row = int(np.argmax(np.isnan(fitness)))
             raise ValueError(f"problem: expected a fitness for each individual, got NaN for individual {row}")
-        density = mask.float().mean(dim=1).cpu().numpy()
-        out["F"] = np.column_stack([-fitness.cpu().numpy().astype(np.float64), density])
+        network = self.masked.network
+        layers = chain_layers(network, mask.cpu().numpy()) if self._looks_at_layers else []
+        counted = mask if self.count == "kept" else torch.from_numpy(live_weights(layers, network.num_weights))
+        columns = [-fitness, counted.float().mean(dim=1).cpu().numpy()]
+        for name in self.objectives:
+            if name == "live_units":
+                columns.append(sum((units.sum(axis=1) for units in live_units(layers)[1:-1]), np.zeros(len(mask))))
+            else:
+                with np.errstate(over="ignore"):  # an infinite spread is the worst there is
+                    columns.append(returns.std(axis=1))
+        out["F"] = np.column_stack(columns)
+
+    @property
+    def _looks_at_layers(self) -> bool:
+        return self.count == "live" or "live_units" in self.objectives
+
+    def _check_chain(self) -> None:
+        """Raises ``ValueError`` where it is not known what is live."""
+        network = self.masked.network
+        try:
+            chain_layers(network, np.zeros(network.num_weights, dtype=bool))
+        except ValueError as error:
+            live = self.count == "live"
+            expected = "count: expected 'kept'" if live else "objectives: expected no 'live_units'"
+            raise ValueError(
+                f"{expected} for a network that is no chain of linear layers, tanh and ReLU, got "
+                f"{(self.count if live else self.objectives)!r} for {network!r}"
+            ) from error
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
         """One individual ``(D + 1,)`` as a ``Subnetwork``.
@@ -110,3 +179,18 @@ class ParetoSparsityProblem(Problem):
         if values.shape != (self.n_var,):
             raise ValueError(f"x: expected shape (D + 1,) = ({self.n_var},), got {tuple(values.shape)}")
         return self.masked.mask_to_subnetwork(self.mask(values[None])[0])
+
+
+def _check_objectives(objectives: Any) -> tuple[str, ...]:
+    """Return the names of further objectives.
+
+    Raises:
+        TypeError: They are not a sequence of strings.
+        ValueError: One is unknown, or named twice.
+    """
+    if not isinstance(objectives, list | tuple):
+        raise TypeError(f"objectives: expected a tuple of names of {list(_FURTHER)}, got {objectives!r}")
+    names = tuple(check_choice(f"objectives[{i}]", name, _FURTHER) for i, name in enumerate(objectives))
+    if len(set(names)) < len(names):
+        raise ValueError(f"objectives: expected each name once, got {objectives!r}")
+    return names

@@ -14,34 +14,75 @@ from torch import nn
 from .policies import ACTIVATIONS, as_chain
 
 if TYPE_CHECKING:
+    from .networks import FrozenNetwork
     from .subnetwork import Subnetwork
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class MaskedLayer:
-    """A linear layer of a chain, and the activation after it.
+class ChainLayer:
+    """What one mask or many keep of a linear layer of a chain, and the activation after it.
 
     Attributes:
-        weight: ``(out, in)`` float32, 0 where removed.
-        mask: ``(out, in)`` bool, True where a weight is kept.
-        bias: ``(out,)`` float32, 0 where removed; zeros for a layer without.
-        bias_mask: ``(out,)`` bool; False for a layer without.
+        mask: ``(out, in)`` bool, True where a weight is kept; ``(N, out, in)`` of N masks.
+        bias_mask: ``(out,)`` bool or ``(N, out)``; False for a layer without a bias.
         has_bias: Whether the layer has one.
         index: ``(out, in)`` int64, where its weights are in the ``(D,)`` vector.
         bias_index: ``(out,)`` int64, where its bias is; behind its weights, if it has one.
         activation: After it: ``nn.Identity``, ``nn.Tanh`` or ``nn.ReLU``. All three turn 0 into 0.
     """
 
-    weight: NDArray[np.float32]
     mask: Bools
-    bias: NDArray[np.float32]
     bias_mask: Bools
     has_bias: bool
     index: NDArray[np.int64]
     bias_index: NDArray[np.int64]
     activation: type[nn.Module]
+
+
+@dataclass(frozen=True)
+class MaskedLayer(ChainLayer):
+    """A linear layer of a subnetwork, and the activation after it.
+
+    Attributes:
+        weight: ``(out, in)`` float32, 0 where removed.
+        bias: ``(out,)`` float32, 0 where removed; zeros for a layer without.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def chain_layers(network: FrozenNetwork, mask: Bools) -> list[ChainLayer]:
+    """What one mask ``(D,)``, or each of N masks ``(N, D)``, keeps of a chain of linear layers, tanh and ReLU.
+
+    Raises:
+        ValueError: The network is something else.
+    """
+    chain = as_chain(network.to_module(network.weights))
+    if chain is None:
+        raise ValueError(
+            f"network: expected a chain of linear layers, tanh and ReLU (hidden sizes make one), got {network!r}"
+        )
+    layers, start = [], 0
+    rows, modules = mask.shape[:-1], {code: module for module, code in ACTIVATIONS.items()}
+    for linear, activation in chain:
+        n_out, n_in = linear.weight.shape
+        bias_start = start + n_out * n_in
+        stop = bias_start if linear.bias is None else bias_start + n_out
+        layers.append(
+            ChainLayer(
+                mask=mask[..., start:bias_start].reshape(*rows, n_out, n_in),
+                bias_mask=np.zeros((*rows, n_out), dtype=bool) if linear.bias is None else mask[..., bias_start:stop],
+                has_bias=linear.bias is not None,
+                index=np.arange(start, bias_start).reshape(n_out, n_in),
+                bias_index=np.arange(bias_start, bias_start + n_out),
+                activation=modules[activation],
+            )
+        )
+        start = stop
+    return layers
 
 
 def masked_layers(subnet: Subnetwork) -> list[MaskedLayer]:
@@ -50,58 +91,42 @@ def masked_layers(subnet: Subnetwork) -> list[MaskedLayer]:
     Raises:
         ValueError: It is something else.
     """
-    chain = as_chain(subnet.network.to_module(subnet.weights))
-    if chain is None:
-        raise ValueError(
-            f"network: expected a chain of linear layers, tanh and ReLU (hidden sizes make one), got {subnet.network!r}"
-        )
-    layers, start = [], 0
-    mask, modules = subnet.mask.numpy(), {code: module for module, code in ACTIVATIONS.items()}
-    for linear, activation in chain:
-        n_out, n_in = linear.weight.shape
-        index = start + np.arange(n_out * n_in).reshape(n_out, n_in)
-        bias_index = start + n_out * n_in + np.arange(n_out)
-        bias, bias_mask = np.zeros(n_out, dtype=np.float32), np.zeros(n_out, dtype=bool)
-        start += n_out * n_in
-        if linear.bias is not None:
-            bias, bias_mask = linear.bias.detach().numpy(), mask[bias_index]
-            start += n_out
-        layers.append(
-            MaskedLayer(
-                linear.weight.detach().numpy(), mask[index], bias, bias_mask, linear.bias is not None, index,
-                bias_index, modules[activation],
-            )
-        )  # fmt: skip
+    weights = subnet.weights.numpy()
+    layers = []
+    for layer in chain_layers(subnet.network, subnet.mask.numpy()):
+        bias = weights[layer.bias_index] if layer.has_bias else np.zeros(len(layer.bias_index), dtype=np.float32)
+        layers.append(MaskedLayer(**vars(layer), weight=weights[layer.index], bias=bias))
     return layers
 
 
-def live_units(layers: Sequence[MaskedLayer]) -> list[Bools]:
+def live_units(layers: Sequence[ChainLayer]) -> list[Bools]:
     """Which units have both a live input and a live output.
 
     A unit without a live input and without a bias is 0 whatever is observed; what a unit without a live output does,
     nobody sees. So without all such units each action is what it was.
 
     Returns:
-        An array of bool for the inputs, each hidden layer, and the outputs. Outputs count as having an output, and
-        inputs as having an input.
+        An array of bool for the inputs, each hidden layer, and the outputs: ``(units,)``, or ``(N, units)`` of layers
+        of N masks. Outputs count as having an output, and inputs as having an input.
     """
-    fed = [np.ones(layers[0].mask.shape[1], dtype=bool)]
+    first, last = layers[0].mask, layers[-1].mask
+    fed = [np.ones((*first.shape[:-2], first.shape[-1]), dtype=bool)]
     for layer in layers:
-        fed.append(np.asarray((layer.mask & fed[-1]).any(axis=1) | layer.bias_mask))
-    seen = [np.ones(layers[-1].mask.shape[0], dtype=bool)]  # from the outputs back
+        fed.append(np.asarray((layer.mask & fed[-1][..., None, :]).any(axis=-1) | layer.bias_mask))
+    seen = [np.ones(last.shape[:-1], dtype=bool)]  # from the outputs back
     for layer in reversed(layers):
-        seen.append(np.asarray((layer.mask & seen[-1][:, None]).any(axis=0)))
+        seen.append(np.asarray((layer.mask & seen[-1][..., None]).any(axis=-2)))
     return [a & b for a, b in zip(fed, reversed(seen), strict=True)]
 
 
-def live_weights(layers: Sequence[MaskedLayer], num_weights: int) -> Bools:
-    """Which of the ``(D,)`` weights are kept and between live units (a bias: of a live unit)."""
-    live = np.zeros(num_weights, dtype=bool)
+def live_weights(layers: Sequence[ChainLayer], num_weights: int) -> Bools:
+    """Which of the weights are kept and between live units (a bias: of a live unit): ``(D,)``, or ``(N, D)``."""
+    live = np.zeros((*layers[0].mask.shape[:-2], num_weights), dtype=bool)
     units = live_units(layers)
     for layer, before, after in zip(layers, units[:-1], units[1:], strict=True):
-        live[layer.index] = layer.mask & before & after[:, None]
+        live[..., layer.index] = layer.mask & before[..., None, :] & after[..., None]
         if layer.has_bias:
-            live[layer.bias_index] = layer.bias_mask & after
+            live[..., layer.bias_index] = layer.bias_mask & after
     return live
 
 

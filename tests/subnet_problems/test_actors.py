@@ -64,6 +64,12 @@ def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
         assert together.status["total_episode_count"] == alone.status["total_episode_count"]
         assert together.evaluation_round == alone.evaluation_round
         assert observed(together) == observed(alone)
+    (found, returns), (same, same_returns) = (
+        problem.evaluate_masks(problem.mask(scores), with_returns=True) for problem in (alone, together)
+    )
+    assert found.tolist() == same.tolist()
+    assert returns.tolist() == same_returns.tolist()
+    assert together.status["total_episode_count"] == alone.episode_count
 
 
 def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run(with_actors):

@@ -415,6 +415,34 @@ def test_the_status_tells_the_mean_sparsity_of_what_was_evaluated():
     assert problem.status["mean_sparsity"] == 0.75
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"observation_normalization": True, "common_random_numbers": False, "risk_aversion": 0.5}], ids=str
+)
+def test_masks_are_evaluated_as_solutions_of_these_masks_are(options):
+    one, other = (lander(sparsity=0.5, **options) for _ in range(2))
+    for popsize, as_array in ((5, False), (3, True)):
+        scores = one.generate_batch(popsize).values
+        mask = one.mask(scores)
+        found = other.evaluate_masks(mask.numpy() if as_array else mask)
+        assert found.dtype == np.float64
+        assert found.tolist() == one.evaluate_array(scores).tolist()
+        for name in ("total_interaction_count", "total_episode_count", "mean_sparsity"):
+            assert other.status[name] == one.status[name]
+        assert other.evaluation_round == one.evaluation_round
+        if options:
+            np.testing.assert_array_equal(other.get_observation_stats().sum, one.get_observation_stats().sum)
+
+
+def test_masks_are_evaluated_whatever_the_rule_would_keep():
+    problem = MaskedGymProblem(Echo, LINEAR, env_config={"steps": 12}, num_episodes=3, sparsity=0.0, seed=3)
+    weight = float(problem.frozen_weights[0])
+    fitness, returns = problem.evaluate_masks([[True], [False]], with_returns=True)
+    np.testing.assert_allclose(returns, [3 * [12 * weight], 3 * [0.0]], rtol=1e-6)
+    np.testing.assert_array_equal(fitness, returns.mean(axis=1))
+    assert problem.status == {"total_interaction_count": 72, "total_episode_count": 6, "mean_sparsity": 0.5}
+    assert problem.num_episodes == 3
+
+
 def test_one_solution_is_evaluated_as_a_population_of_one():
     problem, other = lander(), lander()
     solution = problem.generate_batch(3)[1]

@@ -49,10 +49,19 @@ def test_objectives_are_negative_reward_and_density():
     x = individuals(problem, np.log2([0.25, 0.5]))
     objectives = problem.evaluate(x)
     twin = masked()
-    fitness = twin._evaluate_payload(problem.mask(x))
-    np.testing.assert_array_equal(objectives[:, 0], -fitness.numpy())
+    fitness = twin.evaluate_masks(problem.mask(x))
+    np.testing.assert_array_equal(objectives[:, 0], -fitness)
     np.testing.assert_allclose(objectives[:, 1], problem.mask(x).float().mean(dim=1).numpy())
     assert problem.interaction_count == twin.interaction_count > 0
+
+
+def test_the_masked_problems_status_is_that_of_the_last_evaluation():
+    problem = ParetoSparsityProblem(masked())
+    for density, count in ((0.25, 4), (0.5, 8)):
+        problem.evaluate(individuals(problem, np.log2([density, density])))
+        assert problem.masked.status["mean_sparsity"] == 1.0 - density
+        assert problem.masked.status["total_episode_count"] == count
+        assert problem.masked.status["total_interaction_count"] == problem.interaction_count
 
 
 def test_each_evaluation_has_new_episodes_that_all_of_its_individuals_share():
@@ -121,12 +130,99 @@ def test_a_problem_without_top_k_is_refused():
         ({"min_sparsity": -0.1}, ValueError, "min_sparsity"),
         ({"min_sparsity": 0.9, "max_sparsity": 0.5}, ValueError, "min_sparsity"),
         ({"min_sparsity": "low"}, TypeError, "min_sparsity"),
+        ({"count": "dead"}, ValueError, "count"),
+        ({"count": None}, TypeError, "count"),
+        ({"objectives": "live_units"}, TypeError, "objectives"),
+        ({"objectives": None}, TypeError, "objectives"),
+        ({"objectives": ("live_units", 3)}, TypeError, r"objectives\[1\]"),
+        ({"objectives": ["density"]}, ValueError, r"objectives\[0\]"),
+        ({"objectives": ["live_units", "live_units"]}, ValueError, "objectives"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(arguments, error, name):
     arguments = {"problem": masked(), **arguments}
     with pytest.raises(error, match=f"^{name}: expected"):
         ParetoSparsityProblem(arguments.pop("problem"), **arguments)
+
+
+def test_a_standard_deviation_needs_two_episodes():
+    message = r"^objectives: expected 'return_stdev' only for a problem with num_episodes >= 2, got one with 1"
+    with pytest.raises(ValueError, match=message):
+        ParetoSparsityProblem(masked(num_episodes=1), objectives=["return_stdev"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": "live"}, "count: expected 'kept' for a network that is no chain"),
+        ({"objectives": ["live_units"]}, "objectives: expected no 'live_units' for a network that is no chain"),
+    ],
+)
+def test_what_is_live_is_asked_of_chains_alone(options, message):
+    other = masked(hidden_sizes=None, network="RNN(obs_length, 3) >> Linear(3, act_length)")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ParetoSparsityProblem(other, **options)
+    assert ParetoSparsityProblem(other, objectives=["return_stdev"]).n_obj == 3
+
+
+def test_the_density_and_the_live_units_are_those_of_the_pruned_policy():
+    problem = ParetoSparsityProblem(
+        masked(hidden_sizes=(6, 5), bias=True), count="live", objectives=["live_units"], max_sparsity=0.95
+    )
+    assert problem.n_obj == 3
+    assert problem.objective_names == ("negative_return", "live_density", "live_units")
+    x = individuals(problem, np.log2([0.05, 0.1, 0.2, 0.3, 0.5, 1.0]))
+    objectives = problem.evaluate(x)
+    subnets = [problem.to_subnetwork(row) for row in x]
+    live = [subnet.prune().num_active for subnet in subnets]
+    assert live != [subnet.num_active for subnet in subnets]
+    np.testing.assert_allclose(objectives[:, 1], np.array(live) / subnets[0].num_weights, rtol=1e-6)
+    units = [sum(int(level.sum()) for level in subnet.live_units()[1:-1]) for subnet in subnets]
+    assert objectives[:, 2].tolist() == units
+    assert objectives[-1, 1:].tolist() == [1.0, 11.0]
+    kept = ParetoSparsityProblem(masked(hidden_sizes=(6, 5), bias=True), max_sparsity=0.95)
+    assert kept.objective_names == ("negative_return", "density")
+    np.testing.assert_array_equal(kept.evaluate(x)[:, 0], objectives[:, 0])
+
+
+def test_the_standard_deviation_is_that_of_the_individuals_episodes_of_this_evaluation():
+    problem = ParetoSparsityProblem(masked(num_episodes=3), objectives=("return_stdev", "live_units"))
+    assert problem.objective_names == ("negative_return", "density", "return_stdev", "live_units")
+    x, twin = individuals(problem, np.log2([0.25, 0.5, 0.9])), masked(num_episodes=3)
+    for _ in range(2):
+        fitness, returns = twin.evaluate_masks(problem.mask(x), with_returns=True)
+        objectives = problem.evaluate(x)
+        assert returns.shape == (3, 3)
+        assert returns.std(axis=1).max() > 0
+        np.testing.assert_array_equal(objectives[:, 2], returns.std(axis=1))
+        np.testing.assert_array_equal(objectives[:, 0], -fitness)
+
+
+def test_a_network_without_hidden_layers_has_no_live_hidden_units():
+    problem = ParetoSparsityProblem(masked(hidden_sizes=()), objectives=["live_units"])
+    assert problem.evaluate(individuals(problem, [-1.0, -0.5]))[:, 2].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("algorithm", [NSGA2, NSGA3])
+def test_three_objectives_are_searched_and_found_again_from_the_same_seed(algorithm):
+    directions = {"ref_dirs": get_reference_directions("das-dennis", 3, n_partitions=4)} if algorithm is NSGA3 else {}
+
+    def run():
+        problem = ParetoSparsityProblem(
+            masked(hidden_sizes=(4,), num_episodes=1, episode_length=20), count="live", objectives=["live_units"]
+        )
+        result = minimize(problem, pareto_algorithm(algorithm, 0.1, pop_size=16, **directions), ("n_gen", 4), seed=1)
+        assert result.F.shape[1] == 3
+        assert min(result.pop.get("num_evaluations")) >= 4
+        for individual in result.pop:
+            subnet = problem.to_subnetwork(individual.X)
+            live = [subnet.prune().num_active / subnet.num_weights, subnet.live_units()[1].sum()]
+            np.testing.assert_allclose(individual.F[1:], live, rtol=1e-6)
+        return result.F, problem.interaction_count
+
+    (front, steps), (same_front, same_steps) = run(), run()
+    np.testing.assert_array_equal(front, same_front)
+    assert steps == same_steps
 
 
 def test_individuals_that_are_no_individuals_are_refused():
@@ -148,7 +244,8 @@ def test_individuals_that_are_no_individuals_are_refused():
 
 def test_a_fitness_that_is_nan_is_an_error_that_names_the_individual(monkeypatch):
     problem = ParetoSparsityProblem(masked())
-    monkeypatch.setattr(problem.masked, "_evaluate_payload", lambda mask: torch.tensor([1.0, float("nan"), 2.0]))
+    fitness = np.array([1.0, float("nan"), 2.0])
+    monkeypatch.setattr(problem.masked, "evaluate_masks", lambda mask, with_returns: (fitness, fitness[:, None]))
     with pytest.raises(
         ValueError, match=r"^problem: expected a fitness for each individual, got NaN for individual 1$"
     ):

@@ -9,7 +9,7 @@ from small_subnetworks import DISCRETE, NORMALIZER, RNN, bits, make
 from torch import nn
 
 from subnet_problems import FrozenNetwork, Subnetwork
-from subnet_problems.pruning import compact, live_units, masked_layers, reached, to_module
+from subnet_problems.pruning import chain_layers, compact, live_units, live_weights, masked_layers, reached, to_module
 
 OBS = torch.randn((50, 4), generator=torch.Generator().manual_seed(1))
 
@@ -21,6 +21,16 @@ def subnetworks(draw):
     network = FrozenNetwork(sizes, obs_length=4, act_length=2, bias=bias, seed=draw(st.integers(0, 9)))
     kept = draw(st.lists(st.booleans(), min_size=network.num_weights, max_size=network.num_weights))
     return Subnetwork(network, torch.tensor(kept), actions=DISCRETE, rescale=draw(st.booleans()))
+
+
+@st.composite
+def populations(draw):
+    """A network and masks ``(N, D)`` of it, of densities from none to all."""
+    sizes = tuple(draw(st.lists(st.integers(1, 6), max_size=3)))
+    network = FrozenNetwork(sizes, obs_length=4, act_length=2, bias=draw(st.booleans()))
+    densities = np.array(draw(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    return network, rng.random((len(densities), network.num_weights)) < densities[:, None]
 
 
 def outputs(subnet):
@@ -53,6 +63,20 @@ def test_each_kept_weight_of_a_pruned_policy_matters_to_some_path(subnet):
             expected = layer.mask[i, j] and fed[number][j] and seen[i]
             assert bool(pruned.mask[layer.index[i, j]]) == expected
         seen = np.array([any(column & seen) for column in layer.mask.T])
+
+
+@given(populations())
+@settings(deadline=None)
+def test_what_is_live_of_many_masks_at_once_is_what_is_live_of_each(population):
+    network, mask = population
+    layers = chain_layers(network, mask)
+    weights, units = live_weights(layers, network.num_weights), live_units(layers)
+    assert weights.shape == mask.shape
+    for i, row in enumerate(mask):
+        subnet = Subnetwork(network, row, actions=DISCRETE)
+        np.testing.assert_array_equal(weights[i], subnet.prune().mask.numpy())
+        for level, expected in zip(units, subnet.live_units(), strict=True):
+            np.testing.assert_array_equal(level[i], expected)
 
 
 @given(subnetworks())
