@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Circle
@@ -22,15 +24,19 @@ from ._formula import MAX_WEIGHTS, LatexWriter, Reading, TextWriter, centered
 
 Points = NDArray[np.float64]
 
+_ACTIVATIONS: dict[type[nn.Module], str] = {nn.Identity: "", nn.Tanh: "tanh", nn.ReLU: "ReLU"}
 _INK, _POSITIVE, _NEGATIVE = "0.15", "#1f4e79", "#c0392b"
-#: Between levels, from margin to names, radius of a unit, of an input and an output without an activation; inches.
-_GAP, _MARGIN, _UNIT, _DOT = 2.1, 0.25, 0.19, 0.06
-#: The least width of formulas, and how high their lines are, title included.
-_FORMULA_WIDTH, _LINE, _TITLE = 7.5, 0.27, 0.4
-#: The most that the graph is high, and units are from each other.
-_HEIGHT, _PITCH = 8.0, 0.62
+#: From level to level, around the picture, from a unit to its name.
+_GAP, _MARGIN, _SPACE = 2.1, 0.25, 0.09
+#: Radius of a unit, and of inputs and outputs, which have no activation.
+_UNIT, _DOT = 0.19, 0.06
+#: The least width of formulas, how high their lines are, and the title.
+_FORMULA_WIDTH, _LINE, _TITLE = 7.5, 0.27, 0.5
+#: The most that the graph is high, and that units are from each other.
+_HEIGHT, _PITCH = 12.0, 0.62
 #: Font sizes in points.
 _NAME_SIZE, _NUMBER_SIZE, _FORMULA_SIZE = 11.0, 8.0, 11.0
+_FORMULA_FONT = "cm"
 #: Where along its line a number may stand, the better places first.
 _PLACES = (0.5, 0.38, 0.62, 0.3, 0.7, 0.44, 0.56, 0.24, 0.76, 0.34, 0.66, 0.18, 0.82)
 
@@ -48,33 +54,31 @@ def draw_network(reading: Reading, title: str, equations: Sequence[str], ax: Axe
     levels = _ordered(reading)
     rows = max(len(level) for level in levels)
     pitch = min(_PITCH, _HEIGHT / rows)
-    size = min(1.0, pitch / 0.2)  # where there are very many units, names are smaller
+    size = min(1.0, pitch / (2.2 * _UNIT))  # where there are very many units, all of them are smaller
     entering, leaving = _input_labels(reading, levels[0]), _output_labels(reading)
-    left, right = (_width(labels, size * _NAME_SIZE) + _MARGIN + 0.15 for labels in (entering, leaving))
+    end = _DOT if reading.layers[-1].activation is nn.Identity else _UNIT
+    left = _width(entering, size * _NAME_SIZE) + _DOT + _SPACE + _MARGIN
+    right = _width(leaving, size * _NAME_SIZE) + end + _SPACE + _MARGIN
     width = max(left + _GAP * (len(levels) - 1) + right, _FORMULA_WIDTH + 2 * _MARGIN if equations else 4.0)
-    wrapped = _wrapped(equations, width - 2 * _MARGIN)
-    foot = _LINE * len(wrapped) + (2 * _MARGIN if wrapped else _MARGIN)
-    height = foot + pitch * rows + _TITLE + 0.1
-    x = np.linspace(left, width - right, len(levels))
+    lines = _wrapped(equations, width - 2 * _MARGIN)
+    foot = _LINE * len(lines) + (2 * _MARGIN if lines else _MARGIN)
+    height = foot + pitch * rows + _TITLE
     places: list[dict[int, Points]] = []
-    for column, level in zip(x, levels, strict=True):
-        y = foot + pitch * rows * (1.0 - (np.arange(len(level)) + 0.5) / max(1, len(level)))
-        places.append({unit: np.array([column, at]) for unit, at in zip(level, y, strict=True)})
+    for column, level in zip(np.linspace(left, width - right, len(levels)), levels, strict=True):
+        rank = (np.arange(len(level)) + 0.5) / max(1, len(level))
+        points = np.stack([np.full(len(level), column), foot + pitch * rows * (1.0 - rank)], axis=1)
+        places.append(dict(zip(level, points, strict=True)))
 
     axes, scale = _canvas(ax, width, height)
-    axes.text(_MARGIN, height - _TITLE / 2, title, size=scale * 11, weight="bold", color=_INK, va="center")
     _draw_lines(axes, reading, places, scale)
-    _draw_units(axes, reading, places, scale, named=bool(equations))
-    for labels, level, place, shift, align in (
-        (entering, levels[0], places[0], -0.14, "right"),
-        (leaving, levels[-1], places[-1], _DOT + 0.1 if _is_linear(reading) else _UNIT + 0.08, "left"),
-    ):
-        for label, unit in zip(labels, level, strict=True):
-            at, y = place[unit]
-            axes.text(at + shift, y, label, size=scale * size * _NAME_SIZE, color=_INK, ha=align, va="center_baseline")
-    for number, line in enumerate(wrapped):
+    _draw_units(axes, reading, places, scale, size, named=bool(equations))
+    _draw_names(axes, entering, places[0], -size * _DOT - _SPACE, scale * size)
+    _draw_names(axes, leaving, places[-1], size * end + _SPACE, scale * size)
+    style: dict[str, Any] = {"color": _INK, "size": scale * _FORMULA_SIZE, "va": "center"}
+    axes.text(_MARGIN, height - _TITLE / 2, title, weight="bold", parse_math=False, **style)
+    for number, line in enumerate(lines):
         y = foot - _MARGIN - _LINE * (number + 0.5)
-        axes.text(_MARGIN, y, line, size=scale * _FORMULA_SIZE, color=_INK, va="center", math_fontfamily="cm")
+        axes.text(_MARGIN, y, line, math_fontfamily=_FORMULA_FONT, **style)
     return axes
 
 
@@ -117,12 +121,15 @@ def _sorted(level: list[int], other: list[int], mask: NDArray[np.bool_]) -> list
     return sorted(level, key=place)
 
 
-def _is_linear(reading: Reading) -> bool:
-    return reading.layers[-1].activation is nn.Identity
-
-
 def _input_labels(reading: Reading, level: list[int]) -> list[str]:
-    return [f"${centered(reading, unit, LatexWriter(3)).strip('()')}$" for unit in level]
+    """The observations' names; before a symbol that stands for a word, such as an angle's, the word."""
+    labels = []
+    for unit in level:
+        name = reading.inputs[unit]
+        symbol = len(name.text) > 2 and name.text.isalpha() and name.latex != rf"\mathrm{{{name.text}}}"
+        word = rf"\mathrm{{{name.text}}}\;\ " if symbol else ""
+        labels.append(f"${word}{centered(reading, unit, LatexWriter(3)).strip('()')}$")
+    return labels
 
 
 def _output_labels(reading: Reading) -> list[str]:
@@ -130,27 +137,37 @@ def _output_labels(reading: Reading) -> list[str]:
     return [f"${name.latex}{'' if alive[i] else ' = 0'}$" for i, name in enumerate(reading.outputs)]
 
 
-def _width(labels: Sequence[str], size: float) -> float:
+def _width(labels: Sequence[str], size: float, family: str | None = None) -> float:
     """How wide the widest of these formulas is, in inches."""
-    parser, font = MathTextParser("path"), FontProperties(size=size)
+    parser, font = MathTextParser("path"), FontProperties(size=size, math_fontfamily=family)
     return max((parser.parse(label, dpi=72, prop=font).width / 72 for label in labels), default=0.0)
 
 
 def _wrapped(equations: Sequence[str], width: float) -> list[str]:
-    """Equations in as many lines as they need."""
+    """Equations in as many lines as they need, broken where few parentheses are open."""
     lines: list[str] = []
     for equation in equations:
         # Before a sign, but not that of an observation's mean; after a comma, but not that of a maximum.
-        first, *rest = re.split(r"(?= [+-] (?![\d.]+\)))|(?<=[^0], )", equation.strip("$"))
-        line = first
-        for part in rest:
-            if _width([f"${line}{part}$"], _FORMULA_SIZE) > width:
-                lines.append(f"${line}$")
-                line = r"\qquad" + part
-            else:
-                line += part
-        lines.append(f"${line}$")
+        parts = re.split(r"(?= [+-] (?![\d.]+\)))|(?<=[^0], )", equation.strip("$"))
+        indent = ""
+        while parts:
+            count = len(parts)
+            while count > 1 and _width([f"${indent}{''.join(parts[:count])}$"], _FORMULA_SIZE, _FORMULA_FONT) > width:
+                count -= 1
+            if count < len(parts):
+                # A line that is at least half full may end where fewer parentheses are open.
+                ends = [
+                    end for end in range(1, count + 1) if 2 * len("".join(parts[:end])) >= len("".join(parts[:count]))
+                ]
+                count = min(ends, key=lambda end: (_depth(parts[:end]), -end))
+            lines.append(f"${indent}{''.join(parts[:count])}$")
+            parts, indent = parts[count:], r"\qquad"
     return lines
+
+
+def _depth(parts: Sequence[str]) -> int:
+    text = "".join(parts)
+    return text.count("(") - text.count(")")
 
 
 def _color(weight: np.float32) -> str:
@@ -159,6 +176,12 @@ def _color(weight: np.float32) -> str:
 
 def _text(number: np.float32) -> str:
     return TextWriter(3).number(number).replace("-", "−")
+
+
+def _draw_names(axes: Axes, names: Sequence[str], level: dict[int, Points], shift: float, scale: float) -> None:
+    align = "left" if shift > 0.0 else "right"
+    for name, (x, y) in zip(names, level.values(), strict=True):
+        axes.text(x + shift, y, name, size=scale * _NAME_SIZE, color=_INK, ha=align, va="center_baseline")
 
 
 def _draw_lines(axes: Axes, reading: Reading, places: Sequence[dict[int, Points]], scale: float) -> None:
@@ -171,17 +194,16 @@ def _draw_lines(axes: Axes, reading: Reading, places: Sequence[dict[int, Points]
         if layer.mask[unit, i]
     ]
     largest = max((abs(line.weight) for line in lines), default=1.0)
-    for line in lines:
-        width = scale * (0.7 + 2.3 * float(abs(line.weight)) / float(largest))
-        axes.plot(*line.ends.T, color=_color(line.weight), linewidth=width, alpha=0.75, zorder=1)
+    widths = [scale * (0.7 + 2.3 * float(abs(line.weight)) / float(largest)) for line in lines]
+    colors = [_color(line.weight) for line in lines]
+    axes.add_collection(
+        LineCollection([line.ends for line in lines], colors=colors, linewidths=widths, alpha=0.75, zorder=1)
+    )
     if reading.num_live > MAX_WEIGHTS:
         return
     boxes = _boxes(lines, [place for level in places for place in level.values()])
     for line, (x, y) in zip(lines, boxes, strict=True):
-        axes.text(
-            x, y, _text(line.weight), size=scale * _NUMBER_SIZE, color=_color(line.weight), ha="center", va="center",
-            zorder=2, bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"},
-        )  # fmt: skip
+        _draw_number(axes, x, y, line.weight, scale)
 
 
 def _boxes(lines: Sequence[_Line], units: Sequence[Points]) -> list[Points]:
@@ -210,27 +232,29 @@ def _covers(at: Points, half: Points, way: Points) -> bool:
 
 
 def _draw_units(
-    axes: Axes, reading: Reading, places: Sequence[dict[int, Points]], scale: float, *, named: bool
+    axes: Axes, reading: Reading, places: Sequence[dict[int, Points]], scale: float, size: float, *, named: bool
 ) -> None:
-    for place in places[0].values():
-        axes.add_patch(Circle((place[0], place[1]), _DOT, facecolor=_INK, edgecolor=_INK, zorder=3))
+    """Inputs and linear outputs as dots, all others as circles with an activation, or the name in the formula."""
+    for x, y in places[0].values():
+        axes.add_patch(Circle((x, y), size * _DOT, color=_INK, zorder=3))
     for number, (layer, level) in enumerate(zip(reading.layers, places[1:], strict=True)):
-        last = number == len(reading.layers) - 1
+        names = reading.hidden[number] if named and number < len(reading.hidden) else {}
+        is_dot = layer is reading.layers[-1] and layer.activation is nn.Identity
+        radius = size * (_DOT if is_dot else _UNIT)
         for unit, (x, y) in level.items():
-            alive = bool(reading.units[number + 1][unit])
-            text = "" if layer.activation is nn.Identity else "tanh" if layer.activation is nn.Tanh else "ReLU"
-            radius = _UNIT if text or not last else _DOT
-            if named and not last and unit in reading.hidden[number]:
-                text = f"${reading.hidden[number][unit].latex}$"
-            face = _INK if radius == _DOT and alive else "white"
-            edge = scale * (1.0 if alive else 0.7)
-            axes.add_patch(Circle((x, y), radius, facecolor=face, edgecolor=_INK, linewidth=edge, zorder=3))
-            font = 9.5 if text.startswith("$") else 6.5
-            axes.text(x, y, text, size=scale * font, color=_INK, ha="center", va="center_baseline", zorder=4)
-            if layer.bias_mask[unit] and alive:
-                bias = ("+" if layer.bias[unit] > 0.0 else "") + _text(layer.bias[unit])
-                color = _color(layer.bias[unit])
-                axes.text(
-                    x, y + radius + 0.03, bias, size=scale * _NUMBER_SIZE, color=color, ha="center", va="bottom",
-                    zorder=4, bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none"},
-                )  # fmt: skip
+            face = _INK if is_dot and reading.units[number + 1][unit] else "white"
+            axes.add_patch(Circle((x, y), radius, facecolor=face, edgecolor=_INK, linewidth=scale, zorder=3))
+            text, font = (f"${names[unit].latex}$", 9.5) if unit in names else (_ACTIVATIONS[layer.activation], 6.5)
+            style: dict[str, Any] = {"color": _INK, "ha": "center", "va": "center_baseline", "zorder": 4}
+            axes.text(x, y, text, size=scale * size * font, **style)
+            if layer.bias_mask[unit]:
+                sign = "+" if layer.bias[unit] > 0.0 else ""
+                _draw_number(axes, x, y + radius + 0.1, layer.bias[unit], scale, sign=sign)
+
+
+def _draw_number(axes: Axes, x: float, y: float, number: np.float32, scale: float, *, sign: str = "") -> None:
+    """A number on white, which hides what is behind it."""
+    axes.text(
+        x, y, sign + _text(number), size=scale * _NUMBER_SIZE, color=_color(number), ha="center", va="center",
+        zorder=2, bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"},
+    )  # fmt: skip

@@ -127,16 +127,19 @@ def plot_network(subnet: Subnetwork, *, formula: bool = False, ax: Axes | None =
     Args:
         subnet: What is drawn.
         formula: Whether the formula stands beneath, and units have the names that they have in it.
-        ax: Where: the picture is made smaller or larger so that it fits. By default a new one of the size that it needs.
+        ax: Where: the picture is scaled so that it fits. By default new ones of the size that it needs.
 
     Raises:
         TypeError: ``subnet`` is none, or ``formula`` no bool.
-        ValueError: The network is no chain of linear layers, tanh and ReLU, or the formula would have more than 60 live
-            weights.
+        ValueError: The network is no chain of linear layers, tanh and ReLU, more than 300 of its units are alive, or
+            the formula would have more than 60 live weights.
     """
     if not isinstance(subnet, Subnetwork):
         raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
     reading = read(subnet)
+    num_units = sum(int(level.sum()) for level in reading.units)
+    if num_units > _MAX_UNITS:
+        raise ValueError(f"subnet: expected a network of at most {_MAX_UNITS} live units, got {num_units}")
     if check_bool("formula", formula) and reading.num_live > MAX_WEIGHTS:
         raise ValueError(f"formula: expected False for more than {MAX_WEIGHTS} live weights, got {reading.num_live}")
     lines = subnet.formula("latex").splitlines() if formula else []
