@@ -118,7 +118,6 @@ _WALKER = _Task(
 _TASKS = {
     "LunarLander-v3": _LANDER,
     "LunarLanderContinuous-v3": _LANDER,
-    "CartPole-v0": _CART_POLE,
     "CartPole-v1": _CART_POLE,
     "Acrobot-v1": _ACROBOT,
     "MountainCar-v0": _MOUNTAIN_CAR,

@@ -470,10 +470,10 @@ class Subnetwork:
     def formula(self, style: str = "text", *, digits: int | None = 3, max_weights: int = MAX_WEIGHTS) -> str:
         """This policy as formulas, if it is small enough to read.
 
-        A policy for LunarLander may come to::
+        A policy for LunarLander may come to:
 
             h1 = tanh(0.53*x - 1.2*vy)
-            main = 0.8*h1 - 0.31*tanh(0.7*angle)
+            main = 0.8*h1 - 0.31*tanh(0.7*angle + 0.4*spin)
             side = -0.62*h1
             # action = (main, side), each clipped to [-1, 1]
 
