@@ -16,7 +16,7 @@ from .workers import WorkersLostError
 if TYPE_CHECKING:
     from .experiments import ProcessLostError
     from .pareto_problem import ParetoSparsityProblem
-    from .plots import plot_front, plot_learning_curves, plot_mask
+    from .plots import plot_front, plot_learning_curves, plot_mask, plot_network
     from .video import record_video
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "plot_front",
     "plot_learning_curves",
     "plot_mask",
+    "plot_network",
     "record_video",
 ]
 
@@ -51,6 +52,7 @@ _LAZY = {
     "plot_front": "plots",
     "plot_learning_curves": "plots",
     "plot_mask": "plots",
+    "plot_network": "plots",
     "record_video": "video",
 }
 

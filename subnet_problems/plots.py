@@ -19,8 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ._checks import check_path
+from ._checks import check_bool, check_path
 from ._files import check_file, write_whole
+from ._formula import MAX_WEIGHTS, read
+from ._network_picture import draw_network
 from .outcomes import Row, learning_curves
 from .pruning import Bools, MaskedLayer, live_units, masked_layers, reached
 from .subnetwork import Subnetwork
@@ -112,6 +114,37 @@ def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer], units: Sequence[Bools
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, frameon=False, fontsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def plot_network(subnet: Subnetwork, *, formula: bool = False, ax: Axes | None = None) -> Axes:
+    """Draw what is alive of a small chain of linear layers from left to right, each connection with its number.
+
+    Numbers are the weights in three digits, with all factors in them as in ``Subnetwork.formula``; biases stand above
+    their units. Positive ones are blue, negative ones red, and lines are as wide as weights are large. Of more than 60
+    live weights the numbers are left out. Observations and outputs have the names that they have in the formula; an
+    output that nothing reaches is hollow.
+
+    Args:
+        subnet: What is drawn.
+        formula: Whether the formula stands beneath, and units have the names that they have in it.
+        ax: Where: the picture is scaled so that it fits. By default new ones of the size that it needs.
+
+    Raises:
+        TypeError: ``subnet`` is none, or ``formula`` no bool.
+        ValueError: The network is no chain of linear layers, tanh and ReLU, more than 300 of its units are alive, or
+            the formula would have more than 60 live weights.
+    """
+    if not isinstance(subnet, Subnetwork):
+        raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
+    reading = read(subnet)
+    num_units = sum(int(level.sum()) for level in reading.units)
+    if num_units > _MAX_UNITS:
+        raise ValueError(f"subnet: expected a network of at most {_MAX_UNITS} live units, got {num_units}")
+    if check_bool("formula", formula) and reading.num_live > MAX_WEIGHTS:
+        raise ValueError(f"formula: expected False for more than {MAX_WEIGHTS} live weights, got {reading.num_live}")
+    lines = subnet.formula("latex").splitlines() if formula else []
+    task = f"{subnet.env}: " if subnet.env else ""
+    return draw_network(reading, f"{task}{reading.num_live:,} of {subnet.num_weights:,} weights", lines, ax)
 
 
 def plot_front(

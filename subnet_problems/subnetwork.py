@@ -25,6 +25,7 @@ from ._checks import (
     check_seed,
 )
 from ._files import write_whole
+from ._formula import MAX_WEIGHTS, formula
 from ._json import split
 from ._probe import agree, probe, probe_inputs, rounding
 from ._registration import Description, describe_shipped, where_they_differ
@@ -465,6 +466,41 @@ class Subnetwork:
                 name.
         """
         export_onnx(self, path)
+
+    def formula(self, style: str = "text", *, digits: int | None = 3, max_weights: int = MAX_WEIGHTS) -> str:
+        """This policy as formulas, if it is small enough to read.
+
+        A policy for LunarLander may come to:
+
+            h1 = tanh(0.53*x - 1.2*vy)
+            main = 0.8*h1 - 0.31*tanh(0.7*angle + 0.4*spin)
+            side = -0.62*h1
+            # action = (main, side), each clipped to [-1, 1]
+
+        There is a line for each hidden unit that is used more than once, then one for each output, then what makes the
+        action of the outputs. Dead units are left out, hidden units that are used once stand where they are used, and
+        an output that nothing reaches is its bias or 0. All factors are in the numbers, those of ``rescale`` and of the
+        normalizer, too; where observations are normalised, their means are subtracted: ``0.53*(x - 0.12)``.
+
+        Observations and outputs of Gymnasium's own tasks have names where these are known, such as ``vx`` in
+        LunarLander; others are ``obs[0]`` and ``out[0]``, the flat observation and the outputs.
+
+        Args:
+            style: ``"text"``: Python, which computes with ``tanh``, ``max`` and those names; rules are comments.
+                ``"latex"``: a formula between ``$`` on each line, as LaTeX, Markdown and Matplotlib's mathtext take it.
+            digits: Significant digits of each number, 1 to 9. A mean has so many as matter beside the observation's
+                standard deviation. None writes float32 exactly: as few digits as tell a number from all others.
+            max_weights: The most live weights that are written.
+
+        Returns:
+            The lines, without a line break after the last.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: The style is unknown, ``digits`` or ``max_weights`` is out of range, there are more live
+                weights, or the network is no chain of linear layers, tanh and ReLU.
+        """
+        return formula(self, style, digits=digits, max_weights=max_weights)
 
     def save(self, path: str | Path) -> None:
         """Write the file. It appears whole or not at all.

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from .._checks import naming
+from .._formula import MAX_WEIGHTS
 from .._json import split
 from ..plots import check_picture, plot_mask, save_figure
 from ..pruning import masked_layers, reached
@@ -48,12 +49,13 @@ def show(
     file: File,
     plot: Annotated[Path | None, typer.Option(help="A file for the picture of its masks.", show_default=False)] = None,
 ) -> None:
-    """Tell what a file holds, how many units are dead, and draw its masks."""
+    """Tell what a file holds and how many units are dead, write the formula of a small policy, and draw its masks."""
     if plot is not None:
         check_picture("--plot", plot)
     subnet = Subnetwork.load(file)
     network = subnet.network
     table = Table(show_header=False, box=None)
+    formula = ""
     lines = {
         "file": f"{file}, {file.stat().st_size:,} bytes",
         "task": f"{subnet.env or 'unknown'} {json.dumps(split(subnet.env_config)[0]) if subnet.env_config else ''}",
@@ -68,6 +70,7 @@ def show(
         paths = reached(layers)
         lines["dead units"] = f"{dead}; without them {alive:,} weights do the same"
         lines["inputs"] = f"{paths.any(axis=0).sum()} of {paths.shape[1]} reach an output"
+        formula = subnet.formula() if alive <= MAX_WEIGHTS else ""
     except ValueError:
         lines["dead units"] = "unknown: the network is no chain of linear layers"
     lines["normalised"] = "yes" if subnet.normalizer is not None else "no"
@@ -79,6 +82,8 @@ def show(
     except ValueError:  # the task is not known here
         threshold = None
     tell_tests(subnet.tests, threshold)
+    if formula:
+        out.print(formula)
     if plot is not None:
         save_figure(plot_mask(subnet)[0], plot)
         out.print(f"masks: {plot}")

@@ -84,6 +84,25 @@ def lander(**arguments) -> Subnetwork:
     )
 
 
+#: What is alive of ``smallest``: layer, unit, input.
+PATHS = [
+    (0, 3, 1), (0, 3, 3), (0, 12, 0), (0, 12, 2), (0, 12, 4), (0, 40, 4), (0, 40, 5), (0, 60, 6), (0, 60, 3),
+    (1, 5, 3), (1, 5, 12), (1, 20, 12), (1, 20, 40), (1, 50, 60), (1, 50, 3), (1, 70, 40),
+    (2, 0, 5), (2, 0, 50), (2, 1, 20), (2, 1, 70), (2, 0, 20),
+]  # fmt: skip
+
+
+def smallest(paths=PATHS, **arguments) -> Subnetwork:
+    """The paper's network with 21 live weights, and two dead ones."""
+    frozen = FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0)
+    mask = torch.zeros(frozen.num_weights, dtype=torch.bool)
+    for layer, unit, number in [*paths, (0, 1, 1), (1, 2, 2)]:
+        mask[frozen.layers[layer].start + unit * frozen.layers[layer].shape[1] + number] = True
+    box = BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0), shape=(2,))
+    defaults = {"actions": box, "rescale": True, "env": "LunarLander-v3", "env_config": {"continuous": True}}
+    return Subnetwork(frozen, mask, **defaults | arguments)
+
+
 def observation(subnet: Subnetwork, seed: int) -> object:
     """What an environment might show to one of these subnetworks."""
     rng = np.random.default_rng(seed)

@@ -47,6 +47,7 @@ from subnet_problems import (
     plot_front,
     plot_learning_curves,
     plot_mask,
+    plot_network,
     record_video,
 )
 from subnet_problems.spaces import observations_of
@@ -187,7 +188,9 @@ CALLS = {
     "Subnetwork.load": Subnetwork.load,
     "Subnetwork.export_c": lambda **kwargs: subnetwork().export_c(**{"folder": "unwritten"} | kwargs),
     "Subnetwork.export_onnx": lambda **kwargs: subnetwork().export_onnx(**kwargs),
+    "Subnetwork.formula": lambda **kwargs: subnetwork().formula(**kwargs),
     "plot_mask": plot_mask,
+    "plot_network": lambda **kwargs: plot_network(**{"subnet": subnetwork()} | kwargs),
     "plot_front": lambda **kwargs: plot_front(**{"subnets": [subnetwork(tests={"mean": 1.0})]} | kwargs),
     "plot_learning_curves": lambda **kwargs: plot_learning_curves(**{"rows": [{"name": "a"}]} | kwargs),
     "record_video": lambda **kwargs: record_video(
@@ -366,7 +369,12 @@ BAD_ARGUMENTS = [
     ("Subnetwork.export_c", "name", "two words", ValueError),
     ("Subnetwork.export_c", "form", "dense", ValueError),
     ("Subnetwork.export_onnx", "path", None, TypeError),
+    ("Subnetwork.formula", "style", "html", ValueError),
+    ("Subnetwork.formula", "digits", 0, ValueError),
+    ("Subnetwork.formula", "max_weights", 2.5, TypeError),
     ("plot_mask", "subnet", "policy.safetensors", TypeError),
+    ("plot_network", "subnet", None, TypeError),
+    ("plot_network", "formula", "yes", TypeError),
     ("plot_front", "subnets", [], ValueError),
     ("plot_front", "subnets", [3], TypeError),
     ("plot_front", "seen", [1.0, 2.0], ValueError),

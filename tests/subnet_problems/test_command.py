@@ -13,7 +13,7 @@ from typing import get_args
 import gymnasium as gym
 import pytest
 import torch
-from small_subnetworks import lander, make
+from small_subnetworks import lander, make, smallest
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DiscreteActions, EvaluationError, FrozenNetwork, MaskedGymProblem, Subnetwork
@@ -379,6 +379,15 @@ def test_tests_of_a_users_own_are_no_hindrance(tmp_path):
     policy.tests = {"note": "in the wind"}
     policy.save(tmp_path / "lander.safetensors")
     assert "test reward" not in accepted("show", tmp_path / "lander.safetensors")
+
+
+def test_a_policy_that_is_small_enough_to_read_is_shown_as_a_formula(tmp_path):
+    smallest().save(tmp_path / "smallest.safetensors")
+    assert accepted("show", tmp_path / "smallest.safetensors").endswith(smallest().formula() + "\n")
+    make().save(tmp_path / "unnamed.safetensors")
+    assert make().formula() in accepted("show", tmp_path / "unnamed.safetensors")
+    lander().save(tmp_path / "lander.safetensors")
+    assert "tanh(" not in accepted("show", tmp_path / "lander.safetensors")
 
 
 def test_a_path_may_look_like_markup(found, tmp_path):

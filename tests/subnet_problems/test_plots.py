@@ -6,10 +6,12 @@ import pytest
 import torch
 from disks import full_disk
 from matplotlib.collections import LineCollection
-from small_subnetworks import RNN, lander, make
+from matplotlib.colors import to_rgb
+from small_subnetworks import PATHS, RNN, STRING, lander, make, smallest
 
-from subnet_problems import Subnetwork
-from subnet_problems.plots import plot_front, plot_learning_curves, plot_mask, save_figure
+from subnet_problems import Normalizer, Subnetwork
+from subnet_problems._network_picture import _PLACES
+from subnet_problems.plots import plot_front, plot_learning_curves, plot_mask, plot_network, save_figure
 from subnet_problems.pruning import masked_layers
 
 
@@ -61,6 +63,115 @@ def test_other_networks_have_their_masks_drawn_and_no_graph():
     all_axes = plot_mask(make(RNN))
     assert len(all_axes) == 3
     assert not any(axes.collections for axes in all_axes)
+
+
+def numbers_on_lines(axes):
+    """For each line of a network's picture: its ends, its width, the number that stands on it, and their color."""
+    (lines,) = axes.collections
+    texts = {tuple(np.round(text.get_position(), 9)): text for text in axes.texts}
+    found = []
+    for (start, end), width, color in zip(
+        lines.get_segments(), lines.get_linewidths(), lines.get_edgecolors(), strict=True
+    ):
+        places = [start * (1 - place) + end * place for place in _PLACES]
+        on = [texts[at] for at in (tuple(np.round(place, 9)) for place in places) if at in texts]
+        (text,) = [text for text in on if to_rgb(text.get_color()) == tuple(color[:3])]
+        found.append((start, end, width, float(text.get_text().replace("−", "-"))))
+    return found
+
+
+def test_a_small_network_is_drawn_with_the_number_of_each_connection():
+    normalizer = Normalizer(np.full(8, 0.25, dtype=np.float32), np.arange(2, 10, dtype=np.float32))
+    subnet = smallest(normalizer=normalizer)
+    axes = plot_network(subnet)
+    found = numbers_on_lines(axes)
+    first, *others = masked_layers(subnet)
+    weights = [first.weight * normalizer.scale, *(layer.weight for layer in others)]
+    alive = [np.abs(weights[layer][unit, number]) for layer, unit, number in PATHS]
+    signed = [weights[layer][unit, number] for layer, unit, number in PATHS]
+    assert sorted(number for *_, number in found) == sorted(float(f"{weight:.3g}") for weight in signed)
+    for _, _, width, number in found:
+        assert (width - 0.7) / 2.3 == pytest.approx(abs(number) / max(alive), rel=0.01)
+    names = {round(text.get_position()[1], 9): text.get_text() for text in axes.texts if text.get_ha() == "right"}
+    drawn = {(names[round(start[1], 9)], number) for start, _, _, number in found if round(start[1], 9) in names}
+    assert ("$y - 0.25$", float(f"{weights[0][3, 1]:.3g}")) in drawn
+    assert (r"$\mathrm{angle}\;\ \theta - 0.25$", float(f"{weights[0][40, 4]:.3g}")) in drawn
+    assert len(names) == 7
+
+
+def test_biases_activations_and_outputs_that_nothing_reaches_are_drawn():
+    axes = plot_network(make(STRING, options={"network_args": {"width": 3}}, sparsity=0.3))
+    texts = [text.get_text() for text in axes.texts]
+    assert {"ReLU", "tanh"} <= set(texts)
+    assert any(text.startswith("+") for text in texts)
+    nothing = smallest(paths=[])
+    axes = plot_network(nothing, formula=True)
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count(r"$\mathrm{main} = 0$") == 2
+    assert axes.collections[0].get_segments() == []
+
+
+@pytest.mark.parametrize("formula", [False, True])
+def test_no_text_of_a_small_network_is_cut_or_on_another(formula):
+    axes = plot_network(smallest(), formula=formula)
+    axes.figure.canvas.draw()
+    texts = [text for text in axes.texts if text.get_text()]
+    assert ("$h_{1}$" in [text.get_text() for text in texts]) == formula
+    assert (r"$\mathrm{side} = 4.1\,h_{4} - 5.79\,\tanh(-26\,h_{3})$" in [t.get_text() for t in texts]) == formula
+    boxes = [text.get_window_extent() for text in texts]
+    whole = axes.figure.bbox
+    for number, box in enumerate(boxes):
+        assert box.x0 > 0
+        assert box.y0 > 0
+        assert box.x1 < whole.x1
+        assert box.y1 < whole.y1
+        assert not any(box.overlaps(other) for other in boxes[:number]), texts[number]
+
+
+def test_a_long_formula_is_broken_where_it_can_be_drawn():
+    axes = plot_network(make((6,), sparsity=0.1), formula=True)
+    axes.figure.canvas.draw()
+    lines = [text for text in axes.texts if "out" in text.get_text() and "=" in text.get_text()]
+    assert any(text.get_text().startswith(r"$\qquad") for text in axes.texts)
+    assert len(lines) >= 3
+    assert max(text.get_window_extent().x1 for text in axes.texts) < axes.figure.bbox.x1
+
+
+def test_a_network_is_scaled_into_axes_and_larger_ones_have_no_numbers():
+    figure = plt.figure(figsize=(4, 3))
+    mine = figure.subplots()
+    assert plot_network(smallest(), ax=mine) is mine
+    assert len(numbers_on_lines(mine)) == 21
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in mine.texts if text.get_text()]
+    assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
+    (lines,) = plot_network(lander()).collections
+    assert len(lines.get_segments()) == lander().prune().num_active
+    assert not [text for text in plot_network(lander()).texts if text.get_text()[:1] in tuple("−0123456789")]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: plot_network("lander"), TypeError, "subnet: expected a Subnetwork, got 'lander'"),
+        (lambda: plot_network(make(), formula=1), TypeError, "formula: expected True or False, got 1"),
+        (lambda: plot_network(make(RNN)), ValueError, "network: expected a chain of linear layers, tanh and ReLU"),
+        (
+            lambda: plot_network(lander(), formula=True),
+            ValueError,
+            "formula: expected False for more than 60 live weights, got 157",
+        ),
+        (
+            lambda: plot_network(make((400,), sparsity=0.0)),
+            ValueError,
+            "subnet: expected a network of at most 300 live units, got 406",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_drawn_is_refused(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()
+    assert not plt.get_fignums()
 
 
 def test_a_front_is_drawn_by_the_share_kept():
