@@ -8,6 +8,7 @@ from .elitist_gaussian import DecodingProblem, ElitistGaussianResampling
 from .race import Race
 
 if TYPE_CHECKING:
+    from .continuation import Continuation, LeveledProblem
     from .pareto import (
         GaussianResampling,
         GaussianSampling,
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "Checkpointer",
+    "Continuation",
     "DecodingProblem",
     "ElitistGaussianResampling",
     "GaussianResampling",
     "GaussianSampling",
+    "LeveledProblem",
     "MeanRecombination",
     "NeighbourSelection",
     "NicheSurvival",
@@ -43,11 +46,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # pymoo is loaded when it is first needed
-        from . import pareto, pareto_algorithms, pareto_checkpoint, reevaluation
+        from . import continuation, pareto, pareto_algorithms, pareto_checkpoint, reevaluation
 
         return next(
             getattr(module, name)
-            for module in (pareto, pareto_algorithms, pareto_checkpoint, reevaluation)
+            for module in (continuation, pareto, pareto_algorithms, pareto_checkpoint, reevaluation)
             if hasattr(module, name)
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

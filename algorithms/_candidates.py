@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,13 +18,15 @@ class Candidate:
     values: Tensor
     shown: tuple[float, ...] = ()
 
-    def surest(self, stdev: float) -> tuple[float, float, float]:
-        """How good it is at least: mean - stdev / sqrt(n), a lower confidence bound."""
-        return worth(self.shown, margin=-stdev)
 
-    def hope(self, stdev: float) -> tuple[float, float, float]:
-        """How good it may well be: mean + stdev / (2 sqrt(n))."""
-        return worth(self.shown, margin=0.5 * stdev)
+def surest(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
+    """How good it is at least: mean - stdev / sqrt(n), a lower confidence bound, as a key for ``max``."""
+    return worth(shown, margin=-stdev)
+
+
+def hope(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
+    """How good it may well be: mean + stdev / (2 sqrt(n)); of what was never evaluated, infinitely good."""
+    return worth(shown, margin=0.5 * stdev) if shown else (0.0, 1.0, math.inf)
 
 
 def judged(
@@ -42,8 +45,8 @@ def judged(
     """
     played = [Candidate(c.values, (*c.shown, shown)) for c, shown in zip(candidates, evals, strict=True)]
     stdev = pooled_stdev([c.shown for c in played], others)
-    best = max(played, key=lambda c: c.surest(stdev))
+    best = max(played, key=lambda c: surest(c.shown, stdev))
     if len(played) >= room:
         rest = [c for c in played if c is not best] or played
-        played.remove(min(rest, key=lambda c: c.hope(stdev)))
+        played.remove(min(rest, key=lambda c: hope(c.shown, stdev)))
     return played, best

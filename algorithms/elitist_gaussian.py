@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Integral
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +11,7 @@ from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulatio
 from torch import Tensor
 
 from ._candidates import Candidate, judged
+from ._center import REPULSION, moved, weighted_mean
 from ._checks import check_bool, check_positive, check_whole_number
 from ._fitness import evaluate
 
@@ -107,8 +107,6 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             ``obj_index`` is None. At a step: a solution's fitness is NaN.
     """
 
-    _repulsion = 0.3  # how far the centre moves away from the worst, for a step of 1 towards the best
-    _learning_rate = 2.0  # the length of a step towards what is expected
     _eta = 3  # of polynomial-decay averaging
     _popsize: int
     _num_elites: int
@@ -263,15 +261,15 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         decoding = self.problem if expected and isinstance(self.problem, DecodingProblem) else None
         if decoding is not None:
             values = decoding.expected_solutions(values[:num_children], center=self._center, stdev=self._stdev)
-        order = self._rank(population, num_children)
-        towards = _weighted_mean(values, order[: self._num_elites])
-        away = _weighted_mean(values, order.flip(0)[: self._num_elites])
+        ranked = self._rank(population, num_children).tolist()
         before = self._center
         if not expected:
-            return towards if before is None else towards - self._repulsion * (away - before)
+            towards = weighted_mean(values, ranked[: self._num_elites])
+            away = weighted_mean(values, ranked[::-1][: self._num_elites])
+            weighted: Tensor = towards if before is None else towards - REPULSION * (away - before)
+            return weighted
         before = values[:num_children].mean(dim=0) if before is None else before
-        step = (towards - before) - self._repulsion * (away - before)
-        center = before + self._learning_rate * step
+        center = moved(values, ranked, self._num_elites, before=before)
         return center if decoding is None else decoding.confined(center)
 
     def _moved_average(self, center: Tensor) -> Tensor:
@@ -307,15 +305,3 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         for row, candidate in enumerate(self._candidates, self._popsize - len(self._candidates)):
             values[row] = candidate.values
         return children
-
-
-def _weighted_mean(values: Tensor, ranked: Tensor) -> Tensor:
-    """The mean of the K rows ``ranked``, best first, weighted by log(K + 1/2) - log(rank).
-
-    One row after the other, a product and a sum each: a matrix product's bits depend on the number of threads.
-    """
-    weights = [math.log(len(ranked) + 0.5) - math.log(rank + 1) for rank in range(len(ranked))]
-    total, mean = sum(weights), torch.zeros_like(values[0])
-    for weight, row in zip(weights, ranked.tolist(), strict=True):
-        mean += values[row] * (weight / total)
-    return mean

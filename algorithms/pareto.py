@@ -31,7 +31,7 @@ class GaussianSampling(Sampling):
         super().__init__()
 
     def _do(self, problem: Any, n_samples: int, *_: Any, random_state: Any = None, **__: Any) -> NDArray[np.float64]:
-        low, high = _last_bounds(problem)
+        low, high = last_bounds(problem)
         x: NDArray[np.float64] = random_state.normal(0.0, self.stdev, size=(n_samples, problem.n_var))
         share = (np.arange(n_samples) + random_state.random(n_samples)) / n_samples
         x[:, -1] = low + share * (high - low)
@@ -70,7 +70,7 @@ class GaussianResampling(Mutation):
     def _do(
         self, problem: Any, x: NDArray[np.float64], *_: Any, random_state: Any = None, **__: Any
     ) -> NDArray[np.float64]:
-        low, high = _last_bounds(problem)
+        low, high = last_bounds(problem)
         noise = random_state.normal(0.0, self.stdev, size=x.shape)
         noise[:, -1] *= self.last_stdev / self.stdev
         children = x + noise
@@ -95,7 +95,7 @@ class NicheSurvival(Survival):
         self.num_niches = check_whole_number("num_niches", num_niches)
 
     def _do(self, problem: Any, pop: Population, *_: Any, n_survive: int, **__: Any) -> Population:
-        low, high = _last_bounds(problem)
+        low, high = last_bounds(problem)
         num_niches = min(self.num_niches, n_survive)
         level = (pop.get("X")[:, -1] - low) / max(high - low, 1e-12)
         niche = np.clip((level * num_niches).astype(int), 0, num_niches - 1)
@@ -180,7 +180,7 @@ def pareto_operators(
     }
 
 
-def _last_bounds(problem: Any) -> tuple[float, float]:
+def last_bounds(problem: Any) -> tuple[float, float]:
     """The last variable's bounds.
 
     Raises:

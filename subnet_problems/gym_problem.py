@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Unpack, overload
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from ._checks import check_bool, check_mask, check_masks, check_matrix, check_numbers, check_real
 from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
-from .masks import LevelRule, MaskRule, Threshold, TopK, apply_mask, expected_scores, kth_lowest
+from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, near_level
 from .rollout import one_torch_thread
 from .subnetwork import Subnetwork
 from .task import EnvLike
@@ -51,8 +50,6 @@ class MaskedGymProblem(GymProblem):
             weight at all of this network.
     """
 
-    _near = 0.6  # how many scores ``confined`` keeps near the level, of those kept or removed
-
     def __init__(
         self,
         env: EnvLike,
@@ -85,6 +82,11 @@ class MaskedGymProblem(GymProblem):
     def frozen_weights(self) -> Tensor:
         """The weights of the dense network, ``(D,)`` float32, unscaled."""
         return self._frozen.clone()
+
+    @property
+    def score_stdev(self) -> float:
+        """Standard deviation of the initial scores around 0."""
+        return self._score_stdev
 
     @property
     def mask_rule(self) -> MaskRule:
@@ -183,12 +185,9 @@ class MaskedGymProblem(GymProblem):
         check_matrix("values", values, self.solution_length)
         if center is not None:
             check_matrix("center", center[None], self.solution_length)
-        if not isinstance(self._mask_rule, LevelRule):
-            return values
         if center is None:
             center, stdev = torch.zeros_like(values[0]), self._score_stdev
-        level = self._mask_rule.level(values, self._network.layers)
-        return expected_scores(self._express(values), center=center, stdev=stdev, level=level)
+        return expected_given_mask(self._mask_rule, self._network.layers, values, center=center, stdev=stdev)
 
     def confined(self, center: Tensor) -> Tensor:
         """Scores with the mask of ``center``, of which enough are near the rule's level for noise to change their bits.
@@ -207,21 +206,7 @@ class MaskedGymProblem(GymProblem):
             ValueError: The shape is another, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
-        if not isinstance(self._mask_rule, LevelRule):
-            return center
-        level = self._mask_rule.level(center[None], self._network.layers)
-        above = center - level
-        settled = above.isinf()  # where all weights of a scope are kept, or none
-        open_ = above[~settled]
-        if not len(open_):
-            return center
-        num_kept = int((open_ >= 0.0).count_nonzero())
-        num_near = max(1, math.ceil(self._near * min(num_kept, len(open_) - num_kept)))
-        farthest = kth_lowest(open_.abs(), num_near)
-        if 2 * farthest <= self._score_stdev:
-            return center
-        # Not torch.lerp, whose bits depend on the number of threads.
-        return center - above.masked_fill(settled, 0.0) * (1.0 - self._score_stdev / (2 * farthest))
+        return near_level(self._mask_rule, self._network.layers, center, reach=self._score_stdev / 2)
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
         """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.

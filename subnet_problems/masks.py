@@ -16,6 +16,9 @@ from ._checks import check_bool, check_choice, check_real, check_sparsity
 if TYPE_CHECKING:
     from .networks import Layer
 
+#: How many scores are near the level, of those kept or of those removed.
+_NEAR = 0.6
+
 
 @runtime_checkable
 class MaskRule(Protocol):
@@ -230,6 +233,57 @@ def expected_scores(mask: Tensor, *, center: Tensor, stdev: float, level: Tensor
     kept = center + height / torch.special.erfcx(-scaled)  # phi / Phi without 0 / 0
     removed = center - height / torch.special.erfcx(scaled)
     return torch.where(mask, kept, removed)
+
+
+def expected_given_mask(
+    rule: MaskRule, layers: Sequence[Layer], scores: Tensor, *, center: Tensor, stdev: float
+) -> Tensor:
+    """For each row of scores the expectation of all that have its mask (``expected_scores``).
+
+    Args:
+        rule: Of which the level is asked.
+        layers: The network's parameter tensors.
+        scores: ``(N, D)``, drawn from ``center + stdev * N(0, I)``.
+        center: ``(D,)``.
+        stdev: Standard deviation of the noise.
+
+    Returns:
+        ``(N, D)``; the scores themselves where the rule has no ``level``.
+    """
+    if not isinstance(rule, LevelRule):
+        return scores
+    return expected_scores(rule(scores, layers), center=center, stdev=stdev, level=rule.level(scores, layers))
+
+
+def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach: float) -> Tensor:
+    """Scores with the mask of ``center``, of which enough are within ``reach`` of the rule's level.
+
+    Enough are six tenths of those that are kept, or of those that are removed, where these are fewer. Where there are
+    fewer, all are drawn towards the level by the same factor.
+
+    Args:
+        rule: Of which the level is asked.
+        layers: The network's parameter tensors.
+        center: ``(D,)``.
+        reach: In the units of scores.
+
+    Returns:
+        ``(D,)``; ``center`` itself where the rule has no ``level``.
+    """
+    if not isinstance(rule, LevelRule):
+        return center
+    above = center - rule.level(center[None], layers)
+    settled = above.isinf()  # where all weights of a scope are kept, or none
+    open_ = above[~settled]
+    if not len(open_):
+        return center
+    num_kept = int((open_ >= 0.0).count_nonzero())
+    num_near = max(1, math.ceil(_NEAR * min(num_kept, len(open_) - num_kept)))
+    farthest = kth_lowest(open_.abs(), num_near)
+    if farthest <= reach:
+        return center
+    # Not torch.lerp, whose bits depend on the number of threads.
+    return center - above.masked_fill(settled, 0.0) * (1.0 - reach / farthest)
 
 
 def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool | Sequence[float]) -> Tensor:

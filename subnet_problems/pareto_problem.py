@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._checks import check_choice, check_matrix, check_numbers, check_sparsity
 from .gym_problem import MaskedGymProblem
-from .masks import TopK
+from .masks import TopK, expected_given_mask, near_level
 from .pruning import chain_layers, live_units, live_weights
 from .subnetwork import Subnetwork
 
@@ -117,21 +117,31 @@ class ParetoSparsityProblem(Problem):
             TypeError: The individuals are not real numbers.
             ValueError: The shape is another, a value is NaN, or a density is out of bounds.
         """
-        values = check_numbers("x", x, dtype=torch.float64)
+        values = self._checked("x", x)
+        rule = self.masked.mask_rule
+        assert isinstance(rule, TopK)
+        scores = values[:, :-1].float().to(self.masked.device)
+        return rule(scores, self.masked.network.layers, sparsity=_sparsity(values))
+
+    def _checked(self, name: str, x: ArrayLike | Tensor) -> Tensor:
+        """Individuals ``(N, D + 1)``, float64.
+
+        Raises:
+            TypeError: They are not real numbers.
+            ValueError: The shape is wrong, a value is NaN, or a density is out of bounds.
+        """
+        values = check_numbers(name, x, dtype=torch.float64)
         if values.ndim != 2 or values.shape[1] != self.n_var:
-            raise ValueError(f"x: expected shape (N, D + 1) = (N, {self.n_var}), got {tuple(values.shape)}")
-        levels = check_matrix("x", values, self.n_var)[:, -1]
+            raise ValueError(f"{name}: expected shape (N, D + 1) = (N, {self.n_var}), got {tuple(values.shape)}")
+        levels = check_matrix(name, values, self.n_var)[:, -1]
         outside = (levels < self.xl[-1] - 1e-9) | (levels > self.xu[-1] + 1e-9)
         if bool(outside.any()):
             row = int(torch.nonzero(outside)[0])
             raise ValueError(
-                f"x: expected log2 densities in [{self.xl[-1]:g}, {self.xu[-1]:g}], got {levels[row]:g} in row {row}"
+                f"{name}: expected log2 densities in [{self.xl[-1]:g}, {self.xu[-1]:g}], got {levels[row]:g} in row "
+                f"{row}"
             )
-        rule = self.masked.mask_rule
-        assert isinstance(rule, TopK)
-        scores = values[:, :-1].float().to(self.masked.device)
-        sparsity = (1.0 - torch.exp2(levels)).clamp(min=0.0).tolist()
-        return rule(scores, self.masked.network.layers, sparsity=sparsity)
+        return values
 
     def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, **__: Any) -> None:
         mask = self.mask(x)
@@ -168,6 +178,53 @@ class ParetoSparsityProblem(Problem):
                 f"{(self.count if live else self.objectives)!r} for {network!r}"
             ) from error
 
+    def expected_individuals(
+        self, x: NDArray[np.float64], *, center: NDArray[np.float64] | None, stdev: float
+    ) -> NDArray[np.float64]:
+        """For each individual the expectation of all that have its mask: what ``algorithms.Continuation`` learns from.
+
+        Args:
+            x: ``(N, D + 1)`` individuals at one density, drawn from ``center + stdev * N(0, I)``.
+            center: ``(D + 1,)``; or None, where they were drawn around 0.
+            stdev: Standard deviation of the noise.
+
+        Returns:
+            ``(N, D + 1)``.
+
+        Raises:
+            TypeError: The individuals are not real numbers.
+            ValueError: A shape is wrong, a value is NaN, or a density is out of bounds.
+        """
+        scores, rule = self._scores_and_rule("x", x)
+        around = torch.zeros_like(scores[0]) if center is None else self._scores_and_rule("center", center[None])[0][0]
+        expected = expected_given_mask(rule, self.masked.network.layers, scores, center=around, stdev=stdev)
+        return np.column_stack([expected.cpu().numpy(), x[:, -1]])
+
+    def confined(self, center: NDArray[np.float64]) -> NDArray[np.float64]:
+        """An individual with the mask of ``center`` around which noise changes masks, as ``MaskedGymProblem.confined``.
+
+        Args:
+            center: ``(D + 1,)``.
+
+        Returns:
+            ``(D + 1,)``.
+
+        Raises:
+            TypeError: The individual is not made of real numbers.
+            ValueError: The shape is wrong, a value is NaN, or the density is out of bounds.
+        """
+        scores, rule = self._scores_and_rule("center", center[None])
+        near = near_level(rule, self.masked.network.layers, scores[0], reach=self.masked.score_stdev / 2)
+        return np.append(near.cpu().numpy().astype(np.float64), center[-1])
+
+    def _scores_and_rule(self, name: str, x: NDArray[np.float64]) -> tuple[Tensor, TopK]:
+        """The scores ``(N, D)`` of individuals, float64, and the rule at the density of the first of them."""
+        values = self._checked(name, x)
+        rule = self.masked.mask_rule
+        assert isinstance(rule, TopK)
+        at_level = TopK(_sparsity(values[:1])[0], scope=rule.scope, rescale=rule.rescale)
+        return values[:, :-1].float().to(self.masked.device), at_level
+
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
         """One individual ``(D + 1,)`` as a ``Subnetwork``.
 
@@ -179,6 +236,12 @@ class ParetoSparsityProblem(Problem):
         if values.shape != (self.n_var,):
             raise ValueError(f"x: expected shape (D + 1,) = ({self.n_var},), got {tuple(values.shape)}")
         return self.masked.mask_to_subnetwork(self.mask(values[None])[0])
+
+
+def _sparsity(values: Tensor) -> list[float]:
+    """The sparsity that each of ``(N, D + 1)`` individuals has."""
+    result: list[float] = (1.0 - torch.exp2(values[:, -1])).clamp(min=0.0).tolist()
+    return result
 
 
 def _check_objectives(objectives: Any) -> tuple[str, ...]:
