@@ -97,11 +97,13 @@ class Continuation(Algorithm):
         num_levels: How many levels, spread evenly between the bounds of the last variable, from its upper bound down.
         levels: Or the levels themselves: values of the last variable, descending.
         first_generations: How many generations the first level has.
-        generations: How many each of the others has, each time it is visited.
+        generations: How many each of the others has, each time it is visited. A level has fewer, where it hands out
+            what was as good as the best evaluation ever seen, every time.
         stdev: Standard deviation of the noise on all variables but the last.
         initial_stdev: That of the initial individuals around 0.
         num_elites: How many of the best, and how many of the worst, the center learns from. Default a quarter of the
             population.
+        center: ``(D + 1,)``, an individual to begin from. Default none: the initial individuals are drawn around 0.
         **arguments: Those of every pymoo algorithm, such as ``termination``, ``callback``, ``display``, ``seed``.
 
     Raises:
@@ -122,6 +124,7 @@ class Continuation(Algorithm):
         stdev: float = 0.05,
         initial_stdev: float = 0.1,
         num_elites: int | None = None,
+        center: ArrayLike | None = None,
         **arguments: Any,
     ) -> None:
         known = inspect.signature(Algorithm.__init__).parameters.keys() - {"self", "kwargs"}
@@ -141,6 +144,7 @@ class Continuation(Algorithm):
         self.generations = check_whole_number("generations", generations)
         self.stdev = check_positive("stdev", stdev)
         self.initial_stdev = check_positive("initial_stdev", initial_stdev)
+        self._given_center = None if center is None else _numbers("center", center)
         most = self.pop_size - self.pop_size // 8
         self.num_elites = check_whole_number(
             "num_elites", max(1, self.pop_size // 4) if num_elites is None else num_elites, maximum=most
@@ -158,11 +162,22 @@ class Continuation(Algorithm):
         self.level = 0  # the index of the current one
         self.candidates: list[list[Member]] = [[] for _ in self.levels]
         self._centers: list[Floats | None] = [None for _ in self.levels]  # the last one at each level
-        self._center: Floats | None = None
+        self._center = None if self._given_center is None else self._first_center(problem, self._given_center)
         self._average: Floats | None = None
         self._num_averaged = 0
         self._left = self.first_generations  # generations, until the level changes
         self._again: list[Member] = []
+        self._best_seen = math.inf  # the first objective of the best evaluation of all
+
+    def _first_center(self, problem: Any, center: Floats) -> Floats:
+        """Where the user wants to begin.
+
+        Raises:
+            ValueError: It has not as many numbers as the problem has variables.
+        """
+        if center.shape != (problem.n_var,):
+            raise ValueError(f"center: expected shape (D + 1,) = ({problem.n_var},), got {center.shape}")
+        return self._at(center, 0)
 
     def _initialize_infill(self) -> Population:
         return self._infill()
@@ -190,8 +205,9 @@ class Continuation(Algorithm):
             member.evaluations.append(row)
         self._add(Member(self._at(self._average, self.level), self.level), objectives[:num_children, 0])
         self.pop, self._again = infills, []
+        self._best_seen = min(self._best_seen, float(objectives[:, 0].min()))
         self._left -= 1
-        if self._left == 0:
+        if self._left == 0 or self._is_perfect():
             self._change_level()
 
     def _checked(self, infills: Any) -> Floats:
@@ -244,6 +260,11 @@ class Continuation(Algorithm):
             stdev = self._stdev_of_evaluations(others.tolist())
             members.remove(min(members, key=lambda member: hope(member.shown, stdev)))
 
+    def _is_perfect(self) -> bool:
+        """Whether the current level hands out what was always as good as the best that was ever seen."""
+        member = self.handed_out(self.level)
+        return member is not None and len(member.shown) >= 4 and bool(min(member.shown) >= -self._best_seen)
+
     def _change_level(self) -> None:
         """On to the next level; from the last one back to where the front falls most."""
         self._left = self.generations
@@ -279,6 +300,14 @@ class Continuation(Algorithm):
         """
         evaluated, stdev = [member for member in self.candidates[level] if member.shown], self._stdev_of_evaluations()
         return max(evaluated, key=lambda member: surest(member.shown, stdev), default=None)
+
+    def promising(self) -> list[list[Member]]:
+        """The candidates of each level, the most promising first; those that were never evaluated are the last."""
+        stdev, never = self._stdev_of_evaluations(), (-math.inf, 0.0, 0.0)
+        return [
+            sorted(members, key=lambda m: surest(m.shown, stdev) if m.shown else never, reverse=True)
+            for members in self.candidates
+        ]
 
     def _set_optimum(self) -> None:
         members = [member for level in range(len(self.levels)) if (member := self.handed_out(level)) is not None]
@@ -349,11 +378,25 @@ def _descending(levels: ArrayLike) -> Floats:
         TypeError: They are not real numbers.
         ValueError: There is none, they are not finite, or do not descend.
     """
-    expected = f"levels: expected finite numbers that descend, got {levels!r}"
-    try:
-        values = np.asarray(levels, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(expected) from None
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or (np.diff(values) >= 0.0).any():
-        raise ValueError(expected)
+    values = _numbers("levels", levels)
+    if (np.diff(values) >= 0.0).any():
+        raise ValueError(f"levels: expected numbers that descend, got {levels!r}")
     return values
+
+
+def _numbers(name: str, values: ArrayLike) -> Floats:
+    """Return a vector of finite numbers.
+
+    Raises:
+        TypeError: They are not real numbers.
+        ValueError: There is none, they are not finite, or it is no vector.
+    """
+    try:
+        vector = np.asarray(values)
+    except ValueError:  # rows of several lengths
+        vector = np.empty((0, 0))
+    if vector.dtype == bool or not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
+        raise TypeError(f"{name}: expected real numbers, got {values!r}")
+    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+        raise ValueError(f"{name}: expected a vector of finite numbers, got {values!r}")
+    return vector.astype(np.float64)

@@ -1,10 +1,12 @@
-"""How sparse can a policy be, and what does that cost? The trade-off between reward and sparsity, in one run.
+"""How few of a network's random weights still solve a task? The front of reward against sparsity, in one run.
 
-NSGA-II evolves masks over one frozen random network, each at an enforced sparsity of its own. At the end every policy
-of the front is tested on fresh episodes, drawn, and saved as a file of about a kilobyte.
+A search by continuation finds a policy that has a tenth of one frozen random network, and follows it down to a two
+hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a kilobyte; of
+the smallest that solves the task there are a film, a picture with its formula, and a C header.
 
-    python examples/pareto_sparsity.py                       # LunarLander, continuous; about four minutes
+    python examples/pareto_sparsity.py                       # LunarLander, continuous; about a minute
     python examples/pareto_sparsity.py --env CartPole-v1 --budget 300000
+    python examples/pareto_sparsity.py --algorithm nsga2 --budget 8000000   # NSGA-II with operators of this package
 
 Ctrl-C ends the search early and keeps what it has. After that, or after a kill, the same command with --resume goes on
 where the last checkpoint was written, to the same bits.
@@ -34,9 +36,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--env", default="LunarLander-v3", help="Gymnasium id (%(default)s)")
     parser.add_argument("--env-config", type=json.loads, help="JSON; for LunarLander-v3 '{\"continuous\": true}'")
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="(%(default)s)")
-    parser.add_argument("--budget", type=int, default=8_000_000, help="environment steps (%(default)s)")
-    parser.add_argument("--popsize", type=int, default=24, help="survivors of a generation (%(default)s)")
+    parser.add_argument("--algorithm", choices=list(pareto_search.SPARSITIES), default="continuation")
+    parser.add_argument("--budget", type=int, default=2_200_000, help="environment steps (%(default)s)")
+    parser.add_argument("--min-sparsity", type=float, help="where the front begins (0.9; for NSGA-II 0)")
+    parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.995; for NSGA-II 0.99)")
+    parser.add_argument("--popsize", type=int, help="individuals of a generation (64; for NSGA-II 24 that survive)")
     parser.add_argument("--num-episodes", type=int, default=1, help="episodes of one evaluation (%(default)s)")
+    parser.add_argument("--episode-length", type=int, help="the most steps of an episode of the search")
+    parser.add_argument("--weight-gain", type=float, default=0.7, help="a factor on the weights (%(default)s)")
+    parser.add_argument("--min-reward", type=float, help="of the smallest policy (the task's own threshold)")
     parser.add_argument("--seed", type=int, default=0, help="of the network and the search (%(default)s)")
     parser.add_argument("--test-episodes", type=int, default=100, help="(%(default)s)")
     parser.add_argument("--test-seed", type=int, default=12345, help="(%(default)s)")
@@ -48,8 +56,11 @@ def parse() -> argparse.Namespace:
         parser.error("expected --budget of at least 1 and --test-episodes of at least 2")
     if args.quick:
         args.budget, args.popsize, args.test_episodes = min(args.budget, 20_000), 8, 5
+    is_lander = args.env == "LunarLander-v3"
     if args.env_config is None:
-        args.env_config = {"continuous": True} if args.env == "LunarLander-v3" else {}
+        args.env_config = {"continuous": True} if is_lander else {}
+    if args.episode_length is None and is_lander:
+        args.episode_length = 400  # those that fly on for longer do not land
     return args
 
 
@@ -60,20 +71,25 @@ def main() -> None:
             algorithm = resume(args.output / "checkpoint", allow_pickle=True)
         else:
             masked = MaskedGymProblem(
-                args.env, env_config=args.env_config, hidden_sizes=tuple(args.hidden_sizes), mask=TopK(0.5),
-                num_episodes=args.num_episodes, network_seed=args.seed, seed=args.seed,
+                args.env, env_config=args.env_config, hidden_sizes=tuple(args.hidden_sizes),
+                mask=TopK(0.5, scope="erdos_renyi"), weight_gain=args.weight_gain, num_episodes=args.num_episodes,
+                episode_length=args.episode_length, common_random_numbers=args.algorithm == "nsga2",
+                network_seed=args.seed, seed=args.seed,
             )  # fmt: skip
-            algorithm = pareto_search.begin(masked, args.output, popsize=args.popsize, seed=args.seed)
+            algorithm = pareto_search.begin(
+                masked, args.output, algorithm=args.algorithm, popsize=args.popsize, seed=args.seed,
+                min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity,
+            )  # fmt: skip
     except (FileExistsError, FileNotFoundError) as error:
         raise SystemExit(f"{error}\n(--resume goes on with a run, --output takes another folder)") from None
     masked = algorithm.problem.masked
     console.print(f"{masked.task.name}, {masked.network.num_weights:,} frozen weights, simulator: {masked.backend}")
     found, _ = pareto_search.run(
-        algorithm, args.output, budget=args.budget, test_episodes=args.test_episodes, test_seed=args.test_seed,
-        console=console,
+        algorithm, args.output, budget=args.budget, min_reward=args.min_reward, test_episodes=args.test_episodes,
+        test_seed=args.test_seed, console=console,
     )  # fmt: skip
     if found:
-        console.print(f"Table, plot and policies are in {args.output}. To load one:")
+        console.print(f"Table, pictures and policies are in {args.output}. To load one:")
         path = f"{args.output}/policies/{found[0].subnet.num_active}_weights.safetensors"
         console.print(f"    Subnetwork.load('{path}')")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._checks import check_choice, check_matrix, check_numbers, check_sparsity
 from .gym_problem import MaskedGymProblem
-from .masks import TopK, expected_given_mask, near_level
+from .masks import TopK, expected_given_mask, near_level, num_kept_at
 from .pruning import chain_layers, live_units, live_weights
 from .subnetwork import Subnetwork
 
@@ -53,7 +53,7 @@ class ParetoSparsityProblem(Problem):
             deviation of the returns of an individual's ``num_episodes`` episodes in an evaluation, in units of reward
             (divided by ``num_episodes``, as for ``risk_aversion``).
         min_sparsity: The least sparsity an individual may have, in [0, 1).
-        max_sparsity: The greatest.
+        max_sparsity: The greatest. Default 0.99, or where that keeps no weight, that of one weight.
 
     Attributes:
         masked: The masked problem.
@@ -74,14 +74,19 @@ class ParetoSparsityProblem(Problem):
         count: str = "kept",
         objectives: Sequence[str] = (),
         min_sparsity: float = 0.0,
-        max_sparsity: float = 0.99,
+        max_sparsity: float | None = None,
     ) -> None:
         if not isinstance(problem, MaskedGymProblem):
             raise TypeError(f"problem: expected a MaskedGymProblem, got {problem!r}")
         if not isinstance(problem.mask_rule, TopK):
             raise ValueError(f"problem: expected one with mask=TopK(...) or sparsity=..., got {problem.mask_rule!r}")
         low = check_sparsity("min_sparsity", min_sparsity)
-        high = check_sparsity("max_sparsity", max_sparsity)
+        num_weights = problem.network.num_weights
+        high = (
+            min(0.99, 1.0 - 1.0 / num_weights) if max_sparsity is None else check_sparsity("max_sparsity", max_sparsity)
+        )
+        if not num_kept_at(high, num_weights):
+            raise ValueError(f"max_sparsity: expected one that keeps a weight of {num_weights}, got {max_sparsity!r}")
         if low > high:
             raise ValueError(f"min_sparsity: expected at most max_sparsity = {high}, got {low}")
         self.count = check_choice("count", count, ("kept", "live"))
@@ -94,7 +99,6 @@ class ParetoSparsityProblem(Problem):
         self.masked = problem
         if self._looks_at_layers:
             self._check_chain()
-        num_weights = problem.network.num_weights
         # Scores are ranked, so their bounds mean nothing; pymoo wants some, and these are never reached.
         xl, xu = np.full(num_weights + 1, -1e3), np.full(num_weights + 1, 1e3)
         xl[-1], xu[-1] = math.log2(1.0 - high), math.log2(1.0 - low)

@@ -22,6 +22,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "record": policy.record,
     "export": policy.export,
     "pareto": many.pareto,
+    "sparsify": many.sparsify,
     "compare": many.compare,
 }
 for _name, _function in _COMMANDS.items():

@@ -18,13 +18,20 @@ from ..searches import SEARCHES, make_search
 from .options import (
     Bias,
     Budget,
+    Elsewhere,
     Env,
     EnvConfig,
     Episodes,
+    File,
     Gain,
     Hidden,
     Length,
+    MaxSparsity,
+    MinReward,
     Normalize,
+    OtherConfig,
+    OtherLength,
+    ParetoAlgorithm,
     Popsize,
     Seed,
     Sparsity,
@@ -33,51 +40,120 @@ from .options import (
     make_problem,
     new_folder,
     out,
+    read_config,
     same_folder,
+    write_settings,
 )
 
 
 def pareto(
     env: Env,
     output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/pareto"),
+    algorithm: Annotated[ParetoAlgorithm, typer.Option(help="The search.")] = "continuation",
     env_config: EnvConfig = "{}",
     hidden_sizes: Hidden = "87,87",
     bias: Bias = False,
     weight_gain: Gain = 1.0,
-    popsize: Annotated[int, typer.Option(help="Survivors of a generation.", min=1)] = 24,
-    budget: Budget = 8_000_000,
+    episode_length: Length = None,
+    observation_normalization: Normalize = False,
+    popsize: Popsize = None,
+    min_sparsity: Annotated[
+        float | None, typer.Option(help="Where the front begins: 0.9, or 0 for nsga2.", show_default=False)
+    ] = None,
+    max_sparsity: MaxSparsity = None,
+    budget: Budget = 2_200_000,
     seed: Seed = 0,
+    min_reward: MinReward = None,
     test_episodes: Tests = 100,
     go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
 ) -> None:
-    """Search a front of policies, reward against sparsity, by NSGA-II; test, draw and keep all of them."""
+    """Search a front of policies, reward against sparsity; test, draw and keep all of them.
+
+    Of the smallest policy that earns enough there are a film, a picture of its graph and formula, and a C header.
+    """
     from .. import pareto_search
 
     options: dict[str, Any] = {
         "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "weight_gain": weight_gain,
-        "seed": seed,
+        "episode_length": episode_length, "observation_normalization": observation_normalization, "seed": seed,
     }  # fmt: skip
-    settings = {**options, "popsize": popsize}
+    settings = {
+        **options, "algorithm": algorithm, "popsize": popsize, "min_sparsity": min_sparsity,
+        "max_sparsity": max_sparsity,
+    }  # fmt: skip
     if go_on:
-        same_folder(output, settings)
-        try:
-            algorithm = resume(output / "checkpoint", allow_pickle=True)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"--resume: expected a search that was stopped; that in {output} is over, or never began"
-            ) from None
+        searching = _stopped(output, settings)
     else:
         check_new(output)
-        masked = make_problem(**options, num_episodes=1, mask=TopK(0.5))
+        masked = make_problem(
+            **options, num_episodes=1, mask=TopK(0.5, scope="erdos_renyi"), common_random_numbers=algorithm == "nsga2"
+        )
         new_folder(output, settings)
-        algorithm = pareto_search.begin(masked, output, popsize=popsize, seed=seed)
+        searching = pareto_search.begin(
+            masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
+            max_sparsity=max_sparsity,
+        )  # fmt: skip
+    _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+
+
+def sparsify(
+    file: File,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/sparsify"),
+    env: Elsewhere = None,
+    env_config: OtherConfig = None,
+    episode_length: OtherLength = None,
+    popsize: Popsize = None,
+    max_sparsity: MaxSparsity = None,
+    budget: Budget = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Of the search and the episodes.", min=0)] = 0,
+    min_reward: MinReward = None,
+    test_episodes: Tests = 100,
+    go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
+) -> None:
+    """Make a policy sparser and sparser, for as long as it earns enough; test, draw and keep what is found."""
+    from .. import sparsify as sparsifying
+
+    settings = {
+        "file": str(file), "env": env, "env_config": env_config, "episode_length": episode_length, "popsize": popsize,
+        "max_sparsity": max_sparsity, "seed": seed,
+    }  # fmt: skip
+    if go_on:
+        searching = _stopped(output, settings)
+    else:
+        check_new(output)
+        options: dict[str, Any] = {"episode_length": episode_length}
+        if env_config is not None:
+            options["env_config"] = read_config(env_config)
+        searching = sparsifying.begin(
+            file, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options
+        )
+        write_settings(output, settings)
+    _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+
+
+def _stopped(output: Path, settings: dict[str, Any]) -> Any:
+    """The search for a front that was stopped in a folder, with these settings."""
+    same_folder(output, settings)
     try:
-        found, stopped = pareto_search.run(algorithm, output, budget=budget, test_episodes=test_episodes, console=out)
+        return resume(output / "checkpoint", allow_pickle=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"--resume: expected a search that was stopped; that in {output} is over, or never began"
+        ) from None
+
+
+def _run_front(searching: Any, output: Path, **options: Any) -> None:
+    """Search, and tell what is there then."""
+    from .. import pareto_search
+
+    try:
+        found, stopped = pareto_search.run(searching, output, console=out, **options)
     except Exception as error:
         error.add_note("To go on from the last checkpoint: the same command with --resume")
         raise
     if found:
-        out.print(f"{output}: front.csv, front.png, policies")
+        files = sorted(path.name for path in output.iterdir() if path.name != "settings.json")
+        out.print(f"{output}: {', '.join(files)}")
     if stopped:
         out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)

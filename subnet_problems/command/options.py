@@ -24,6 +24,7 @@ app = typer.Typer(
 out, err = Console(soft_wrap=True, markup=False, highlight=False), Console(stderr=True)
 
 Algorithm = Literal["elitist", "paper", "pgpe", "snes", "cem", "cmaes", "genetic"]
+ParetoAlgorithm = Literal["continuation", "nsga2"]
 Form = Literal["onnx", "c", "c-seed"]
 
 Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]
@@ -44,6 +45,13 @@ Length = Annotated[
 Budget = Annotated[int, typer.Option(help="Environment steps of a search.", min=1)]
 Seed = Annotated[int, typer.Option(help="Of the network, the search and the episodes.", min=0)]
 Popsize = Annotated[int | None, typer.Option(help="Solutions of a generation; each search has its own default.", min=1)]
+MaxSparsity = Annotated[
+    float | None, typer.Option(help="Where it ends: 0.995, or 0.99 for nsga2.", show_default=False)
+]
+MinReward = Annotated[
+    float | None,
+    typer.Option(help="What the smallest policy earns; the task's own threshold by default.", show_default=False),
+]
 Tests = Annotated[int, typer.Option(help="Fresh episodes of a test, on Gymnasium itself.", min=2)]
 File = Annotated[Path, typer.Argument(help="A subnetwork file.", show_default=False)]
 Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalise observations, as GymNE does.")]

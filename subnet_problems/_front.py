@@ -1,0 +1,186 @@
+"""What comes of a search for a front: its policies are chosen on Gymnasium, tested, kept and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from .gym_problem import MaskedGymProblem
+from .outcomes import write_table
+from .pareto_problem import ParetoSparsityProblem
+from .plots import drawn_if_possible, plot_front, plot_network, save_figure
+from .subnetwork import Subnetwork
+from .video import record_video
+
+Floats = NDArray[np.float64]
+
+#: How the policies of a front are chosen: so many of each level go on, and are evaluated so many times more.
+_VALIDATION = ((6, 3), (3, 6), (1, 12))
+#: The most live weights of a policy whose picture has its formula.
+_READABLE = 60
+
+
+@dataclass(frozen=True)
+class Found:
+    """A policy of the front.
+
+    Attributes:
+        subnet: The policy, tested.
+        seen: Its mean reward before the test, by which it was chosen.
+        num_evaluations: How many evaluations that is the mean of.
+        num_live: How many of its weights are live; None for a network that is no chain of layers.
+    """
+
+    subnet: Subnetwork
+    seen: float
+    num_evaluations: int
+    num_live: int | None
+
+    @property
+    def size(self) -> int:
+        """How many weights it needs: the live ones, or all that are kept, where it is not known which are live."""
+        return self.subnet.num_active if self.num_live is None else self.num_live
+
+
+def chosen(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tuple[Subnetwork, float, int]]:
+    """The best individual of each group, without those that a sparser one beats, sparsest first.
+
+    They are evaluated on Gymnasium itself, in episodes of full length, since what a policy is worth in another
+    simulator says little of a sparse one: the few best of each group again and again (successive halving).
+
+    Args:
+        problem: The problem, which counts these evaluations, too.
+        groups: Individuals ``(n, D + 1)``, the most promising first.
+
+    Returns:
+        Policies, each with the mean of its evaluations, and their number.
+    """
+    candidates = [[_Candidate(x) for x in group] for group in groups]
+    with _on_gymnasium(problem.masked):
+        for num_kept, num_rounds in _VALIDATION:
+            candidates = [sorted(group, key=lambda one: -one.mean)[:num_kept] for group in candidates]
+            everyone = [one for group in candidates for one in group]
+            for _ in range(num_rounds):
+                objectives = problem.evaluate(np.stack([one.x for one in everyone]), return_values_of=["F"])
+                for one, objective in zip(everyone, objectives[:, 0], strict=True):
+                    one.rewards.append(-float(objective))
+    best = [(problem.to_subnetwork(one.x), one.mean, len(one.rewards)) for (one,) in candidates]
+    best.sort(key=lambda policy: (policy[0].num_active, -policy[1]))
+    return [policy for n, policy in enumerate(best) if all(policy[1] > sparser[1] for sparser in best[:n])]
+
+
+class _Candidate:
+    """An individual, and the rewards it has earned."""
+
+    def __init__(self, x: Floats) -> None:
+        self.x = x
+        self.rewards: list[float] = []
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.rewards)) if self.rewards else 0.0
+
+
+@contextmanager
+def _on_gymnasium(masked: MaskedGymProblem) -> Iterator[None]:
+    """Within, a problem plays whole episodes on Gymnasium."""
+    before = masked.backend, masked.episode_length
+    try:
+        masked.backend, masked.episode_length = "gymnasium", masked.task.at_full_length().max_steps
+        yield
+    finally:
+        masked.backend, masked.episode_length = before
+
+
+def keep_tested(
+    policies: Sequence[tuple[Subnetwork, float, int]],
+    masked: MaskedGymProblem,
+    folder: Path,
+    found: list[Found],
+    *,
+    test_episodes: int,
+    test_seed: int,
+) -> None:
+    """Test policies in order, save each at once, and then their table; those of an earlier front go in the end."""
+    saved = folder / "policies"
+    saved.mkdir(exist_ok=True)
+    earlier = set(saved.glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
+    try:
+        for subnet, seen, num_evaluations in policies:
+            subnet.test(num_episodes=test_episodes, seed=test_seed, env=masked.task)
+            subnet.save(path := saved / f"{subnet.num_active}_weights.safetensors")
+            earlier.discard(path)
+            found.append(Found(subnet, seen, num_evaluations, _num_live(subnet)))
+        for path in earlier:
+            path.unlink()
+    finally:  # also of a front whose tests were stopped, or ended in a fault
+        if found:
+            write_table(folder / "front.csv", [_row(one) for one in found])
+
+
+def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:
+    """The policy that needs the fewest weights to earn a reward in its test; None where no policy earns it."""
+    enough = [one for one in found if min_reward is not None and one.subnet.tests["mean"] >= min_reward]
+    return min(enough, key=lambda one: one.size, default=None)
+
+
+def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
+    """Draw the front, and of the smallest policy its graph and formula, its film and its C header, where possible."""
+    with drawn_if_possible(folder / "front.png"):
+        subnets, seen = [one.subnet for one in found], [one.seen for one in found]
+        axes = plot_front(subnets, threshold=masked.task.reward_threshold, seen=seen)
+        name = masked.task.name or "the task"
+        axes.set_title(f"{name}: reward against sparsity, {masked.network.num_weights:,} random weights")
+        save_figure(axes, folder / "front.png")
+    if small is None:
+        return
+    subnet = small.subnet
+    with drawn_if_possible(folder / "smallest.gif"):
+        record_video(subnet, masked.task, folder / "smallest.gif")
+    if small.num_live is None:
+        return
+    with drawn_if_possible(folder / "smallest.h"):
+        subnet.export_c(folder, name="smallest")
+    with drawn_if_possible(folder / "smallest.png"):
+        save_figure(plot_network(subnet, formula=small.num_live <= _READABLE), folder / "smallest.png")
+
+
+def table(found: Sequence[Found], test_episodes: int) -> Table:
+    """The front, to be printed."""
+    result = Table(title=f"Pareto front; tests: {test_episodes} fresh episodes on Gymnasium")
+    columns = ("sparsity", "weights kept", "live", "reward when chosen", "test reward", "standard error")
+    for column in columns:
+        result.add_column(column, justify="right")
+    for one in found:
+        tests, live = one.subnet.tests, "" if one.num_live is None else f"{one.num_live:,}"
+        result.add_row(
+            f"{one.subnet.sparsity:.4f}", f"{one.subnet.num_active:,}", live, f"{one.seen:.1f}", f"{tests['mean']:.1f}",
+            f"{tests['standard_error']:.1f}",
+        )  # fmt: skip
+    return result
+
+
+def _num_live(subnet: Subnetwork) -> int | None:
+    try:
+        return subnet.prune().num_active
+    except ValueError:  # the network is no chain
+        return None
+
+
+def _row(one: Found) -> dict[str, float | None]:
+    """A policy's line in ``front.csv``."""
+    return {
+        "sparsity": one.subnet.sparsity,
+        "weights_kept": one.subnet.num_active,
+        "live_weights": one.num_live,
+        "search_reward": one.seen,
+        "search_evaluations": one.num_evaluations,
+        "test_reward": one.subnet.tests["mean"],
+        "test_standard_error": one.subnet.tests["standard_error"],
+    }
