@@ -121,8 +121,10 @@ def check_sparsity(name: str, value: Any) -> float:
     return check_real(name, value, minimum=0.0, below=1.0)
 
 
-def check_rescale(name: str, value: Any, num_layers: int) -> bool | tuple[float, ...]:
+def check_rescale(name: str, value: Any, num_layers: int | None = None) -> bool | tuple[float, ...]:
     """Return ``value`` as a bool, or as a factor for each layer, which float32 holds.
+
+    ``num_layers`` is None where the network is not known yet.
 
     Raises:
         TypeError: It is neither.
@@ -131,8 +133,9 @@ def check_rescale(name: str, value: Any, num_layers: int) -> bool | tuple[float,
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise TypeError(f"{name}: expected True, False or {num_layers} factors, got {value!r}")
-    if len(value) != num_layers:
+        factors = "a factor for each layer" if num_layers is None else f"{num_layers} factors"
+        raise TypeError(f"{name}: expected True, False or {factors}, got {value!r}")
+    if num_layers is not None and len(value) != num_layers:
         raise ValueError(f"{name}: expected a factor for each of {num_layers} layers, got {value!r}")
     return tuple(float(np.float32(check_real(name, factor, above=0.0))) for factor in value)
 

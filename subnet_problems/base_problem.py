@@ -27,10 +27,10 @@ from ._checks import (
     check_numbers,
     check_real,
     check_seed,
-    naming,
 )
 from ._philox import episode_seeds
-from .networks import FrozenNetwork, Network
+from ._problem_network import NetworkLike, network_for
+from .networks import FrozenNetwork
 from .observations import ObservationStats
 from .reward_rule import RewardRule
 from .rollout import Episodes, EvaluationError, one_torch_thread, play
@@ -83,7 +83,9 @@ class GymProblem(SolutionMethods, Problem):
         env: A Gymnasium id, or a callable that makes an environment. Observations and actions Box, Discrete,
             MultiDiscrete, MultiBinary, or Dict and Tuple of these (see ``subnet_problems.spaces``).
         network: An EvoTorch network string, an ``nn.Module``, or a callable that returns one, instead of
-            ``hidden_sizes``.
+            ``hidden_sizes``. Or a ``FrozenNetwork``, such as another problem's or a policy's, which is taken as it is:
+            its lengths and shapes must be the task's (flat shapes fit all), and the next six arguments, which
+            would have no effect on it, are refused.
         hidden_sizes: Sizes of the hidden layers of a fully connected tanh network. Default (64, 64).
         network_args: Keyword arguments for a network that is a callable, or constants for a string.
         bias: Whether the network of ``hidden_sizes`` has biases. Without them it is an odd function (tanh is): its
@@ -130,7 +132,7 @@ class GymProblem(SolutionMethods, Problem):
     def __init__(
         self,
         env: EnvLike,
-        network: str | nn.Module | Callable[..., nn.Module] | None = None,
+        network: NetworkLike | None = None,
         *,
         hidden_sizes: tuple[int, ...] | None = None,
         network_args: Mapping[str, Any] | None = None,
@@ -156,6 +158,8 @@ class GymProblem(SolutionMethods, Problem):
         num_threads: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if isinstance(network, FrozenNetwork) and hidden_sizes is not None:
+            raise ValueError(f"hidden_sizes: expected None where network is given, got {hidden_sizes!r}")
         if network is not None and hidden_sizes is not None:
             raise ValueError(f"network: expected None where hidden_sizes is given, got {network!r}")
         if not isinstance(hidden_sizes, list | tuple | None):
@@ -193,20 +197,16 @@ class GymProblem(SolutionMethods, Problem):
         self._task = GymTask(
             env, env_config=env_config, episode_length=episode_length, backend=backend, num_threads=num_threads
         )
-        sizes: Network = (64, 64) if hidden_sizes is None else tuple(hidden_sizes)
-        with naming(seed="network_seed", **({} if hidden_sizes is None else {"network": "hidden_sizes"})):
-            self._network = FrozenNetwork(
-                sizes if network is None else network,
-                obs_length=self._task.obs_length,
-                act_length=self._task.actions.length,
-                obs_shape=self._task.obs_shape,
-                act_shape=self._task.actions.shape,
-                network_args=network_args,
-                bias=bias,
-                weight_init=weight_init,
-                weight_gain=weight_gain,
-                seed=network_seed,
-            )
+        self._network = network_for(
+            self._task,
+            network,
+            hidden_sizes=hidden_sizes,
+            network_args=network_args,
+            bias=bias,
+            weight_init=weight_init,
+            weight_gain=weight_gain,
+            network_seed=network_seed,
+        )
         self._stats = ObservationStats(self._task.obs_length) if normalize else None
         self._synced_stats = self._stats  # what the main process knew when it last told an actor
         self._round = 0

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
 import torch
 from evotorch import Solution, SolutionBatch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._checks import check_bool, check_mask, check_masks, check_matrix, check_numbers, check_real
+from ._checks import (
+    check_bool,
+    check_mask,
+    check_masks,
+    check_matrix,
+    check_numbers,
+    check_real,
+    check_rescale,
+    check_seed,
+    naming,
+)
+from ._policy_options import policy_rule, policy_stats, policy_task
+from ._problem_network import NetworkLike
 from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
-from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, near_level
+from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, near_level, scores_from_mask
+from .pruning import chain_layers, live_weights
 from .rollout import one_torch_thread
 from .subnetwork import Subnetwork
 from .task import EnvLike
@@ -53,7 +65,7 @@ class MaskedGymProblem(GymProblem):
     def __init__(
         self,
         env: EnvLike,
-        network: str | nn.Module | Callable[..., nn.Module] | None = None,
+        network: NetworkLike | None = None,
         *,
         mask: MaskRule | None = None,
         sparsity: float | None = None,
@@ -69,6 +81,7 @@ class MaskedGymProblem(GymProblem):
         self._mask_rule = mask
         self._score_stdev = check_real("score_stdev", score_stdev, above=0.0)
         super().__init__(env, network, **options)
+        check_rescale("mask", mask.rescale, len(self._network.layers))
         if isinstance(mask, TopK) and not mask.num_kept(self._network.layers):
             raise ValueError(
                 f"{'mask' if sparsity is None else 'sparsity'}: expected one that keeps a weight of "
@@ -77,6 +90,61 @@ class MaskedGymProblem(GymProblem):
         for sentence in left_out_of_file(self._network, self._task.env_config):
             warnings.warn(sentence, stacklevel=2)
         self._frozen = self._network.weights.to(self.device)
+
+    @classmethod
+    def from_subnetwork(
+        cls,
+        subnet: Subnetwork,
+        env: EnvLike | None = None,
+        *,
+        mask: MaskRule | None = None,
+        sparsity: float | None = None,
+        score_stdev: float = 0.1,
+        **options: Unpack[GymOptions],
+    ) -> Self:
+        """The problem on which a policy is searched on, in its own network: to make it sparser, or better.
+
+        The policy's own mask is the policy itself here (``evaluate_masks(subnet.mask[None])``): the problem has its
+        network, environment, configuration and rescaling, and normalizes observations if the policy does. Then the
+        problem's statistics begin with the policy's normalizer, as if it were of a million observations, and those of
+        each round are added to them, so that the policy slowly changes with its normalizer, as in every search.
+
+        Example:
+            >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), sparsity=0.5, seed=0)
+            >>> subnet = problem.to_subnetwork(problem.generate_batch(1)[0])
+            >>> sparser = MaskedGymProblem.from_subnetwork(subnet, sparsity=0.9, seed=0)
+            >>> scores = sparser.scores_from_mask(subnet.mask, seed=0)
+            >>> int(sparser.mask(scores).sum()), bool(subnet.mask[sparser.mask(scores)].all())
+            (5, True)
+
+        Args:
+            subnet: The policy. Of one that was pruned the factors by which it is rescaled stay what they are at every
+                sparsity. Where its file held kept weights alone (those of an ``nn.Module``), the others are 0.
+            env: Another environment than its own, or the one where it knows none.
+            mask: The mask rule, with ``rescale=subnet.rescale``. Default ``TopK(subnet.sparsity)`` with that.
+            sparsity: Short for ``mask=TopK(sparsity, rescale=subnet.rescale)``.
+            score_stdev: As for every masked problem.
+            **options: What every problem takes, but what describes the network. ``env_config`` has options in the
+                place of those that the policy was found with, and beside them.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument is out of range; the environment does not fit the policy (see ``Subnetwork.task``);
+                the policy keeps no weight, or has a normalizer that statistics cannot give; or an argument would make
+                another policy of it.
+        """
+        task = policy_task(
+            subnet, env, env_config=options.get("env_config"), episode_length=options.get("episode_length")
+        )
+        rule = policy_rule(subnet, mask=mask, sparsity=sparsity)
+        with naming(normalizer="subnet"):
+            stats = policy_stats(subnet, options.get("observation_normalization"))
+        options["env_config"], options["observation_normalization"] = task.env_config, stats is not None
+        with naming(network="subnet", **({} if sparsity is None else {"mask": "sparsity"})):
+            problem = cls(task.env, subnet.network, mask=rule, score_stdev=score_stdev, **options)
+        if stats is not None:
+            problem.set_observation_stats(stats)
+        return problem
 
     @property
     def frozen_weights(self) -> Tensor:
@@ -113,6 +181,45 @@ class MaskedGymProblem(GymProblem):
             raise ValueError(f"scores: expected shape (N, D) = (N, {length}) or (D,), got {tuple(values.shape)}")
         matrix = check_matrix("scores", values.reshape(-1, self.solution_length), self.solution_length)
         return self._express(matrix).reshape(values.shape)
+
+    def scores_from_mask(self, mask: Tensor | ArrayLike, *, seed: int) -> Tensor:
+        """Scores that have this mask: where a search begins that goes on from a policy.
+
+        Kept weights have scores above 0 and removed ones scores below 0, all as far from it as initial scores are.
+        ``TopK`` makes exactly this mask of them if it keeps as many weights in each of its scopes. In a scope (all
+        weights together, or a layer) where it keeps fewer, it keeps only weights of the mask; where it keeps more, all
+        of them and some others. Kept weights that cannot change an output (see ``Subnetwork.prune``) have lower scores
+        than the other kept ones, so that they go first; what they are is known of chains of linear layers, tanh and
+        ReLU alone.
+
+        Args:
+            mask: ``(D,)`` bool, such as ``subnet.mask``.
+            seed: The scores' seed.
+
+        Returns:
+            ``(D,)`` float32.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: The mask's shape or the seed is wrong; or the problem's rule is not ``TopK``, and another mask
+                comes of such scores.
+        """
+        bits, seed = check_mask("mask", mask, self.solution_length), check_seed("seed", seed)
+        scores = scores_from_mask(bits, stdev=self._score_stdev, seed=seed, live=self._live(bits)).to(self.device)
+        if not isinstance(self._mask_rule, TopK) and not torch.equal(self.mask(scores).cpu(), bits):
+            raise ValueError(
+                f"mask: expected one that the rule {self._mask_rule!r} makes of scores above 0 for what is kept, and "
+                "below 0 for what is removed, got one of which it makes another"
+            )
+        return scores
+
+    def _live(self, mask: Tensor) -> NDArray[np.bool_] | None:
+        """Which weights ``(D,)`` of a mask can change an output; None where that is not known."""
+        try:
+            layers = chain_layers(self._network, mask.numpy())
+        except ValueError:  # no chain
+            return None
+        return live_weights(layers, len(mask))
 
     def decode(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
         """What the policy computes with: frozen weights times bits (times a layer's scale, where rescaling is on).
@@ -275,7 +382,7 @@ class DenseGymProblem(GymProblem):
     def __init__(
         self,
         env: EnvLike,
-        network: str | nn.Module | Callable[..., nn.Module] | None = None,
+        network: NetworkLike | None = None,
         *,
         initial_bounds: tuple[float, float] | None = None,
         **options: Unpack[GymOptions],

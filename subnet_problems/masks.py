@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ._checks import check_bool, check_choice, check_real, check_sparsity
+from ._checks import check_choice, check_real, check_rescale, check_sparsity
+from ._philox import raw_words, standard_normal
 
 if TYPE_CHECKING:
     from .networks import Layer
 
 #: How many scores are near the level, of those kept or of those removed.
 _NEAR = 0.6
+#: The stream of scores that are made from a mask: no weights and no episodes come from it.
+_SCORE_STREAM = 2**64 - 2
 
 
 @runtime_checkable
@@ -27,10 +31,14 @@ class MaskRule(Protocol):
     Each row must depend on that row's scores alone, else fitness would depend on the population's company.
 
     Attributes:
-        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density).
+        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density); or factors in the place of
+            these, one for each of the network's ``layers``.
     """
 
-    rescale: bool
+    @property
+    def rescale(self) -> bool | Sequence[float]:
+        """See above; a plain attribute will do."""
+        ...
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)`` bool, True where a weight is kept.
@@ -68,16 +76,17 @@ class Threshold:
 
     Args:
         value: The threshold, in the units of the scores.
-        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density). Off in the paper.
+        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density). Off in the paper. Or
+            factors, as for ``TopK``.
 
     Raises:
-        TypeError: ``value`` is not a number.
-        ValueError: It is NaN or infinite.
+        TypeError: An argument has the wrong type.
+        ValueError: The value is NaN or infinite, or a factor is not finite and above 0.
     """
 
-    def __init__(self, value: float = 0.0, *, rescale: bool = False) -> None:
+    def __init__(self, value: float = 0.0, *, rescale: bool | Sequence[float] = False) -> None:
         self.value = check_real("value", value)
-        self.rescale = check_bool("rescale", rescale)
+        self.rescale = check_rescale("rescale", rescale)
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)``."""
@@ -109,16 +118,18 @@ class TopK:
             rescaling of Zhou et al. 2020). On by default by measurement: LunarLander continuous, hidden (87, 87),
             sparsity 0.95, weighted ElitistGaussianResampling (popsize 64, 16 elites, one episode), a million steps,
             seeds 100 to 102, best 20-episode test: 249, 135, 224 with, -84, 136, -41 without. At 0.5 and 0.9 both do.
+            Or the factors themselves, one for each of the network's ``layers``, whatever its density: those of a policy
+            that was pruned (``Subnetwork.rescale``).
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: The sparsity is outside [0, 1), or the scope is unknown.
+        ValueError: The sparsity is outside [0, 1), the scope is unknown, or a factor is not finite and above 0.
     """
 
-    def __init__(self, sparsity: float, *, scope: str = "global", rescale: bool = True) -> None:
+    def __init__(self, sparsity: float, *, scope: str = "global", rescale: bool | Sequence[float] = True) -> None:
         self.sparsity = check_sparsity("sparsity", sparsity)
         self.scope = check_choice("scope", scope, ("global", "layer", "erdos_renyi"))
-        self.rescale = check_bool("rescale", rescale)
+        self.rescale = check_rescale("rescale", rescale)
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer], sparsity: Sequence[float] | None = None) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
@@ -284,6 +295,35 @@ def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach
         return center
     # Not torch.lerp, whose bits depend on the number of threads.
     return center - above.masked_fill(settled, 0.0) * (1.0 - reach / farthest)
+
+
+def scores_from_mask(mask: Tensor, *, stdev: float, seed: int, live: NDArray[np.bool_] | None = None) -> Tensor:
+    """Scores to which a rule such as ``TopK`` gives this mask: a search begins at it.
+
+    Kept weights have scores ``|z|``, removed ones ``-|z|``, with ``z`` of N(0, stdev**2). So all that is kept ranks
+    above all that is removed. ``TopK`` that keeps as many weights makes exactly this mask of them, if its scope is
+    ``"global"``. Otherwise the rule decides how many weights a scope keeps: where that is fewer, it keeps only weights
+    of the mask; where it is more, all of them and some others.
+
+    Args:
+        mask: ``(D,)`` bool.
+        stdev: In the units of scores, above 0.
+        seed: The scores' seed.
+        live: ``(D,)`` bool: of the weights that are kept, those that are not live have the lowest scores. So they are
+            the first that are removed. None ranks all that are kept at random.
+
+    Returns:
+        ``(D,)`` float32, none of them 0.
+    """
+    kept = mask.numpy()
+    drawn = stdev * np.abs(standard_normal(raw_words(seed, 2 * len(kept), stream=_SCORE_STREAM)))
+    float32 = np.finfo(np.float32)
+    sizes = np.clip(drawn, float32.tiny, float32.max).astype(np.float32)  # at 0 and infinity signs would mean nothing
+    if live is not None:
+        chosen = np.flatnonzero(kept)
+        dead_first = chosen[np.lexsort((sizes[chosen], live[chosen]))]
+        sizes[dead_first] = np.sort(sizes[chosen])
+    return torch.from_numpy(np.where(kept, sizes, -sizes))
 
 
 def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool | Sequence[float]) -> Tensor:

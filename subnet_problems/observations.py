@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ._checks import check_count
 from .policies import as_chain, parts_of_chain
 from .rollout import Episodes, Normalizer
 from .spaces import Actions
@@ -42,6 +43,33 @@ class ObservationStats:
         self.count = 0
         self.sum = np.zeros(length, dtype=np.float64)
         self.sum_of_squares = np.zeros(length, dtype=np.float64)
+
+    @classmethod
+    def from_normalizer(cls, normalizer: Normalizer, *, count: int) -> ObservationStats:
+        """Statistics that normalise as this normalizer does, within rounding; those to come are added to them.
+
+        Args:
+            normalizer: A policy's mean and scale.
+            count: Of how many observations they are taken to be, which decides how fast they change.
+
+        Raises:
+            TypeError: ``normalizer`` is something else, or ``count`` is not a whole number.
+            ValueError: ``count`` is below 1, or no statistics normalise so: a scale is not above 0, is above 10 (of the
+                least standard deviation), or is of a standard deviation that float64 loses beside the mean.
+        """
+        if not isinstance(normalizer, Normalizer):
+            raise TypeError(f"normalizer: expected a Normalizer, got {normalizer!r}")
+        mean, scale = normalizer.mean.astype(np.float64), normalizer.scale.astype(np.float64)
+        stats = cls(len(mean))
+        stats.count = check_count("count", count)
+        if (scale > 0.0).all():
+            stats.sum, stats.sum_of_squares = count * mean, count * (scale**-2 + mean**2)
+            if np.allclose(1.0 / stats.stdev, scale, rtol=1e-5, atol=0.0):
+                return stats
+        raise ValueError(
+            "normalizer: expected scales above 0 and at most 10, which statistics of observations have, got "
+            f"{normalizer}"
+        )
 
     def merged(self, episodes: Episodes) -> ObservationStats:
         """These statistics and those of a round. Sums are rounded once, so that no order of episodes matters."""
