@@ -120,7 +120,7 @@ class Continuation(Algorithm):
         num_levels: int | None = None,
         levels: ArrayLike | None = None,
         first_generations: int = 25,
-        generations: int = 5,
+        generations: int = 3,
         stdev: float = 0.05,
         initial_stdev: float = 0.1,
         num_elites: int | None = None,
