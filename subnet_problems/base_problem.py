@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import gymnasium as gym
@@ -16,7 +16,7 @@ import torch
 from evotorch import Problem, Solution, SolutionBatch
 from evotorch.tools.misc import ensure_ray
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._checks import (
     check_bool,
