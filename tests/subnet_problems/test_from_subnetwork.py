@@ -10,10 +10,16 @@ from conftest import Echo, OddSpaces, fitness
 from gymnasium.envs.classic_control import CartPoleEnv
 from small_subnetworks import module
 
-from subnet_problems import FrozenNetwork, MaskedGymProblem, Normalizer, Subnetwork, Threshold, TopK
+from subnet_problems import (
+    FrozenNetwork,
+    MaskedGymProblem,
+    Normalizer,
+    ParetoSparsityProblem,
+    Subnetwork,
+    Threshold,
+    TopK,
+)
 from subnet_problems._philox import episode_seeds
-
-FACTORS = (1.5, 0.5)
 
 
 def found(*, mask=None, normalized=False, **options):
@@ -86,6 +92,17 @@ def test_the_factors_of_a_pruned_policy_stay_at_every_sparsity():
     assert torch.equal(sparser.weights, subnet.weights * mask)
 
 
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_policy_is_an_individual_of_the_front_that_goes_on_from_it(pruned):
+    subnet = found().prune() if pruned else found()
+    problem = MaskedGymProblem.from_subnetwork(subnet)
+    front = ParetoSparsityProblem(problem)
+    scores, density = problem.scores_from_mask(subnet.mask, seed=1), subnet.num_active / subnet.num_weights
+    individual = np.append(scores.numpy(), np.log2(density))
+    for x in (individual, front.confined(individual)):
+        assert torch.equal(front.to_subnetwork(x).weights, subnet.weights)
+
+
 @pytest.mark.parametrize("rescale", [False, True])
 def test_a_sparsity_is_enforced_with_the_rescaling_of_the_policy(rescale):
     problem = MaskedGymProblem.from_subnetwork(found(mask=TopK(0.5, rescale=rescale)), sparsity=0.75)
@@ -148,13 +165,11 @@ def test_a_policy_from_a_file_goes_on(tmp_path):
 
 
 def test_a_policy_of_a_module_of_ones_own_goes_on_from_a_file(tmp_path):
-    with pytest.warns(UserWarning, match="network"):
-        made = MaskedGymProblem("CartPole-v1", module(), sparsity=0.5, seed=0)
+    made = MaskedGymProblem("CartPole-v1", module(), sparsity=0.5, seed=0)
     subnet = made.to_subnetwork(made.generate_batch(1)[0])
     subnet.save(tmp_path / "policy.safetensors")
     loaded = Subnetwork.load(tmp_path / "policy.safetensors", network=module())
-    with pytest.warns(UserWarning, match="network"):
-        problem = MaskedGymProblem.from_subnetwork(loaded)
+    problem = MaskedGymProblem.from_subnetwork(loaded)
     assert torch.equal(problem.decode(problem.scores_from_mask(subnet.mask, seed=2)), subnet.weights)
 
 
