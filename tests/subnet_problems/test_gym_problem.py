@@ -1,5 +1,7 @@
 """The masked and the dense problem: what their arguments mean, and what they count."""
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from evotorch.neuroevolution import GymNE
 from torch import nn
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, MaskedGymProblem, Threshold, TopK
+from subnet_problems import DenseGymProblem, FrozenNetwork, MaskedGymProblem, Threshold, TopK
 from subnet_problems.observations import ObservationStats
 
 LINEAR = "Linear(obs_length, act_length, bias=False)"
@@ -249,6 +251,67 @@ def test_the_network_may_be_a_string_a_module_or_a_callable():
 # Masks
 
 
+@pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
+def test_the_network_may_be_one_that_exists_and_is_taken_as_it_is(kind):
+    network = lander(hidden_sizes=(5,), bias=True, weight_init="kaiming_normal", network_seed=4).network
+    by_network, by_arguments = (
+        kind("LunarLander-v3", episode_length=40, seed=5, **options)
+        for options in (
+            {"network": network},
+            {"hidden_sizes": (5,), "bias": True, "weight_init": "kaiming_normal", "network_seed": 4},
+        )
+    )
+    assert by_network.network is network
+    copied = pickle.loads(pickle.dumps(by_network))
+    assert torch.equal(copied.network.weights, network.weights)
+    values = by_arguments.generate_batch(3).values
+    expected = fitness(by_arguments, values)
+    assert torch.equal(fitness(by_network, values), expected)
+    assert torch.equal(fitness(copied, values), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"obs_length": 5, "act_length": 3}, "obs_length = 6, as the environment has it, got 5"),
+        ({"obs_length": 6, "act_length": 4}, "act_length = 3, as the environment has it, got 4"),
+        ({"obs_length": 6, "act_length": 3, "obs_shape": (3, 2)}, r"obs_shape = \(2, 3\), .*, got \(3, 2\)"),
+        ({"obs_length": 6, "act_length": 3, "act_shape": (1, 3)}, r"act_shape = \(3,\), .*, got \(1, 3\)"),
+    ],
+    ids=str,
+)
+def test_a_network_for_another_task_is_refused(options, message):
+    network = FrozenNetwork((4,), **options)
+    with pytest.raises(ValueError, match=f"^network: expected one with {message}$"):
+        MaskedGymProblem(OddSpaces, network, env_config={"discrete": True}, episode_length=9)
+
+
+def test_a_network_of_flat_shapes_fits_observations_of_every_shape():
+    network = FrozenNetwork((4,), obs_length=6, act_length=4)
+    problem = MaskedGymProblem(OddSpaces, network, env_config={"discrete": False}, episode_length=9, seed=0)
+    assert (problem.task.obs_shape, problem.task.actions.shape) == ((2, 3), (2, 2))
+    assert fitness(problem, problem.generate_batch(2).values).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"hidden_sizes": (8,)},
+        {"network_args": {"width": 3}},
+        {"bias": True},
+        {"weight_init": "uniform"},
+        {"weight_gain": 0.5},
+        {"network_seed": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
+def test_what_would_have_no_effect_on_a_network_that_exists_is_refused(kind, option):
+    network = FrozenNetwork((4,), obs_length=4, act_length=2)
+    with pytest.raises(ValueError, match=rf"^{next(iter(option))}: expected [nN]one where network is "):
+        kind("CartPole-v1", network, **option)
+
+
 def test_masks_and_weights_follow_from_the_scores():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(5,), mask=Threshold(0.1))
     scores = problem.generate_batch(6).values
@@ -264,6 +327,24 @@ def test_sparsity_is_short_for_top_k():
     scores = short.generate_batch(4).values
     assert torch.equal(short.decode(scores), long.decode(scores))
     assert (short.mask(scores).sum(dim=1) == round(0.2 * short.solution_length)).all()
+
+
+def test_a_rule_may_rescale_by_factors_of_its_own():
+    factors = (2.0, 0.5)
+    problem = lander(mask=TopK(0.8, rescale=factors))
+    scores = a_solution(problem)
+    first = problem.network.layers[0].slice
+    expected = problem.frozen_weights * problem.mask(scores) * 0.5
+    expected[first] *= 4.0
+    assert torch.equal(problem.decode(scores), expected)
+    assert problem.to_subnetwork(scores).rescale == factors
+    assert torch.equal(problem.to_subnetwork(scores).weights, expected)
+
+
+@pytest.mark.parametrize("make", [Threshold, lambda rescale: TopK(0.5, rescale=rescale)])
+def test_factors_for_another_number_of_layers_are_refused(make):
+    with pytest.raises(ValueError, match=r"^mask: expected a factor for each of 2 layers, got \(1\.0, 2\.0, 3\.0\)"):
+        lander(mask=make(rescale=[1.0, 2.0, 3.0]))
 
 
 def test_a_mask_rule_of_ones_own_works_where_threshold_does():

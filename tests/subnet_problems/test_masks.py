@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from subnet_problems import FrozenNetwork, MaskRule, Threshold, TopK
-from subnet_problems.masks import LevelRule, apply_mask, erdos_renyi, expected_scores, num_kept_at
+from subnet_problems.masks import LevelRule, apply_mask, erdos_renyi, expected_scores, num_kept_at, scores_from_mask
 
 NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
 D = NETWORK.num_weights
@@ -355,6 +355,49 @@ def test_a_bad_threshold_is_refused(value, error):
 
 
 @pytest.mark.parametrize("make", [lambda: Threshold(0.0, rescale=1), lambda: TopK(0.5, rescale="yes")])
-def test_rescale_must_be_true_or_false(make):
-    with pytest.raises(TypeError, match=r"^rescale: expected True or False, got "):
+def test_rescale_must_be_true_or_false_or_factors(make):
+    with pytest.raises(TypeError, match=r"^rescale: expected True, False or a factor for each layer, got "):
         make()
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.nan, math.inf])
+def test_factors_must_be_finite_and_above_0(factor):
+    with pytest.raises(ValueError, match=r"^rescale: expected a finite number > 0, got "):
+        TopK(0.5, rescale=(1.0, factor))
+
+
+# Scores from a mask
+
+_MASKS = st.lists(st.booleans(), min_size=D, max_size=D).map(torch.tensor)
+_STDEVS = st.sampled_from([1e-30, 0.1, 1e30])
+
+
+@quick
+@given(mask=_MASKS, stdev=_STDEVS, seed=_SEEDS)
+def test_the_rule_that_keeps_as_many_of_all_weights_makes_the_mask_of_its_scores(mask, stdev, seed):
+    scores = scores_from_mask(mask, stdev=stdev, seed=seed)[None]
+    num_kept = int(mask.sum())
+    if num_kept:
+        assert torch.equal(TopK(1.0 - num_kept / D)(scores, NETWORK.layers)[0], mask)
+    assert torch.equal(Threshold(0.0)(scores, NETWORK.layers)[0], mask)
+
+
+@quick
+@given(mask=_MASKS, stdev=_STDEVS, seed=_SEEDS, sparsity=_SPARSITIES, scope=_SCOPES)
+def test_a_rule_keeps_as_much_of_the_mask_as_it_has_room_for(mask, stdev, seed, sparsity, scope):
+    scores = scores_from_mask(mask, stdev=stdev, seed=seed)[None]
+    got = TopK(sparsity, scope=scope)(scores, NETWORK.layers)[0]
+    for part in [slice(0, D)] if scope == "global" else [layer.slice for layer in NETWORK.layers]:
+        common = int((got & mask)[part].sum())
+        assert common == min(int(got[part].sum()), int(mask[part].sum()))
+
+
+@quick
+@given(mask=_MASKS, live=_MASKS, seed=_SEEDS)
+def test_what_is_not_live_ranks_below_all_that_is_and_above_what_is_removed(mask, live, seed):
+    scores = scores_from_mask(mask, stdev=0.1, seed=seed, live=live.numpy())
+    groups = [scores[~mask], scores[mask & ~live], scores[mask & live]]
+    ranked = torch.cat([group.sort().values for group in groups])
+    assert torch.equal(ranked, scores.sort().values)
+    plain = scores_from_mask(mask, stdev=0.1, seed=seed)
+    assert torch.equal(plain.sort().values, scores.sort().values)  # ranked otherwise, and drawn alike

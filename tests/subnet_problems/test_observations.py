@@ -35,6 +35,41 @@ def state(stats: ObservationStats) -> tuple:
     return stats.count, stats.sum.tolist(), stats.sum_of_squares.tolist()
 
 
+@pytest.mark.parametrize("count", [1, 3, 10**6])
+def test_statistics_from_a_normalizer_normalize_as_it_does(count):
+    normalizer = Normalizer(np.array([0, 500.1, -2e-5], np.float32), np.array([10, 0.003, 3.3333], np.float32))
+    stats = ObservationStats.from_normalizer(normalizer, count=count)
+    assert stats.count == count
+    np.testing.assert_array_equal(stats.normalizer().mean, normalizer.mean)
+    np.testing.assert_array_equal(stats.normalizer().scale, normalizer.scale)
+
+
+def test_observations_to_come_are_added_to_statistics_from_a_normalizer():
+    (first, obs), (second, others) = observed(0), observed(1)
+    stats = ObservationStats(LENGTH).merged(first)
+    both = ObservationStats.from_normalizer(stats.normalizer(), count=stats.count).merged(second)
+    everything = np.concatenate([obs, others])
+    assert both.count == len(everything)
+    np.testing.assert_allclose(both.mean, everything.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(both.stdev, everything.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0, 0), (0, -1), (0, 10.1), (1e12, 1)])
+def test_a_normalizer_that_no_statistics_have_is_refused(mean, scale):
+    normalizer = Normalizer(np.array([mean], np.float32), np.array([scale], np.float32))
+    with pytest.raises(ValueError, match=r"^normalizer: expected scales above 0 and at most 10"):
+        ObservationStats.from_normalizer(normalizer, count=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"), [("normalizer", None, TypeError), ("count", 0, ValueError), ("count", 2.0, TypeError)]
+)
+def test_statistics_from_anything_else_are_refused(name, value, error):
+    normalizer = Normalizer(np.zeros(3, np.float32), np.ones(3, np.float32))
+    with pytest.raises(error, match=rf"^{name}: expected "):
+        ObservationStats.from_normalizer(**{"normalizer": normalizer, "count": 1} | {name: value})
+
+
 def test_mean_and_standard_deviation_are_numpys():
     rounds = [observed(seed) for seed in range(4)]
     stats = ObservationStats(LENGTH)
