@@ -50,7 +50,6 @@ from subnet_problems.rollout import play
 
 Row = dict[str, Any]
 Report = Callable[[int], None]
-
 SOLVED, BEST = 200.0, 300.0
 #: Median reward of random masks that keep 1 % of the weights; of denser ones it is -650.
 WORST = -340.0
@@ -113,13 +112,8 @@ SEARCHES = (*PYMOO, "levels")
 def validate(subnets: Sequence[Subnetwork], seed: int, steps: int) -> tuple[list[tuple[Subnetwork, float]], int]:
     """The policies that none other dominates in fresh episodes on Gymnasium.
 
-    Args:
-        subnets: Policies on one network; all play the same episodes.
-        seed: Of the episodes.
-        steps: Environment steps to spend, if they are enough for the least number of rounds.
-
-    Returns:
-        Policies and their mean rewards, and how many steps were spent.
+    They are on one network, and all play the same episodes, while ``steps`` last; for the least number of rounds in any
+    case. Returns the policies with their mean rewards, and how many steps were spent.
     """
     task, weights = subnets[0].task(), torch.stack([subnet.weights for subnet in subnets])
     random, returns, spent, last = np.random.default_rng([54321, seed]), [], 0, 0
@@ -242,12 +236,9 @@ def main() -> None:
     if jobs := [(*run, args.steps) for run in runs if run not in done]:
         perform_all(jobs, path, args.jobs)
     if fronts := fronts_of(read(path), args.searches):
-        console = Console()
-        console.print(table(fronts), width=max(console.width, 110))
+        Console(width=max(Console().width, 110)).print(table(fronts))
         with drawn_if_possible(args.output / "fronts.png"):
-            axes = plot_attainment(fronts, threshold=SOLVED)
-            axes.set_title("LunarLander continuous, hidden (87, 87): fronts over seeds")
-            save_figure(axes, args.output / "fronts.png")
+            save_figure(plot_attainment(fronts, threshold=SOLVED), args.output / "fronts.png")
         print(f"Every test: {path}; picture: {args.output / 'fronts.png'}")
 
 
