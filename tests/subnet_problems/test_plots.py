@@ -11,7 +11,14 @@ from small_subnetworks import PATHS, RNN, STRING, lander, make, smallest
 
 from subnet_problems import Normalizer, Subnetwork
 from subnet_problems._network_picture import _PLACES
-from subnet_problems.plots import plot_front, plot_learning_curves, plot_mask, plot_network, save_figure
+from subnet_problems.plots import (
+    plot_attainment,
+    plot_front,
+    plot_learning_curves,
+    plot_mask,
+    plot_network,
+    save_figure,
+)
 from subnet_problems.pruning import masked_layers
 
 
@@ -197,6 +204,43 @@ def test_a_policy_without_a_weight_has_its_place_in_the_front_too():
         assert axes.get_xticks()[-1] == pytest.approx(at[-1])
 
 
+def test_what_searches_attain_is_drawn_as_steps_over_shares_of_weights():
+    groups = {
+        "a": [([300.0, 100.0], [0.5, 0.1]), ([200.0], [0.2]), ([150.0, 90.0], [0.1, 0.05]), ([-50.0], [0.8])],
+        "b": [([10.0], [0.4])],
+    }
+    axes = plot_attainment(groups, threshold=200.0)
+    median, worst, single = axes.lines[:3]
+    assert median.get_drawstyle() == worst.get_drawstyle() == "steps-post"
+    assert median.get_xdata() == pytest.approx([10.0, 20.0, 40.0, 50.0, 80.0, 100.0])
+    # from a point on towards denser policies, up to the next point
+    assert median.get_ydata().tolist() == [100.0, 150.0, 150.0, 200.0, 200.0, 200.0]
+    assert worst.get_ydata()[-2:].tolist() == [-50.0, -50.0]
+    assert np.isnan(worst.get_ydata()[:-2]).all()
+    assert single.get_ydata()[2:].tolist() == [10.0] * 4
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["a (4 seeds)", "b (1 seed)", "at least half of the seeds", "all seeds", "solved (200)"]
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (-50.0, 200.0)
+    mine = plt.figure().subplots()
+    assert plot_attainment(groups, ax=mine) is mine
+
+
+def test_what_searches_attain_without_a_weight_has_its_place_too():
+    axes = plot_attainment({"a": [([50.0, 10.0], [0.1, 0.0])]})
+    assert axes.lines[0].get_xdata() == pytest.approx([5.0, 10.0, 12.5])
+    assert axes.lines[0].get_ydata().tolist() == [10.0, 50.0, 50.0]
+    assert axes.get_xticklabels()[-1].get_text() == "0 %"
+
+
+def test_ticks_of_shares_keep_a_distance_that_their_labels_need():
+    wide = plot_attainment({"a": [([0.0, 300.0], [0.001, 1.0])]})
+    assert [label.get_text() for label in wide.get_xticklabels()][::4] == ["100 %", "10 %", "1 %", "0.1 %"]
+    narrow = plot_attainment({"a": [([0.0, 300.0], [0.014, 0.03])]})
+    assert [label.get_text() for label in narrow.get_xticklabels()] == ["3 %", "2 %", "1.5 %"]
+
+
 def rows():
     return [
         {"name": name, "seed": seed, "steps": steps, "test_mean": rate * steps * seed}
@@ -251,6 +295,10 @@ def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
             lambda: plot_front([policy(0.5, 1.0, 1.0)], seen=[]),
             "seen: expected a reward for each of 1",
         ),
+        (lambda: plot_attainment({}), "groups: expected one that half of its seeds attain"),
+        (lambda: plot_attainment({"a": [([], [])]}), "groups: expected one that half of its seeds attain"),
+        (lambda: plot_attainment({"a": []}), r"groups\['a'\]: expected one at least"),
+        (lambda: plot_attainment({"a": [([1.0], [2.0])]}), r"groups\['a'\]\[0\]\[1\]: expected densities"),
         (lambda: plot_learning_curves([]), "names: expected some of"),
         (lambda: plot_learning_curves(rows(), ["c"]), r"names: expected some of \['b', 'a'\], got \['c'\]"),
         (lambda: plot_learning_curves(rows(), labels=["x"]), "labels: expected one for each of"),
