@@ -21,7 +21,9 @@ from .video import record_video
 Floats = NDArray[np.float64]
 
 #: How the policies of a front are chosen: so many of each level go on, and are evaluated so many times more.
-_VALIDATION = ((6, 3), (3, 6), (1, 12))
+_SELECTION = ((6, 4), (2, 12))
+#: And how often the best of each level is evaluated then: the mean of those that it was chosen by is too high.
+_FRESH = 30
 #: The most live weights of a policy whose picture has its formula.
 _READABLE = 60
 
@@ -63,14 +65,12 @@ def chosen(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tup
     """
     candidates = [[_Candidate(x) for x in group] for group in groups]
     with _on_gymnasium(problem.masked):
-        for num_kept, num_rounds in _VALIDATION:
+        for num_kept, num_rounds in _SELECTION:
             candidates = [sorted(group, key=lambda one: -one.mean)[:num_kept] for group in candidates]
-            everyone = [one for group in candidates for one in group]
-            for _ in range(num_rounds):
-                objectives = problem.evaluate(np.stack([one.x for one in everyone]), return_values_of=["F"])
-                for one, objective in zip(everyone, objectives[:, 0], strict=True):
-                    one.rewards.append(-float(objective))
-    best = [(problem.to_subnetwork(one.x), one.mean, len(one.rewards)) for (one,) in candidates]
+            _evaluate(problem, [one for group in candidates for one in group], num_rounds)
+        winners = [_Candidate(max(group, key=lambda one: one.mean).x) for group in candidates]
+        _evaluate(problem, winners, _FRESH)
+    best = [(problem.to_subnetwork(one.x), one.mean, len(one.rewards)) for one in winners]
     best.sort(key=lambda policy: (policy[0].num_active, -policy[1]))
     return [policy for n, policy in enumerate(best) if all(policy[1] > sparser[1] for sparser in best[:n])]
 
@@ -85,6 +85,14 @@ class _Candidate:
     @property
     def mean(self) -> float:
         return float(np.mean(self.rewards)) if self.rewards else 0.0
+
+
+def _evaluate(problem: ParetoSparsityProblem, candidates: Sequence[_Candidate], num_rounds: int) -> None:
+    """Evaluate all of them so many times more."""
+    for _ in range(num_rounds):
+        objectives = problem.evaluate(np.stack([one.x for one in candidates]), return_values_of=["F"])
+        for one, objective in zip(candidates, objectives[:, 0], strict=True):
+            one.rewards.append(-float(objective))
 
 
 @contextmanager
