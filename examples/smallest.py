@@ -1,0 +1,122 @@
+"""How few random weights solve a task? The smallest policies of Gymnasium's tasks, over several seeds.
+
+Each run is the search for a front of ``pareto_sparsity.py``, by continuation, down to a few weights. A seed draws the
+network and the search. The smallest policy is that with the fewest live weights whose mean over 100 fresh episodes is
+at least the reward that solves the task (Pendulum has none: -200 is a swing up and a hold from most starts).
+
+    python examples/smallest.py --seeds 5
+    python examples/smallest.py --seeds 10 --tasks LunarLander
+
+Each run is added to smallest.csv as it ends, and has a folder with its policies and pictures. The same command goes on
+with the runs that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the CPUs to the simulator
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from algorithms import remove_checkpoint
+from subnet_problems import MaskedGymProblem, TopK, jobs, pareto_search
+from subnet_problems.outcomes import Row
+
+LANDER = {"env": "LunarLander-v3", "weight_gain": 0.7, "episode_length": 400}
+#: Task: its problem, the reward that solves it, the environment steps of a run, the greatest sparsity.
+TASKS: dict[str, tuple[dict[str, Any], float, int, float]] = {
+    "LunarLanderContinuous": ({**LANDER, "env_config": {"continuous": True}}, 200.0, 2_200_000, 0.995),
+    "LunarLander": (LANDER, 200.0, 8_000_000, 0.995),
+    "CartPole": ({"env": "CartPole-v1"}, 475.0, 2_000_000, 0.9995),
+    "Acrobot": ({"env": "Acrobot-v1"}, -100.0, 2_000_000, 0.9995),
+    "MountainCar": (
+        {"env": "MountainCar-v0", "bias": True, "observation_normalization": True}, -110.0, 3_000_000, 0.9995
+    ),
+    "MountainCarContinuous": (
+        {"env": "MountainCarContinuous-v0", "bias": True, "observation_normalization": True}, 90.0, 3_000_000, 0.9995
+    ),
+    "Pendulum": ({"env": "Pendulum-v1", "bias": True, "weight_gain": 6.0}, -200.0, 6_000_000, 0.999),
+}  # fmt: skip
+
+
+def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
+    """One run: all policies of its front, smallest first."""
+    torch.set_num_threads(1)
+    logging.getLogger("evotorch").setLevel(logging.WARNING)
+    options, solved, _, max_sparsity = TASKS[task]
+    masked = MaskedGymProblem(
+        **options, hidden_sizes=(87, 87), mask=TopK(0.5, scope="erdos_renyi"), common_random_numbers=False,
+        network_seed=seed, seed=seed, num_threads=1,
+    )  # fmt: skip
+    output = Path(folder) / task / str(seed)
+    remove_checkpoint(output / "checkpoint")  # of a run that was stopped
+    algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity)
+    console = Console(file=io.StringIO())
+    found, _ = pareto_search.run(algorithm, output, budget=budget, min_reward=solved, console=console)
+    return [
+        {
+            "steps": masked.interaction_count, "weights_kept": one.subnet.num_active, "live_weights": one.num_live,
+            "test_reward": one.subnet.tests["mean"], "test_standard_error": one.subnet.tests["standard_error"],
+        }
+        for one in found
+    ]  # fmt: skip
+
+
+def table(rows: Sequence[Row], tasks: Sequence[str]) -> Table:
+    """The smallest policies of each task."""
+    result = Table(title="Live weights of the smallest policy that solves the task")
+    for column in ("task", "solved at", "seeds that solve", "fewest", "median", "most", "highest reward: median"):
+        result.add_column(column, justify="left" if column == "task" else "right")
+    for task in tasks:
+        runs: dict[int, list[Row]] = {}
+        for row in rows:
+            if row["task"] == task:
+                runs.setdefault(row["seed"], []).append(row)
+        solved = TASKS[task][1]
+        sizes = [[row["live_weights"] for row in run if row["test_reward"] >= solved] for run in runs.values()]
+        smallest = sorted(min(size) for size in sizes if size)
+        if runs:
+            fewest, median, most = (smallest[0], np.median(smallest), smallest[-1]) if smallest else ("", "", "")
+            highest = np.median([max(row["test_reward"] for row in run) for run in runs.values()])
+            result.add_row(
+                task, f"{solved:g}", f"{len(smallest)} of {len(runs)}", str(fewest), f"{median}", str(most),
+                f"{highest:.1f}",
+            )  # fmt: skip
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds (%(default)s)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
+    parser.add_argument("--jobs", type=int, help="runs at a time, each on one CPU (the number of CPUs)")
+    parser.add_argument("--output", type=Path, default=Path("results/smallest"), help="folder (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="short runs that only show that everything works")
+    args = parser.parse_args()
+    if args.seeds < 1 or (args.jobs is not None and args.jobs < 1):
+        parser.error("expected --seeds and --jobs of at least 1")
+    runs = [
+        {"task": task, "seed": seed, "budget": 10_000 if args.quick else TASKS[task][2], "folder": str(args.output)}
+        for seed in range(args.seeds) for task in args.tasks
+    ]  # fmt: skip
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows = jobs.collect(find, runs, args.output / "smallest.csv", num_jobs=args.jobs)
+    Console(width=max(Console().width, 100)).print(table(rows, args.tasks))
+
+
+if __name__ == "__main__":
+    main()
