@@ -49,7 +49,7 @@ class LeveledProblem(Protocol):
 
         Args:
             x: ``(N, D + 1)`` individuals at one level, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D + 1,)``; or None, where they are initial ones.
+            center: ``(D + 1,)``; or None, where they are initial ones, drawn around 0.
             stdev: Standard deviation of the noise.
 
         Returns:
@@ -270,7 +270,8 @@ class Continuation(Algorithm):
 
     def _moved_center(self, x: Floats, ranked: Sequence[int]) -> Floats:
         if isinstance(self.problem, LeveledProblem):
-            x = self.problem.expected_individuals(x, center=self._center, stdev=self.stdev)
+            stdev = self.initial_stdev if self._center is None else self.stdev
+            x = self.problem.expected_individuals(x, center=self._center, stdev=stdev)
         before = x.mean(axis=0) if self._center is None else self._center
         return self._at(moved(x, ranked, self.num_elites, before=before))
 
