@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 
-def check_whole_number(name: str, value: Any, *, maximum: int | None = None) -> int:
-    """Return ``value`` as an int of at least 1 (and at most ``maximum``).
+def check_whole_number(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return ``value`` as an int of at least ``minimum`` (and at most ``maximum``).
 
     Raises:
         TypeError: It is not a whole number.
         ValueError: It is out of range.
     """
-    expected = "a whole number >= 1" + ("" if maximum is None else f" and <= {maximum}")
+    expected = f"a whole number >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: expected {expected}, got {value!r}")
     number = int(value)
-    if number < 1 or (maximum is not None and number > maximum):
+    if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
     if number > sys.maxsize:  # which no list can be as long as
         raise ValueError(f"{name}: expected {expected} and <= {sys.maxsize}, got {value!r}")
@@ -47,6 +48,24 @@ def check_positive(name: str, value: Any, *, dtype: torch.dtype = torch.float64)
     if not 0.0 < torch.tensor(float(number), dtype=dtype).item() < math.inf:
         raise ValueError(f"{name}: expected a finite number > 0 that {dtype} can hold, got {value!r}")
     return float(number)
+
+
+def check_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return ``values`` as a vector of finite floats, one at least.
+
+    Raises:
+        TypeError: They are not real numbers.
+        ValueError: There is none, one is not finite, or it is no vector.
+    """
+    try:
+        vector = np.asarray(values)
+    except ValueError:  # rows of several lengths
+        vector = np.empty((0, 0))
+    if not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
+        raise TypeError(f"{name}: expected real numbers, got {values!r}")
+    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+        raise ValueError(f"{name}: expected a vector of finite numbers, got {values!r}")
+    return vector.astype(np.float64)
 
 
 def check_bool(name: str, value: Any) -> bool:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pymoo.core.algorithm import Algorithm
-from pymoo.core.individual import Individual
 from pymoo.core.population import Population
-from pymoo.util.display.column import Column
-from pymoo.util.display.output import Output
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from ._candidates import hope, surest
 from ._center import moved
-from ._checks import check_positive, check_whole_number
+from ._checks import check_positive, check_vector, check_whole_number
+from ._continuation_checks import (
+    check_center,
+    check_descending,
+    check_evaluated,
+    check_levels,
+    check_names,
+    check_problem,
+)
+from ._continuation_output import ContinuationOutput
 from ._fitness import pooled_stdev
+from ._member import Member
 from .pareto import last_bounds
 from .reevaluation import without_infinities
 
@@ -44,7 +49,7 @@ class LeveledProblem(Protocol):
 
         Args:
             x: ``(N, D + 1)`` individuals at one level, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D + 1,)``; or None, where they are initial ones.
+            center: ``(D + 1,)``; or None, where they are initial ones, drawn around 0.
             stdev: Standard deviation of the noise.
 
         Returns:
@@ -73,16 +78,20 @@ class Continuation(Algorithm):
     with warm starts.
 
     At each level it is the search of ``ElitistGaussianResampling``: all children are drawn around one center, which
-    moves towards what is expected of the best of them (``LeveledProblem``). After each generation the average of the
-    centers becomes a candidate of the current level. Some of each population are candidates, which are evaluated
-    again: a level knows all evaluations of each of its candidates, and hands out the one with the best lower
-    confidence bound of the first objective, mean - stdev / sqrt(n). The front (``opt``) is what the levels hand out,
-    without those that a sparser level beats.
+    moves towards what is expected of the best of them (``LeveledProblem``; of other problems, the best themselves).
+    After each generation the average of the centers becomes a candidate of the current level. An eighth of each
+    population, two at least, are candidates, which are evaluated again. A level keeps all evaluations of each of its
+    candidates. It hands out the one whose first objective has the lowest upper confidence bound, mean +
+    stdev / sqrt(n). The front (``opt``) is what the levels hand out, without those that another dominates by these
+    bounds and the means of the other objectives.
 
     After the last level it goes back: to the level where the front falls most, from the center of the level before
     it, and down again from there. It does so until the termination.
 
-    Infinite objectives are allowed; NaN is an error.
+    Infinite objectives are allowed; NaN is an error. A generation that fails, or that ``tell`` refuses, changes
+    nothing: the next one has the same individuals. All individuals are within the problem's bounds.
+
+    All settings can be read under the names of the arguments.
 
     Example:
         >>> from pymoo.optimize import minimize
@@ -93,24 +102,32 @@ class Continuation(Algorithm):
         >>> subnet = problem.to_subnetwork(result.X[0])
 
     Args:
-        pop_size: N, how many individuals are evaluated in a generation.
+        pop_size: N, how many individuals are evaluated in a generation; at least 4.
         num_levels: How many levels, spread evenly between the bounds of the last variable, from its upper bound down.
+            Default 18. There is one, where these bounds are equal.
         levels: Or the levels themselves: values of the last variable, descending.
-        first_generations: How many generations the first level has.
-        generations: How many each of the others has, each time it is visited. A level has fewer, where it hands out
-            what was as good as the best evaluation ever seen, every time.
+        first_generations: How many generations the first level has; at least 2.
+        generations: How many each of the others has, each time it is visited; at least 2. A level has fewer, where
+            nothing better can be learned: where what it hands out and all elites were as good as the best evaluation
+            ever seen.
         stdev: Standard deviation of the noise on all variables but the last.
         initial_stdev: That of the initial individuals around 0.
         num_elites: How many of the best, and how many of the worst, the center learns from. Default a quarter of the
             population.
-        center: ``(D + 1,)``, an individual to begin from. Default none: the initial individuals are drawn around 0.
+        center: ``(D + 1,)``, an individual to begin from, at the first level whatever its own is. Default none: the
+            initial individuals are drawn around 0.
         **arguments: Those of every pymoo algorithm, such as ``termination``, ``callback``, ``display``, ``seed``.
+
+    Attributes:
+        levels: ``(L,)``, values of the last variable, descending. It and the following are there after ``setup``.
+        level: The index of the current one.
+        candidates: The candidates of each level, at most 16.
+        opt: The front: a population, whose ``F`` is the mean of all evaluations. Its data has ``num_evaluations`` and
+            ``level``, the index of the level. Until a candidate has been evaluated, it is the best individual.
 
     Raises:
         TypeError: An argument has the wrong type or is unknown.
-        ValueError: A number is out of range, levels do not descend, or both ``num_levels`` and ``levels`` are given; in
-            ``setup``: the last variable has no finite bounds, or levels are outside of them; in a generation: an
-            objective is NaN.
+        ValueError: A number is out of range, levels do not descend, or both ``num_levels`` and ``levels`` are given.
     """
 
     def __init__(
@@ -127,57 +144,73 @@ class Continuation(Algorithm):
         center: ArrayLike | None = None,
         **arguments: Any,
     ) -> None:
-        known = inspect.signature(Algorithm.__init__).parameters.keys() - {"self", "kwargs"}
-        for name, value in arguments.items():
-            if name not in known:
-                raise TypeError(f"{name}: expected an argument of pymoo's algorithms, {sorted(known)}, got {value!r}")
-        arguments.setdefault("output", ContinuationOutput())
-        super().__init__(**arguments)
-        self.pop_size = check_whole_number("pop_size", pop_size)
-        if self.pop_size < 2:
-            raise ValueError(f"pop_size: expected a whole number >= 2, got {pop_size!r}")
+        check_names(arguments)
+        super().__init__(**{"output": ContinuationOutput(), **arguments})
+        self.pop_size = check_whole_number("pop_size", pop_size, minimum=4)
         if levels is not None and num_levels is not None:
             raise ValueError(f"num_levels: expected None where levels are given, got {num_levels!r}")
+        self._given_levels = None if levels is None else check_descending("levels", levels)
+        if self._given_levels is not None:
+            num_levels = len(self._given_levels)
         self.num_levels = check_whole_number("num_levels", 18 if num_levels is None else num_levels)
-        self._given_levels = None if levels is None else _descending(levels)
-        self.first_generations = check_whole_number("first_generations", first_generations)
-        self.generations = check_whole_number("generations", generations)
+        # Candidates are evaluated from the second generation of a level on.
+        self.first_generations = check_whole_number("first_generations", first_generations, minimum=2)
+        self.generations = check_whole_number("generations", generations, minimum=2)
         self.stdev = check_positive("stdev", stdev)
         self.initial_stdev = check_positive("initial_stdev", initial_stdev)
-        self._given_center = None if center is None else _numbers("center", center)
-        most = self.pop_size - self.pop_size // 8
-        self.num_elites = check_whole_number(
-            "num_elites", max(1, self.pop_size // 4) if num_elites is None else num_elites, maximum=most
-        )
+        self._given_center = None if center is None else check_vector("center", center)
+        if num_elites is None:
+            num_elites = self.pop_size // 4
+        # One slot would go to the newest candidate every time, and none would be evaluated twice.
+        self._num_again = max(2, self.pop_size // 8)
+        self.num_elites = check_whole_number("num_elites", num_elites, maximum=self.pop_size - self._num_again)
+
+    def setup(self, problem: Any, verbose: bool = False, progress: bool = False, **options: Any) -> Algorithm:
+        """Begin a run; nothing is left of an earlier one.
+
+        Args:
+            problem: A pymoo problem with two objectives or more, without constraints. The bounds of its last variable
+                are finite.
+            verbose: Whether each generation is printed.
+            progress: Whether a progress bar is shown.
+            **options: Those of every pymoo algorithm, such as ``termination``, ``callback``, ``seed``. A second run
+                needs a ``termination`` of its own.
+
+        Returns:
+            The algorithm itself.
+
+        Raises:
+            TypeError: The problem is no pymoo problem, or an option is unknown.
+            ValueError: The problem cannot be served, levels or the center are out of its bounds, or a second run has no
+                termination.
+        """
+        check_names(options)
+        check_problem(problem)
+        low, high = last_bounds(problem)
+        spread = np.linspace(high, low, self.num_levels if high > low else 1)
+        levels = spread if self._given_levels is None else check_levels(problem, self._given_levels)
+        center = None if self._given_center is None else check_center(problem, self._given_center)
+        if self.is_initialized:
+            if options.get("termination") is None:
+                raise ValueError("termination: expected one for another run, got none")
+            self.__dict__.update(is_initialized=False, n_iter=None, pop=None, off=None, opt=None, history=[], data={})
+            self.evaluator.n_eval = 0
+        self.levels, self._center = levels, center
+        return super().setup(problem, verbose=verbose, progress=progress, **options)
 
     def _setup(self, problem: Any, **_: Any) -> None:
-        low, high = last_bounds(problem)
-        if self._given_levels is None:
-            self.levels = np.linspace(high, low, self.num_levels if high > low else 1)
-        else:
-            self.levels = self._given_levels
-            for i, level in enumerate(self.levels):
-                if not low <= level <= high:
-                    raise ValueError(f"levels[{i}]: expected a level in [{low:g}, {high:g}], got {level:g}")
-        self.level = 0  # the index of the current one
+        self.level = 0
         self.candidates: list[list[Member]] = [[] for _ in self.levels]
+        if self._center is not None:
+            self._center = self._at(self._center)
         self._centers: list[Floats | None] = [None for _ in self.levels]  # the last one at each level
-        self._center = None if self._given_center is None else self._first_center(problem, self._given_center)
         self._average: Floats | None = None
         self._num_averaged = 0
         self._left = self.first_generations  # generations, until the level changes
+        self._asked: Floats | None = None  # the individuals that wait for their objectives; the last are ``_again``
         self._again: list[Member] = []
-        self._best_seen = math.inf  # the first objective of the best evaluation of all
-
-    def _first_center(self, problem: Any, center: Floats) -> Floats:
-        """Where the user wants to begin.
-
-        Raises:
-            ValueError: It has not as many numbers as the problem has variables.
-        """
-        if center.shape != (problem.n_var,):
-            raise ValueError(f"center: expected shape (D + 1,) = ({problem.n_var},), got {center.shape}")
-        return self._at(center, 0)
+        self._noise = 0.0  # how much evaluations of one and the same individual differ
+        self._best, self._worst = math.inf, -math.inf  # the first objective of all evaluations
 
     def _initialize_infill(self) -> Population:
         return self._infill()
@@ -186,217 +219,138 @@ class Continuation(Algorithm):
         self._advance(infills)
 
     def _infill(self) -> Population:
-        self._again = self._chosen_again()
-        num_children = self.pop_size - len(self._again)
-        noise = self.random_state.normal(size=(num_children, self.problem.n_var))
-        x = noise * self.initial_stdev if self._center is None else self._center + self.stdev * noise
-        x[:, -1] = self.levels[self.level]
-        return Population.new("X", np.concatenate([x, *(member.x[None] for member in self._again)]))
+        if self._asked is None:
+            members = self.candidates[self.level]
+            again = sorted(members, key=lambda member: hope(member.fitness, self._noise), reverse=True)
+            self._again = again[: self._num_again]
+            noise = self.random_state.normal(size=(self.pop_size - len(self._again), self.problem.n_var))
+            x = noise * self.initial_stdev if self._center is None else self._center + self.stdev * noise
+            x[:, -1] = self.levels[self.level]
+            x = x.clip(self.problem.xl, self.problem.xu)
+            self._asked = np.concatenate([x, *(member.x[None] for member in self._again)])
+        return Population.new("X", self._asked.copy())
+
+    def advance(self, infills: Any = None, **options: Any) -> Any:
+        """Learn from a generation, as ``tell`` does.
+
+        Args:
+            infills: The population that ``ask`` returned, evaluated.
+            **options: Of no meaning here.
+
+        Returns:
+            The front; at the end of the run its result.
+
+        Raises:
+            ValueError: It is not the generation that was asked for, or an objective is NaN. Nothing has changed then.
+        """
+        check_evaluated(infills, self._asked, self.problem.n_obj)
+        return super().advance(infills=infills, **options)
 
     def _advance(self, infills: Any = None, **_: Any) -> None:
-        objectives = self._checked(infills)
-        num_children = len(objectives) - len(self._again)
-        center = self._moved_center(infills.get("X")[:num_children], objectives[:num_children, 0])
-        self._num_averaged += 1
-        share = max(_NEWEST, 1 / self._num_averaged)
-        self._average = center if self._average is None else (1 - share) * self._average + share * center
+        objectives = check_evaluated(infills, self._asked, self.problem.n_obj)
+        num_children = self.pop_size - len(self._again)
+        children = objectives[:num_children, 0]
+        ranked = np.argsort(children, kind="stable").tolist()
+        center = self._moved_center(infills.get("X")[:num_children], ranked)
+        share = max(_NEWEST, 1 / (self._num_averaged + 1))
+        average = center if self._average is None else (1 - share) * self._average + share * center
+        newest = Member(self._at(average), self.level)
+        # What the problem computes is computed: from here on nothing fails.
+        self._average, self._num_averaged = average, self._num_averaged + 1
         self._center = self._centers[self.level] = center
         for member, row in zip(self._again, objectives[num_children:], strict=True):
             member.evaluations.append(row)
-        self._add(Member(self._at(self._average, self.level), self.level), objectives[:num_children, 0])
-        self.pop, self._again = infills, []
-        self._best_seen = min(self._best_seen, float(objectives[:, 0].min()))
+        self._add(newest, children)
+        self._best = min(self._best, float(objectives[:, 0].min()))
+        self._worst = max(self._worst, float(objectives[:, 0].max()))
+        self.pop, self._asked, self._again = infills, None, []
         self._left -= 1
-        if self._left == 0 or self._is_perfect():
+        if self._left == 0 or self._is_perfect(children[ranked[: self.num_elites]]):
             self._change_level()
 
-    def _checked(self, infills: Any) -> Floats:
-        """The objectives of a generation.
-
-        Raises:
-            ValueError: It is not the one that was asked for, or an objective is NaN.
-        """
-        expected = f"the {self.pop_size} individuals that were asked for, evaluated"
-        if infills is None or len(infills) != self.pop_size:
-            raise ValueError(f"infills: expected {expected}, got {None if infills is None else len(infills)}")
-        for i, individual in enumerate(infills):
-            if len(individual.F) != self.problem.n_obj:
-                raise ValueError(f"infills: expected {expected}, got one without objectives at index {i}")
-            if np.isnan(individual.F).any():
-                raise ValueError(
-                    f"problem: expected F without NaN, got {np.asarray(individual.F).tolist()} for individual {i}"
-                )
-        return np.asarray(infills.get("F"), dtype=np.float64)
-
-    def _moved_center(self, x: Floats, fitness: Floats) -> Floats:
-        ranked = np.argsort(fitness, kind="stable").tolist()
-        leveled = self.problem if isinstance(self.problem, LeveledProblem) else None
-        if leveled is not None:
-            x = leveled.expected_individuals(x, center=self._center, stdev=self.stdev)
+    def _moved_center(self, x: Floats, ranked: Sequence[int]) -> Floats:
+        if isinstance(self.problem, LeveledProblem):
+            stdev = self.initial_stdev if self._center is None else self.stdev
+            x = self.problem.expected_individuals(x, center=self._center, stdev=stdev)
         before = x.mean(axis=0) if self._center is None else self._center
-        return self._at(moved(x, ranked, min(self.num_elites, len(x)), before=before), self.level)
+        return self._at(moved(x, ranked, self.num_elites, before=before))
 
-    def _at(self, center: Floats, level: int) -> Floats:
-        """A center at a level, where noise changes what is decoded."""
-        center = center.copy()
-        center[-1] = self.levels[level]
+    def _at(self, center: Floats) -> Floats:
+        """A center at the current level, within bounds, where noise changes what is decoded."""
+        center = center.clip(self.problem.xl, self.problem.xu)
+        center[-1] = self.levels[self.level]
         return self.problem.confined(center) if isinstance(self.problem, LeveledProblem) else center
 
-    def _chosen_again(self) -> list[Member]:
-        """Candidates of the current level that are evaluated again: those that may well be the best."""
+    def _add(self, newest: Member, children: Floats) -> None:
+        """One more candidate of the current level; of too many the least promising goes, never what is handed out."""
         members = self.candidates[self.level]
-        stdev = self._stdev_of_evaluations()
-        return sorted(members, key=lambda member: hope(member.shown, stdev), reverse=True)[: self.pop_size // 8]
-
-    def _stdev_of_evaluations(self, otherwise: Sequence[float] = ()) -> float:
-        """How much evaluations of one and the same individual differ."""
-        return pooled_stdev([member.shown for members in self.candidates for member in members], otherwise)
-
-    def _add(self, member: Member, others: Floats) -> None:
-        """One more candidate of a level; where there are too many, the one that has shown least goes."""
-        members = self.candidates[self.level]
-        members.append(member)
+        members.append(newest)
         if len(members) > _ROOM:
-            stdev = self._stdev_of_evaluations(others.tolist())
-            members.remove(min(members, key=lambda member: hope(member.shown, stdev)))
+            self._noise = self._measured_noise(children.tolist())
+            best = self.handed_out(self.level)
+            rest = [member for member in members if member is not best]
+            members.remove(min(rest, key=lambda member: hope(member.fitness, self._noise)))
+        self._noise = self._measured_noise()
 
-    def _is_perfect(self) -> bool:
-        """Whether the current level hands out what was always as good as the best that was ever seen."""
+    def _measured_noise(self, otherwise: Sequence[float] = ()) -> float:
+        return pooled_stdev([member.fitness for members in self.candidates for member in members], otherwise)
+
+    def _is_perfect(self, elites: Floats) -> bool:
+        """Whether what the level hands out, and all elites, are always as good as the best of all, which some are not.
+
+        One that no other equals may still be surpassed; and where all are equal, nothing is known.
+        """
         member = self.handed_out(self.level)
-        return member is not None and len(member.shown) >= 4 and bool(min(member.shown) >= -self._best_seen)
+        enough = member is not None and len(member.evaluations) >= 4 and min(member.fitness) >= -self._best
+        return enough and bool((elites <= self._best).all()) and self._best < self._worst
 
     def _change_level(self) -> None:
         """On to the next level; from the last one back to where the front falls most."""
         self._left = self.generations
+        if len(self.levels) == 1:
+            return
         if self.level + 1 < len(self.levels):
             self.level += 1
         else:
-            self.level, center = self._weakest()
-            self._center, self._average, self._num_averaged = center, None, 0
+            self.level = self._weakest()
+            self._center, self._average, self._num_averaged = self._centers[self.level - 1], None, 0
         if self._center is not None:
-            self._center = self._at(self._center, self.level)
+            self._center = self._at(self._center)
 
-    def _weakest(self) -> tuple[int, Floats | None]:
-        """The level at which the front falls most, and the center of the level before."""
-        stdev, best, values = self._stdev_of_evaluations(), -math.inf, []
-        for level in reversed(range(len(self.levels))):
-            member = self.handed_out(level)
-            num_bad, _, mean = (-1.0, 0.0, 0.0) if member is None else surest(member.shown, stdev)
-            best = best if num_bad else max(best, mean)
-            values.append(best)
-        values.reverse()
-        falls = [before - after for before, after in pairwise(values) if after > -math.inf]
-        level = 1 + int(np.argmax(falls)) if falls and max(falls) > 0.0 else len(self.levels) - 1
-        return level, self._centers[max(level - 1, 0)]
+    def _weakest(self) -> int:
+        """The level at which the front falls most: what it hands out is worst, compared to the level before."""
+        members = [self.handed_out(level) for level in range(len(self.levels))]
+        values = np.array([[-math.inf if member is None else member.value(self._noise)] for member in members])
+        # What a harder level hands out is good enough for an easier one.
+        front = np.maximum.accumulate(without_infinities(values)[::-1, 0])[::-1]
+        falls = front[:-1] - front[1:]
+        return 1 + int(np.argmax(falls)) if falls.max() > 0.0 else len(self.levels) - 1
 
     def handed_out(self, level: int) -> Member | None:
-        """The candidate of a level that is handed out: the one with the best lower confidence bound.
+        """The candidate that a level hands out: that with the best confidence bound.
 
         Args:
-            level: Its index.
+            level: The index of the level.
 
         Returns:
             The candidate; None where none has been evaluated yet.
         """
-        evaluated, stdev = [member for member in self.candidates[level] if member.shown], self._stdev_of_evaluations()
-        return max(evaluated, key=lambda member: surest(member.shown, stdev), default=None)
+        evaluated = [member for member in self.candidates[level] if member.evaluations]
+        return max(evaluated, key=lambda member: surest(member.fitness, self._noise), default=None)
 
     def promising(self) -> list[list[Member]]:
         """The candidates of each level, the most promising first; those that were never evaluated are the last."""
-        stdev, never = self._stdev_of_evaluations(), (-math.inf, 0.0, 0.0)
-        return [
-            sorted(members, key=lambda m: surest(m.shown, stdev) if m.shown else never, reverse=True)
-            for members in self.candidates
-        ]
+
+        def key(member: Member) -> tuple[float, float, float]:
+            return surest(member.fitness, self._noise) if member.evaluations else (-math.inf, 0.0, 0.0)
+
+        return [sorted(members, key=key, reverse=True) for members in self.candidates]
 
     def _set_optimum(self) -> None:
         members = [member for level in range(len(self.levels)) if (member := self.handed_out(level)) is not None]
-        if not members:  # nothing has been evaluated twice: the best of the first generation
-            self.opt = self.pop[[int(np.argmin(self.pop.get("F")[:, 0]))]]
-            return
-        stdev = self._stdev_of_evaluations()
-        bounds = np.array([member.bounds(stdev) for member in members])
+        if not members:  # after the first generation
+            best = self.pop[int(np.argmin(self.pop.get("F")[:, 0]))]
+            members = [Member(best.X, self.level, [np.asarray(best.F, dtype=np.float64)])]
+        bounds = np.array([member.bounds(self._noise) for member in members])
         front = NonDominatedSorting().do(without_infinities(bounds), only_non_dominated_front=True)
         self.opt = Population.create(*(members[i].individual() for i in sorted(front)))
-
-
-class Member:
-    """A candidate of a level, and all that its evaluations have shown.
-
-    Attributes:
-        x: ``(D + 1,)``.
-        level: The index of its level.
-        evaluations: The objectives of each evaluation, ``(M,)``.
-    """
-
-    def __init__(self, x: Floats, level: int) -> None:
-        self.x, self.level = x, level
-        self.evaluations: list[Floats] = []
-
-    @property
-    def shown(self) -> tuple[float, ...]:
-        """Evaluations of the first objective, the higher the better."""
-        return tuple(-float(row[0]) for row in self.evaluations)
-
-    @property
-    def objectives(self) -> Floats:
-        """The mean of all evaluations, ``(M,)``."""
-        return np.asarray(np.mean(self.evaluations, axis=0))
-
-    def bounds(self, stdev: float) -> Floats:
-        """The objectives ``(M,)``, the first one's upper confidence bound in its place."""
-        bounds = self.objectives
-        bounds[0] += stdev / math.sqrt(len(self.evaluations))
-        return bounds
-
-    def individual(self) -> Individual:
-        """It as pymoo has it; its data has ``num_evaluations`` and the index of its ``level``."""
-        objectives, data = self.objectives, {"num_evaluations": len(self.evaluations), "level": self.level}
-        return Individual(X=self.x, F=objectives, evaluated={"F", "G", "H"}, **data)
-
-
-class ContinuationOutput(Output):
-    """What ``minimize(..., verbose=True)`` prints: the level, how many policies the front has, and the best."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.level, self.front, self.best = Column("level"), Column("front", width=5), Column("f_min")
-        self.columns += [self.level, self.front, self.best]
-
-    def update(self, algorithm: Any) -> None:
-        """Take over how far an algorithm is."""
-        super().update(algorithm)
-        self.level.set(float(algorithm.levels[algorithm.level]))
-        self.front.set(len(algorithm.opt))
-        self.best.set(float(algorithm.opt.get("F")[:, 0].min()))
-
-
-def _descending(levels: ArrayLike) -> Floats:
-    """Return levels as an array.
-
-    Raises:
-        TypeError: They are not real numbers.
-        ValueError: There is none, they are not finite, or do not descend.
-    """
-    values = _numbers("levels", levels)
-    if (np.diff(values) >= 0.0).any():
-        raise ValueError(f"levels: expected numbers that descend, got {levels!r}")
-    return values
-
-
-def _numbers(name: str, values: ArrayLike) -> Floats:
-    """Return a vector of finite numbers.
-
-    Raises:
-        TypeError: They are not real numbers.
-        ValueError: There is none, they are not finite, or it is no vector.
-    """
-    try:
-        vector = np.asarray(values)
-    except ValueError:  # rows of several lengths
-        vector = np.empty((0, 0))
-    if vector.dtype == bool or not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
-        raise TypeError(f"{name}: expected real numbers, got {values!r}")
-    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
-        raise ValueError(f"{name}: expected a vector of finite numbers, got {values!r}")
-    return vector.astype(np.float64)

@@ -186,7 +186,8 @@ def last_bounds(problem: Any) -> tuple[float, float]:
     Raises:
         ValueError: The problem has none, or they are not finite.
     """
-    if not problem.has_bounds() or not np.isfinite([problem.xl[-1], problem.xu[-1]]).all():
+    has_bounds = isinstance(problem.xl, np.ndarray) and isinstance(problem.xu, np.ndarray)  # no dict of variables' own
+    if not has_bounds or not np.isfinite([problem.xl[-1], problem.xu[-1]]).all():
         raise ValueError(
             f"problem: expected finite bounds of the last variable, got xl = {problem.xl} and xu = {problem.xu}"
         )

@@ -48,8 +48,8 @@ def begin(
             continuation: a center learns more from as many episodes as it has children than from one.
         folder: Where ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
         algorithm: ``"continuation"``, or ``"nsga2"``: pymoo's NSGA-II with the operators of ``algorithms``.
-        popsize: Individuals of a generation, default 64; for NSGA-II the survivors of one, each of which has five
-            children, default 24.
+        popsize: Individuals of a generation, at least 4, default 64; for NSGA-II the survivors of one, each of which
+            has five children, default 24.
         seed: Of the search.
         min_sparsity: The least sparsity that is looked for. Default 0.9, for NSGA-II 0.
         max_sparsity: The greatest. Default 0.995, for NSGA-II 0.99; in a network of few weights that at which one is
@@ -90,10 +90,12 @@ def begin(
     if algorithm == "nsga2":
         search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
     elif scores is None:
-        search = Continuation(popsize or 64)
+        with naming(pop_size="popsize"):
+            search = Continuation(popsize or 64)
     else:
         center = np.append(scores.cpu().numpy(), problem.xu[-1])
-        search = Continuation(popsize or 64, center=center, first_generations=5)
+        with naming(pop_size="popsize"):
+            search = Continuation(popsize or 64, center=center, first_generations=5)
     search.setup(
         problem,
         termination=("n_gen", 10**9),
