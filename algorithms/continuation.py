@@ -86,7 +86,8 @@ class Continuation(Algorithm):
     bounds and the means of the other objectives.
 
     After the last level it goes back: to the level where the front falls most, from the center of the level before
-    it, and down again from there. It does so until the termination.
+    it, and down again from there. If that level is the weakest again, it goes back one level further, then three, then
+    seven, and so on. It does so until the termination.
 
     Infinite objectives are allowed; NaN is an error. A generation that fails, or that ``tell`` refuses, changes
     nothing: the next one has the same individuals. All individuals are within the problem's bounds.
@@ -204,6 +205,7 @@ class Continuation(Algorithm):
         if self._center is not None:
             self._center = self._at(self._center)
         self._centers: list[Floats | None] = [None for _ in self.levels]  # the last one at each level
+        self._num_returns = [0 for _ in self.levels]
         self._average: Floats | None = None
         self._num_averaged = 0
         self._left = self.first_generations  # generations, until the level changes
@@ -312,10 +314,17 @@ class Continuation(Algorithm):
         if self.level + 1 < len(self.levels):
             self.level += 1
         else:
-            self.level = self._weakest()
+            self.level = self._where_to_go_back_to()
             self._center, self._average, self._num_averaged = self._centers[self.level - 1], None, 0
         if self._center is not None:
             self._center = self._at(self._center)
+
+    def _where_to_go_back_to(self) -> int:
+        """The level at which the front falls most; the more often it was this one, the further before it."""
+        weakest = self._weakest()
+        back: int = 2 ** self._num_returns[weakest]
+        self._num_returns[weakest] = 0 if back >= len(self.levels) else self._num_returns[weakest] + 1
+        return max(1, weakest + 1 - back)
 
     def _weakest(self) -> int:
         """The level at which the front falls most: what it hands out is worst, compared to the level before."""
@@ -339,12 +348,22 @@ class Continuation(Algorithm):
         return max(evaluated, key=lambda member: surest(member.fitness, self._noise), default=None)
 
     def promising(self) -> list[list[Member]]:
-        """The candidates of each level, the most promising first; those that were never evaluated are the last."""
+        """What may be on the front: the candidates of each level, the most promising first.
 
-        def key(member: Member) -> tuple[float, float, float]:
-            return surest(member.fitness, self._noise) if member.evaluations else (-math.inf, 0.0, 0.0)
+        Those that were never evaluated are the last. A level has none, where a harder level hands out what is better
+        even if its own candidates are as good as they may well be.
+        """
+        best, result = (-math.inf, 0.0, 0.0), []
+        for level in reversed(range(len(self.levels))):
+            members = sorted(self.candidates[level], key=self._surest, reverse=True)
+            evaluated = [member.fitness for member in members if member.evaluations]
+            may_be_best = not evaluated or max(hope(fitness, self._noise) for fitness in evaluated) > best
+            result.append(members if may_be_best else [])
+            best = max([best, *map(self._surest, members[:1])])
+        return result[::-1]
 
-        return [sorted(members, key=key, reverse=True) for members in self.candidates]
+    def _surest(self, member: Member) -> tuple[float, float, float]:
+        return surest(member.fitness, self._noise) if member.evaluations else (-math.inf, 0.0, 0.0)
 
     def _set_optimum(self) -> None:
         members = [member for level in range(len(self.levels)) if (member := self.handed_out(level)) is not None]
