@@ -112,16 +112,22 @@ def test_easy_levels_lead_to_hard_ones(seed):
     assert found > 7.5  # of 10
     sparsest = problem.truth(algorithm.opt.get("X"))[:, 1] == 0.0
     assert problem.truth(algorithm.opt.get("X"))[sparsest, 0] < -3.0  # at random 1e-5
-    for level, value in enumerate(algorithm.levels):
-        rows = [(x, row) for x, row in problem.seen if x[-1] == value]
-        luckiest = min(rows, key=lambda pair: pair[1][0])[0]
-        handed_out = algorithm.handed_out(level).x
-        assert problem.truth(handed_out[None])[0, 0] <= problem.truth(luckiest[None])[0, 0] + 1e-12
+
+
+def test_what_is_handed_out_is_better_than_the_luckiest_individual():
+    handed_out, luckiest = [], []
+    for seed in range(4):
+        problem = Keys(noise=4.0, seed=seed)
+        algorithm = ran(begin(problem, 32, num_levels=1, seed=seed), 40)
+        x = min(problem.seen, key=lambda pair: pair[1][0])[0]
+        luckiest.append(problem.truth(x[None])[0, 0])
+        handed_out.append(problem.truth(algorithm.handed_out(0).x[None])[0, 0])
+    assert np.mean(handed_out) < np.mean(luckiest) - 0.5
 
 
 def test_hard_levels_alone_are_not_found():
     problem = Keys()
-    algorithm = ran(begin(problem, 32, levels=[0.0], first_generations=12, generations=3), 60)
+    algorithm = ran(begin(problem, 32, num_levels=None, levels=[0.0], first_generations=12, generations=3), 60)
     assert problem.truth(algorithm.opt.get("X"))[0, 0] > -1.0
 
 
@@ -151,14 +157,13 @@ def test_a_problem_without_noise_is_solved(pop_size):
 
 def test_a_level_is_left_early_where_nothing_better_can_be_learned():
     def cap(problem, values):
-        values[:, 0] = values[:, 0].clip(4.0)
+        values[:, 0] = values[:, 0].clip(1.0)
 
     levels = []
     algorithm = begin(Plain(cap), 32, first_generations=200, callback=lambda a: levels.append(a.level))
     ran(algorithm, 60)
-    assert levels[10] == 0  # the way to 4 takes longer
-    assert levels[-1] > 0
-    assert algorithm.handed_out(0).objectives[0] == 4.0
+    assert 10 < levels.index(1) < 50
+    assert algorithm.handed_out(0).objectives[0] == 1.0
 
 
 def test_a_level_is_not_left_early_where_all_individuals_are_equal():
@@ -196,14 +201,15 @@ def test_levels_descend_and_then_it_goes_back_to_where_the_front_falls_most():
 
 
 def test_it_goes_back_from_the_center_of_the_level_before():
-    algorithm = begin(Plain(), num_levels=3)
-    seen = []
-    while not seen or seen[-1][0] <= algorithm.level or algorithm.level == 0:
-        seen.append((algorithm.level, None))
-        algorithm.next()
-    before = algorithm._centers[algorithm.level - 1]
-    np.testing.assert_array_equal(algorithm._center[:-1], before[:-1])
-    assert algorithm._center[-1] == algorithm.levels[algorithm.level]
+    def fall(problem, values):
+        values[:, 0] -= 100.0 * (values[:, 1] > 0.6)
+
+    algorithm = ran(begin(Plain(fall)), 7)
+    assert (algorithm.level, algorithm._num_averaged) == (2, 7)
+    ran(algorithm, 1)
+    assert (algorithm.level, algorithm._num_averaged) == (1, 0)
+    np.testing.assert_array_equal(algorithm._center[:-1], algorithm._centers[0][:-1])
+    assert algorithm._center[-1] == 0.5
 
 
 def test_a_fall_to_what_is_infinitely_bad_is_the_greatest():
@@ -320,14 +326,18 @@ def test_a_level_hands_out_the_candidate_with_the_best_confidence_bound():
 
 def test_the_front_has_the_mean_of_all_evaluations_and_counts_them():
     problem = Keys(noise=2.0)
-    algorithm = ran(begin(problem, seed=3), 30)
-    assert len(algorithm.opt) > 1
-    for individual in algorithm.opt:
-        rows = [row for x, row in problem.seen if np.array_equal(x, individual.X)]
-        assert individual.data["num_evaluations"] == len(rows)
-        np.testing.assert_allclose(individual.F, np.mean(rows, axis=0))
-        assert algorithm.levels[individual.data["level"]] == individual.X[-1]
-        assert np.array_equal(algorithm.handed_out(individual.data["level"]).x, individual.X)
+    algorithm = ran(begin(problem, seed=3), 4)
+    lengths = set()
+    for _ in range(15):
+        algorithm.next()
+        lengths.add(len(algorithm.opt))
+        for individual in algorithm.opt:
+            rows = [row for x, row in problem.seen if np.array_equal(x, individual.X)]
+            assert individual.data["num_evaluations"] == len(rows)
+            np.testing.assert_allclose(individual.F, np.mean(rows, axis=0))
+            assert algorithm.levels[individual.data["level"]] == individual.X[-1]
+            assert np.array_equal(algorithm.handed_out(individual.data["level"]).x, individual.X)
+    assert max(lengths) > 1
 
 
 def test_the_front_lacks_what_a_sparser_level_beats():
@@ -402,7 +412,7 @@ def good(problem, values):
 
 
 def huge(problem, values):
-    values *= 1.5e308
+    values[:] = 1.5e308 * values.clip(-1.0, 1.0)
 
 
 @pytest.mark.parametrize("change", [infinite, infinitely_good, bad, good, huge])
@@ -530,7 +540,7 @@ def test_what_was_not_asked_for_cannot_be_told():
     [
         (("n_gen", 7), 7),
         (("n_eval", 100), 7),
-        (("time", "00:00:00"), 1),
+        (("time", 0.1), None),
         (None, None),
         (MultiObjectiveSpaceTermination(tol=0.1), None),
     ],
@@ -601,7 +611,7 @@ def test_a_verbose_run_prints_level_and_front(capsys):
     header = [word.strip() for word in lines[1].split("|")]
     assert header == ["n_gen", "n_eval", "level", "front", "f_min"]
     assert len(lines) == 3 + 5
-    assert [float(word) for word in lines[-1].split("|")[:4]] == [5, 80, 0.5, 2]
+    assert [float(word) for word in lines[-1].split("|")[:3]] == [5, 80, 0.5]
     minimize(Plain(bad), Continuation(16, **SMALL), ("n_gen", 5), seed=1, verbose=True)
     assert "INF" in capsys.readouterr().out.upper()
 
