@@ -135,8 +135,10 @@ def without_infinities(objectives: NDArray[Any]) -> NDArray[np.float64]:
     for column in objectives.T:
         finite = column[np.isfinite(column)] if np.isfinite(column).any() else np.zeros(1)
         low, high = finite.min(), finite.max()
-        margin = max(high - low, abs(low), abs(high), 1.0)
-        columns.append(np.nan_to_num(column, posinf=high + margin, neginf=low - margin))
+        with np.errstate(over="ignore"):  # next to numbers near the end of the range there is only the end itself
+            margin = max(high - low, abs(low), abs(high), 1.0)
+            ends = np.clip([low - margin, high + margin], -np.finfo(np.float64).max, np.finfo(np.float64).max)
+        columns.append(np.nan_to_num(column, posinf=ends[1], neginf=ends[0]))
     return np.column_stack(columns)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pymoo.core.problem import Problem
 from torch import Tensor
 
-from ._checks import check_choice, check_matrix, check_numbers, check_sparsity
+from ._checks import check_choice, check_matrix, check_numbers, check_real, check_sparsity
 from .gym_problem import MaskedGymProblem
 from .masks import TopK, expected_given_mask, near_level, num_kept_at
 from .pruning import chain_layers, live_units, live_weights
@@ -124,8 +124,7 @@ class ParetoSparsityProblem(Problem):
         values = self._checked("x", x)
         rule = self.masked.mask_rule
         assert isinstance(rule, TopK)
-        scores = values[:, :-1].float().to(self.masked.device)
-        return rule(scores, self.masked.network.layers, sparsity=_sparsity(values))
+        return rule(self._scores(values), self.masked.network.layers, sparsity=_sparsity(values))
 
     def _checked(self, name: str, x: ArrayLike | Tensor) -> Tensor:
         """Individuals ``(N, D + 1)``, float64.
@@ -182,29 +181,37 @@ class ParetoSparsityProblem(Problem):
                 f"{(self.count if live else self.objectives)!r} for {network!r}"
             ) from error
 
-    def expected_individuals(
-        self, x: NDArray[np.float64], *, center: NDArray[np.float64] | None, stdev: float
-    ) -> NDArray[np.float64]:
+    def expected_individuals(self, x: ArrayLike, *, center: ArrayLike | None, stdev: float) -> NDArray[np.float64]:
         """For each individual the expectation of all that have its mask: what ``algorithms.Continuation`` learns from.
 
         Args:
             x: ``(N, D + 1)`` individuals at one density, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D + 1,)``; or None, where they were drawn around 0.
+            center: ``(D + 1,)``, whose own density has no meaning; or None, where they were drawn around 0.
             stdev: Standard deviation of the noise.
 
         Returns:
             ``(N, D + 1)``.
 
         Raises:
-            TypeError: The individuals are not real numbers.
-            ValueError: A shape is wrong, a value is NaN, or a density is out of bounds.
+            TypeError: An argument is not made of real numbers.
+            ValueError: A shape is wrong, a value is NaN, a density is out of bounds, the individuals have several, or
+                ``stdev`` is not positive.
         """
-        scores, rule = self._scores_and_rule("x", x)
-        around = torch.zeros_like(scores[0]) if center is None else self._scores_and_rule("center", center[None])[0][0]
-        expected = expected_given_mask(rule, self.masked.network.layers, scores, center=around, stdev=stdev)
-        return np.column_stack([expected.cpu().numpy(), x[:, -1]])
+        stdev = check_real("stdev", stdev, above=0.0)
+        values = self._checked("x", x)
+        if len(values) == 0:
+            return values.numpy()
+        if bool((values[:, -1] != values[0, -1]).any()):
+            raise ValueError(f"x: expected individuals at one density, got log2 densities {values[:, -1].tolist()}")
+        scores, around = self._scores(values), torch.zeros(len(values[0]) - 1, device=self.masked.device)
+        if center is not None:
+            around = self._scores(self._checked_one("center", center))[0]
+        expected = expected_given_mask(
+            self._rule_at(values[0]), self.masked.network.layers, scores, center=around, stdev=stdev
+        )
+        return np.column_stack([expected.cpu().numpy(), values[:, -1].numpy()])
 
-    def confined(self, center: NDArray[np.float64]) -> NDArray[np.float64]:
+    def confined(self, center: ArrayLike) -> NDArray[np.float64]:
         """An individual with the mask of ``center`` around which noise changes masks, as ``MaskedGymProblem.confined``.
 
         Args:
@@ -217,17 +224,36 @@ class ParetoSparsityProblem(Problem):
             TypeError: The individual is not made of real numbers.
             ValueError: The shape is wrong, a value is NaN, or the density is out of bounds.
         """
-        scores, rule = self._scores_and_rule("center", center[None])
-        near = near_level(rule, self.masked.network.layers, scores[0], reach=self.masked.score_stdev / 2)
-        return np.append(near.cpu().numpy().astype(np.float64), center[-1])
+        values = self._checked_one("center", center)
+        near = near_level(
+            self._rule_at(values[0]),
+            self.masked.network.layers,
+            self._scores(values)[0],
+            reach=self.masked.score_stdev / 2,
+        )
+        return np.append(near.cpu().numpy().astype(np.float64), values[0, -1])
 
-    def _scores_and_rule(self, name: str, x: NDArray[np.float64]) -> tuple[Tensor, TopK]:
-        """The scores ``(N, D)`` of individuals, float64, and the rule at the density of the first of them."""
-        values = self._checked(name, x)
+    def _checked_one(self, name: str, x: ArrayLike | Tensor) -> Tensor:
+        """One individual ``(D + 1,)`` as ``(1, D + 1)``, float64.
+
+        Raises:
+            TypeError: The individual is not made of real numbers.
+            ValueError: Its shape is wrong, a value is NaN, or the density is out of bounds.
+        """
+        values = check_numbers(name, x, dtype=torch.float64)
+        if values.shape != (self.n_var,):
+            raise ValueError(f"{name}: expected shape (D + 1,) = ({self.n_var},), got {tuple(values.shape)}")
+        return self._checked(name, values[None])
+
+    def _scores(self, values: Tensor) -> Tensor:
+        """The scores ``(N, D)`` of individuals, float32, where the masked problem computes."""
+        return values[:, :-1].float().to(self.masked.device)
+
+    def _rule_at(self, individual: Tensor) -> TopK:
+        """The rule at the density of one individual ``(D + 1,)``."""
         rule = self.masked.mask_rule
         assert isinstance(rule, TopK)
-        at_level = TopK(_sparsity(values[:1])[0], scope=rule.scope, rescale=rule.rescale)
-        return values[:, :-1].float().to(self.masked.device), at_level
+        return TopK(_sparsity(individual[None])[0], scope=rule.scope, rescale=rule.rescale)
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
         """One individual ``(D + 1,)`` as a ``Subnetwork``.
@@ -236,10 +262,7 @@ class ParetoSparsityProblem(Problem):
             TypeError: The individual is not made of real numbers.
             ValueError: Its shape is another, a value is NaN, or the density is out of bounds.
         """
-        values = check_numbers("x", x, dtype=torch.float64)
-        if values.shape != (self.n_var,):
-            raise ValueError(f"x: expected shape (D + 1,) = ({self.n_var},), got {tuple(values.shape)}")
-        return self.masked.mask_to_subnetwork(self.mask(values[None])[0])
+        return self.masked.mask_to_subnetwork(self.mask(self._checked_one("x", x))[0])
 
 
 def _sparsity(values: Tensor) -> list[float]:

@@ -9,6 +9,7 @@ from pymoo.core.survival import Survival
 from pymoo.optimize import minimize
 
 from algorithms import NicheSurvival, ReevaluatingSurvival, evaluate_again, pareto_operators
+from algorithms.reevaluation import without_infinities
 
 
 def test_a_parent_is_known_by_the_mean_of_all_its_evaluations():
@@ -158,6 +159,12 @@ def test_infinite_objectives_are_finite_while_they_are_ranked_and_keep_their_ord
     assert np.isfinite(seen[0]).all()
     np.testing.assert_array_equal(np.argsort(seen[0], axis=0), np.argsort(pop.get("F"), axis=0))
     assert pop[0].F[0] == np.inf
+
+
+def test_infinite_objectives_beside_huge_ones_are_finite_while_they_are_ranked():
+    values = without_infinities(np.array([[1.7e308, np.inf, -np.inf, -1.7e308]]).T)[:, 0]
+    assert np.isfinite(values).all()
+    assert values[1] > values[0] > values[3] > values[2]
 
 
 def test_indices_are_returned_where_they_are_asked_for():

@@ -13,7 +13,7 @@ from pymoo.algorithms.moo.spea2 import SPEA2
 from pymoo.optimize import minimize
 from pymoo.util.ref_dirs import get_reference_directions
 
-from algorithms import pareto_algorithm, pareto_operators
+from algorithms import Continuation, pareto_algorithm, pareto_operators
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, Threshold
 
 
@@ -250,3 +250,73 @@ def test_a_fitness_that_is_nan_is_an_error_that_names_the_individual(monkeypatch
         ValueError, match=r"^problem: expected a fitness for each individual, got NaN for individual 1$"
     ):
         problem.evaluate(individuals(problem, [-1.0, -1.0, -1.0]))
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_what_is_expected_of_individuals_is_what_the_masked_problem_expects_of_their_scores(centered):
+    problem = ParetoSparsityProblem(masked())
+    x = individuals(problem, [-1.0] * 5)
+    center = individuals(problem, [-2.0], seed=1)[0] if centered else None  # its own density has no meaning
+    expected = problem.expected_individuals(x, center=center, stdev=0.1)
+    scores = torch.from_numpy(x[:, :-1]).float()
+    around = torch.from_numpy(center[:-1]).float() if centered else torch.zeros(scores.shape[1])
+    same = problem.masked.expected_solutions(scores, center=around, stdev=0.1)
+    np.testing.assert_array_equal(expected, np.column_stack([same.numpy(), x[:, -1]]))
+    assert problem.expected_individuals(x[:0], center=center, stdev=0.1).shape == (0, problem.n_var)
+
+
+def test_the_mean_of_all_individuals_with_a_mask_is_what_is_expected_of_them():
+    problem = ParetoSparsityProblem(masked(hidden_sizes=(), sparsity=0.5))  # 8 weights, of which 4 are kept
+    x = individuals(problem, [-1.0] * 200_000)
+    masks = problem.mask(x).numpy()
+    same = (masks == masks[0]).all(axis=1)
+    mean = x[same, :-1].mean(axis=0)
+    expected = problem.expected_individuals(x[same], center=None, stdev=0.1)[:, :-1].mean(axis=0)
+    np.testing.assert_allclose(expected, mean, atol=0.02)
+
+
+@pytest.mark.parametrize("log2_density", [0.0, -1.0, -3.3])
+def test_a_confined_individual_has_the_same_mask_and_is_near_the_level(log2_density):
+    problem = ParetoSparsityProblem(masked())
+    far = 50.0 * individuals(problem, [log2_density / 50.0])[0]
+    near = problem.confined(far)
+    assert torch.equal(problem.mask(near[None]), problem.mask(far[None]))
+    assert near[-1] == far[-1]
+    if log2_density < 0.0:
+        mask = problem.mask(near[None])[0].numpy()
+        scores, reach = near[:-1], problem.masked.score_stdev / 2
+        level = (scores[mask].min() + scores[~mask].max()) / 2
+        assert (np.abs(scores - level) < 1.1 * reach).sum() >= 0.6 * min(mask.sum(), (~mask).sum())
+        assert (np.abs(far[:-1] - np.median(far[:-1])) < 1.1 * reach).mean() < 0.1
+    np.testing.assert_allclose(problem.confined(near.tolist()), near, rtol=1e-5)
+
+
+def test_what_the_continuation_asks_of_the_problem_is_refused_by_name():
+    problem = ParetoSparsityProblem(masked())
+    x, size = individuals(problem, [-1.0, -1.0]), problem.n_var
+    with pytest.raises(ValueError, match=r"^x: expected individuals at one density, got log2 densities \[-1.0, -2.0\]"):
+        problem.expected_individuals(individuals(problem, [-1.0, -2.0]), center=None, stdev=0.1)
+    with pytest.raises(ValueError, match=rf"^x: expected shape \(N, D \+ 1\) = \(N, {size}\), got \(2, 3\)"):
+        problem.expected_individuals(x[:, :3], center=None, stdev=0.1)
+    for stdev in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match=r"^stdev: expected a finite number > 0"):
+            problem.expected_individuals(x, center=None, stdev=stdev)
+    for wrong in (x, x[0, :3]):
+        message = rf"^center: expected shape \(D \+ 1,\) = \({size},\), got {re.escape(str(wrong.shape))}"
+        with pytest.raises(ValueError, match=message):
+            problem.confined(wrong)
+        with pytest.raises(ValueError, match=message):
+            problem.expected_individuals(x, center=wrong, stdev=0.1)
+    with pytest.raises(TypeError, match=r"^center: expected an array of real numbers, got 'here'"):
+        problem.confined("here")
+    with pytest.raises(ValueError, match=r"^center: expected no NaN"):
+        problem.confined(np.full(size, np.nan))
+
+
+def test_a_continuation_counts_each_evaluation_of_what_it_hands_out_and_keeps_its_density():
+    problem = ParetoSparsityProblem(masked(hidden_sizes=(4,), num_episodes=1, common_random_numbers=False))
+    search = Continuation(8, num_levels=3, first_generations=3, generations=2)
+    result = minimize(problem, search, ("n_gen", 9), seed=1)
+    kept = problem.mask(result.X).sum(dim=1)
+    np.testing.assert_allclose(result.F[:, 1], kept / problem.masked.network.num_weights, rtol=1e-6)
+    assert problem.masked.status["total_episode_count"] == result.algorithm.evaluator.n_eval == 72
