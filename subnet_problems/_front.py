@@ -24,6 +24,10 @@ Floats = NDArray[np.float64]
 _VALIDATION = ((6, 3), (3, 6), (1, 12))
 #: The most live weights of a policy whose picture has its formula.
 _READABLE = 60
+#: What there is of the smallest policy that earns enough.
+_SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")
+#: What there is of a front, beside its policies.
+FILES = ("front.csv", "progress.csv", "front.png", *_SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Found:
     def size(self) -> int:
         """How many weights it needs: the live ones, or all that are kept, where it is not known which are live."""
         return self.subnet.num_active if self.num_live is None else self.num_live
+
+    def with_what_it_needs(self) -> Subnetwork:
+        """The policy without the weights that change no output, where these are known."""
+        return self.subnet if self.num_live is None else self.subnet.prune()
 
 
 def chosen(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tuple[Subnetwork, float, int]]:
@@ -121,17 +129,34 @@ def keep_tested(
             path.unlink()
     finally:  # also of a front whose tests were stopped, or ended in a fault
         if found:
+            for name in _SMALLEST:  # of an earlier front
+                (folder / name).unlink(missing_ok=True)
             write_table(folder / "front.csv", [_row(one) for one in found])
 
 
 def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:
     """The policy that needs the fewest weights to earn a reward in its test; None where no policy earns it."""
     enough = [one for one in found if min_reward is not None and one.subnet.tests["mean"] >= min_reward]
-    return min(enough, key=lambda one: one.size, default=None)
+    return min(enough, key=lambda one: (one.size, -one.subnet.tests["mean"]), default=None)
+
+
+def verdict(small: Found | None, min_reward: float | None) -> str:
+    """What is said of the smallest policy."""
+    if min_reward is None:
+        return "No policy is called the smallest: the task names no threshold, and no min_reward is given."
+    if small is None:
+        return f"No policy earns {min_reward:g}; a longer search (or another seed) may find one."
+    tests = small.subnet.tests
+    return (
+        f"The smallest policy that earns {min_reward:g} needs {small.size:,} weights: "
+        f"{tests['mean']:.1f} ± {tests['standard_error']:.1f} in its test."
+    )
 
 
 def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
-    """Draw the front, and of the smallest policy its graph and formula, its film and its C header, where possible."""
+    """Draw the front, and save the smallest policy, with its graph and formula, its film and its C header, if possible."""
+    if small is not None:
+        small.with_what_it_needs().save(folder / "smallest.safetensors")
     with drawn_if_possible(folder / "front.png"):
         subnets, seen = [one.subnet for one in found], [one.seen for one in found]
         axes = plot_front(subnets, threshold=masked.task.reward_threshold, seen=seen)
