@@ -154,7 +154,7 @@ def verdict(small: Found | None, min_reward: float | None) -> str:
 
 
 def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
-    """Draw the front, and save the smallest policy, with its graph and formula, its film and its C header, if possible."""
+    """Draw the front; save the smallest policy, with its graph and formula, film and C header, where possible."""
     if small is not None:
         small.with_what_it_needs().save(folder / "smallest.safetensors")
     with drawn_if_possible(folder / "front.png"):

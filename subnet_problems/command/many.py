@@ -73,7 +73,7 @@ def pareto(
 ) -> None:
     """Search a front of policies, reward against sparsity; test, draw and keep all of them.
 
-    Of the smallest policy that earns enough there are its file, a film, a picture of its graph and formula, and a C header.
+    Of the smallest policy that earns enough there are its file, a film, a C header, and its graph with its formula.
     After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
     """
     from .. import pareto_search
