@@ -77,6 +77,8 @@ def begin(
         if algorithm != "continuation" or min_sparsity is not None:
             raise ValueError("start: expected None for another search than the continuation, and with min_sparsity")
         bits = check_mask("start", start, num_weights)
+        if not bits.any():
+            raise ValueError("start: expected a mask that keeps a weight, got one that keeps none")
         with naming(mask="start"):
             scores = masked.scores_from_mask(bits, seed=seed)
         num_kept = int(bits.sum())
