@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -215,10 +216,14 @@ def run(
 
 def _groups(algorithm: Algorithm) -> list[NDArray[np.float64]]:
     """Among which individuals the front's policies are chosen, one from each group."""
-    if isinstance(algorithm, Continuation):
-        return [np.stack([member.x for member in level]) for level in algorithm.promising() if level]
-    groups: list[NDArray[np.float64]] = [individual.X[None] for individual in algorithm.pop]
-    return groups
+    if not isinstance(algorithm, Continuation):
+        return [individual.X[None] for individual in algorithm.pop]
+    num_weights = algorithm.problem.masked.network.num_weights
+    by_size: dict[int, list[list[NDArray[np.float64]]]] = {}  # in a small network levels may keep as many weights
+    for log2_density, level in zip(algorithm.levels, algorithm.promising(), strict=True):
+        by_size.setdefault(round(num_weights * 2.0**log2_density), []).append([member.x for member in level])
+    in_turns = ([x for xs in zip_longest(*levels) for x in xs if x is not None] for levels in by_size.values())
+    return [np.stack(group) for group in in_turns if group]
 
 
 def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import Echo
+from conftest import Dim, Echo
 from rich.console import Console
 from small_subnetworks import RNN, module
 
@@ -25,18 +25,6 @@ class Endless(Echo):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.spec = None
-
-
-class Dim(Echo):
-    """It draws gray pictures."""
-
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
-
-    def __init__(self, *, render_mode=None, **kwargs):
-        super().__init__(**kwargs)
-
-    def render(self):
-        return np.full((16, 16, 3), 99, np.uint8)
 
 
 def quiet():
@@ -79,7 +67,10 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
     # Returns are a policy's own here, so that the front is that of all candidates.
     groups = [[one.X] for one in search.pop]
     if algorithm == "continuation":
-        groups = [[member.x for member in level[:6]] for level in search.promising()]
+        groups = [list(group[:6]) for group in pareto_search._groups(search)]
+        sizes = [{search.problem.to_subnetwork(x).num_active for x in group} for group in groups]
+        assert sizes == [{6}, {5}, {4}, {3}, {2}, {1}]
+        assert sum(map(len, pareto_search._groups(search))) == sum(map(len, search.promising()))
     candidates = [search.problem.to_subnetwork(x) for group in groups for x in group]
     steps = 10 if env is Echo else 5  # the search's, where the environment sets no limit
     points = [(-steps * float(one.act([1.0])[0]), one.num_active) for one in candidates]
