@@ -149,7 +149,7 @@ def _stopped(output: Path, settings: dict[str, Any]) -> Any:
     try:
         return resume(output / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"--resume: expected a search that was stopped, and that in {output} is over") from None
+        raise FileNotFoundError(f"--resume: expected a search that was stopped; that in {output} is over") from None
 
 
 def _run_front(searching: Any, output: Path, **options: Any) -> None:
