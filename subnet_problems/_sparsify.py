@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from evotorch.algorithms import SearchAlgorithm
@@ -20,7 +20,7 @@ from .masks import TopK
 from .subnetwork import Subnetwork
 from .task import EnvLike
 
-PolicyLike = Subnetwork | SearchAlgorithm | str | Path
+PolicyLike: TypeAlias = "Subnetwork | SearchAlgorithm | str | Path"
 
 
 def sparsify(
