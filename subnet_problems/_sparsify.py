@@ -13,7 +13,7 @@ from rich.console import Console
 from algorithms import resume as resume_search
 
 from . import _front, pareto_search
-from ._checks import check_bool, check_path, check_real, check_seed, naming
+from ._checks import check_bool, check_count, check_path, check_real, check_seed, naming
 from .experiments import hand_out
 from .gym_problem import MaskedGymProblem
 from .masks import TopK
@@ -85,6 +85,7 @@ def sparsify(
     """
     folder = check_path("folder", folder)
     min_reward = None if min_reward is None else check_real("min_reward", min_reward)
+    budget, test_episodes = check_count("budget", budget), check_count("test_episodes", test_episodes, minimum=2)
     algorithm = (
         _stopped(folder)
         if check_bool("resume", resume)
