@@ -263,6 +263,8 @@ def _share_axis(axes: Axes, shares: Sequence[float], *, num_weights: int | None 
     nothing = _place_of_nothing(shares)
     least, most = 2 * nothing, max(shares)
     candidates = _SHARES if most > 20 * least else _FINE_SHARES
+    if min(shares) == most > 0.0:  # matplotlib would give a single one ten times its room on one side
+        axes.set_xlim(1.5 * most, most / 1.5)
     low, high = sorted(axes.get_xlim())
     ticks = _apart([tick for tick in candidates if low <= tick <= high], span=high / low)
     if len(ticks) < 2:  # of a narrow range, the ends
