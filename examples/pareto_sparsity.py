@@ -2,7 +2,7 @@
 
 A search by continuation finds a policy that has a tenth of one frozen random network, and follows it down to a two
 hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a kilobyte; of
-the smallest that solves the task there are a film, a picture with its formula, and a C header.
+the smallest that solves the task there are its file, a film, a picture with its formula, and a C header.
 
     python examples/pareto_sparsity.py                       # LunarLander, continuous; about a minute
     python examples/pareto_sparsity.py --env CartPole-v1 --budget 300000
@@ -82,9 +82,11 @@ def main() -> None:
             )  # fmt: skip
     except (FileExistsError, FileNotFoundError) as error:
         raise SystemExit(f"{error}\n(--resume goes on with a run, --output takes another folder)") from None
+    except (TypeError, ValueError, OSError) as error:
+        raise SystemExit(f"{error}") from None
     masked = algorithm.problem.masked
     console.print(f"{masked.task.name}, {masked.network.num_weights:,} frozen weights, simulator: {masked.backend}")
-    found, _ = pareto_search.run(
+    found, stopped = pareto_search.run(
         algorithm, args.output, budget=args.budget, min_reward=args.min_reward, test_episodes=args.test_episodes,
         test_seed=args.test_seed, console=console,
     )  # fmt: skip
@@ -92,6 +94,8 @@ def main() -> None:
         console.print(f"Table, pictures and policies are in {args.output}. To load one:")
         path = f"{args.output}/policies/{found[0].subnet.num_active}_weights.safetensors"
         console.print(f"    Subnetwork.load('{path}')")
+    if stopped:
+        raise SystemExit(130)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .task import GymTask
 from .workers import WorkersLostError
 
 if TYPE_CHECKING:
+    from ._sparsify import sparsify
     from .experiments import ProcessLostError
     from .pareto_problem import ParetoSparsityProblem
     from .plots import plot_front, plot_learning_curves, plot_mask, plot_network
@@ -43,6 +44,7 @@ __all__ = [
     "plot_mask",
     "plot_network",
     "record_video",
+    "sparsify",
 ]
 
 #: Public names whose modules are loaded when they are first needed: pymoo and matplotlib take a while.
@@ -54,6 +56,7 @@ _LAZY = {
     "plot_mask": "plots",
     "plot_network": "plots",
     "record_video": "video",
+    "sparsify": "_sparsify",
 }
 
 

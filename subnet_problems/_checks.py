@@ -188,9 +188,10 @@ def naming(**names: str) -> Iterator[None]:
     """Within it, errors that name an argument name it as the caller wrote it: ``naming(seed="network_seed")``."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, FileExistsError) as error:
         name, rest = re.match(r"(\w*)(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
-        if name not in names or not rest.startswith((":", "[")) or type(error) not in (TypeError, ValueError):
+        kinds = (TypeError, ValueError, FileExistsError)
+        if name not in names or not rest.startswith((":", "[")) or type(error) not in kinds:
             raise
         raise type(error)(names[name] + rest) from error.__cause__
 

@@ -21,11 +21,15 @@ from .video import record_video
 Floats = NDArray[np.float64]
 
 #: How the policies of a front are chosen: so many of each level go on, and are evaluated so many times more.
-_SELECTION = ((6, 4), (2, 12))
+_SELECTION = ((12, 3), (6, 4), (3, 8))
 #: And how often the best of each level is evaluated then: the mean of those that it was chosen by is too high.
 _FRESH = 30
 #: The most live weights of a policy whose picture has its formula.
 _READABLE = 60
+#: What there is of the smallest policy that earns enough.
+_SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")
+#: What there is of a front, beside its policies.
+FILES = ("front.csv", "progress.csv", "front.png", *_SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -49,26 +53,32 @@ class Found:
         """How many weights it needs: the live ones, or all that are kept, where it is not known which are live."""
         return self.subnet.num_active if self.num_live is None else self.num_live
 
+    def with_what_it_needs(self) -> Subnetwork:
+        """The policy without the weights that change no output, where these are known."""
+        return self.subnet if self.num_live is None else self.subnet.prune()
 
-def chosen(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tuple[Subnetwork, float, int]]:
+
+def choose(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tuple[Subnetwork, float, int]]:
     """The best individual of each group, without those that a sparser one beats, sparsest first.
 
-    They are evaluated on Gymnasium itself, in episodes of full length, since what a policy is worth in another
-    simulator says little of a sparse one: the few best of each group again and again (successive halving).
+    They are evaluated on Gymnasium itself, in episodes of full length, since what a policy earns in another simulator
+    says little of a sparse one: the few best of each group again and again (successive halving), and the best by 30
+    evaluations of its own. A group that a sparser one beats by more than the evaluations differ is left out on the way.
 
     Args:
         problem: The problem, which counts these evaluations, too.
-        groups: Individuals ``(n, D + 1)``, the most promising first.
+        groups: Individuals ``(n, D + 1)`` of about one density, the most promising first.
 
     Returns:
-        Policies, each with the mean of its evaluations, and their number.
+        Policies, each with the mean of its own evaluations, and their number.
     """
-    candidates = [[_Candidate(x) for x in group] for group in groups]
+    fields = [[_Candidate(x) for x in group] for group in sorted(groups, key=lambda group: float(group[0, -1]))]
     with _on_gymnasium(problem.masked):
         for num_kept, num_rounds in _SELECTION:
-            candidates = [sorted(group, key=lambda one: -one.mean)[:num_kept] for group in candidates]
-            _evaluate(problem, [one for group in candidates for one in group], num_rounds)
-        winners = [_Candidate(max(group, key=lambda one: one.mean).x) for group in candidates]
+            fields = [sorted(field, key=lambda one: -one.mean)[:num_kept] for field in fields]
+            _evaluate(problem, [one for field in fields for one in field], num_rounds)
+            fields = _not_beaten(fields)
+        winners = [_Candidate(max(field, key=lambda one: one.mean).x) for field in fields]
         _evaluate(problem, winners, _FRESH)
     best = [(problem.to_subnetwork(one.x), one.mean, len(one.rewards)) for one in winners]
     best.sort(key=lambda policy: (policy[0].num_active, -policy[1]))
@@ -85,6 +95,19 @@ class _Candidate:
     @property
     def mean(self) -> float:
         return float(np.mean(self.rewards)) if self.rewards else 0.0
+
+
+def _not_beaten(fields: Sequence[list[_Candidate]]) -> list[list[_Candidate]]:
+    """Groups of candidates, sparsest first, without those of which a sparser group has a better one almost surely."""
+    variances = [np.var(one.rewards, ddof=1) for field in fields for one in field]
+    stdev, best, left = float(np.sqrt(np.mean(variances))), -np.inf, []
+    for field in fields:
+        first = max(field, key=lambda one: one.mean)
+        margin = stdev / len(first.rewards) ** 0.5
+        if first.mean + margin > best:
+            left.append(field)
+        best = max(best, first.mean - margin)
+    return left
 
 
 def _evaluate(problem: ParetoSparsityProblem, candidates: Sequence[_Candidate], num_rounds: int) -> None:
@@ -129,17 +152,34 @@ def keep_tested(
             path.unlink()
     finally:  # also of a front whose tests were stopped, or ended in a fault
         if found:
+            for name in _SMALLEST:  # of an earlier front
+                (folder / name).unlink(missing_ok=True)
             write_table(folder / "front.csv", [_row(one) for one in found])
 
 
 def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:
     """The policy that needs the fewest weights to earn a reward in its test; None where no policy earns it."""
     enough = [one for one in found if min_reward is not None and one.subnet.tests["mean"] >= min_reward]
-    return min(enough, key=lambda one: one.size, default=None)
+    return min(enough, key=lambda one: (one.size, -one.subnet.tests["mean"]), default=None)
+
+
+def verdict(small: Found | None, min_reward: float | None) -> str:
+    """What is said of the smallest policy."""
+    if min_reward is None:
+        return "No policy is called the smallest: the task names no threshold, and no min_reward is given."
+    if small is None:
+        return f"No policy earns {min_reward:g}; a longer search (or another seed) may find one."
+    tests = small.subnet.tests
+    return (
+        f"The smallest policy that earns {min_reward:g} needs {small.size:,} weights: "
+        f"{tests['mean']:.1f} ± {tests['standard_error']:.1f} in its test."
+    )
 
 
 def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
-    """Draw the front, and of the smallest policy its graph and formula, its film and its C header, where possible."""
+    """Draw the front; save the smallest policy, with its graph and formula, film and C header, where possible."""
+    if small is not None:
+        small.with_what_it_needs().save(folder / "smallest.safetensors")
     with drawn_if_possible(folder / "front.png"):
         subnets, seen = [one.subnet for one in found], [one.seen for one in found]
         axes = plot_front(subnets, threshold=masked.task.reward_threshold, seen=seen)

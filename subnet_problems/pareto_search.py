@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,15 @@ from torch import Tensor
 from algorithms import Continuation, ParetoCheckpointer, pareto_operators, remove_checkpoint
 
 from . import _front
-from ._checks import check_choice, check_count, check_mask, check_path, check_real, check_seed, naming
+from ._checks import check_choice, check_count, check_mask, check_path, check_real, check_seed, check_sparsity, naming
 from ._files import check_file, check_folder
-from ._front import Found
+from ._front import Found, choose
 from .fronts import hypervolume
 from .gym_problem import MaskedGymProblem
 from .outcomes import write_table
 from .pareto_problem import ParetoSparsityProblem
 
-__all__ = ["SPARSITIES", "Found", "begin", "run"]
+__all__ = ["SPARSITIES", "Found", "begin", "choose", "groups_of", "run"]
 
 #: The searches, and between which sparsities each looks where the caller does not say.
 SPARSITIES = {"continuation": (0.9, 0.995), "nsga2": (0.0, 0.99)}
@@ -51,41 +52,47 @@ def begin(
         popsize: Individuals of a generation, at least 4, default 64; for NSGA-II the survivors of one, each of which
             has five children, default 24.
         seed: Of the search.
-        min_sparsity: The least sparsity that is looked for. Default 0.9, for NSGA-II 0.
-        max_sparsity: The greatest. Default 0.995, for NSGA-II 0.99; in a network of few weights that at which one is
-            left.
+        min_sparsity: The least sparsity that is looked for. Default 0.9, or where ten weights are left, for NSGA-II 0.
+        max_sparsity: The greatest. Default 0.995, for NSGA-II 0.99, with ``start`` that at which a tenth of its weights
+            are left, if that is more; in a network of few weights that at which one is left.
         start: ``(D,)`` bool, a mask that the continuation begins from, at its own sparsity; ``min_sparsity`` is then
             that sparsity.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, or the greatest sparsity keeps no weight.
+        ValueError: An argument is out of range, the greatest sparsity keeps no weight, or it is below the least.
         FileExistsError: There is a checkpoint already.
         OSError: Nothing can be written there.
     """
     check_choice("algorithm", algorithm, SPARSITIES)
     if not isinstance(masked, MaskedGymProblem):
         raise TypeError(f"masked: expected a MaskedGymProblem, got {masked!r}")
-    popsize = None if popsize is None else check_count("popsize", popsize)
+    popsize = None if popsize is None else check_count("popsize", popsize, minimum=2)
     seed = check_seed("seed", seed)
     folder = check_folder("folder", check_path("folder", folder))
     num_weights = masked.network.num_weights
-    low, high = (min(sparsity, 1.0 - 1.0 / num_weights) for sparsity in SPARSITIES[algorithm])  # one weight stays
+    low, high = SPARSITIES[algorithm]
+    low = max(0.0, min(low, 1.0 - 10 / num_weights))
     scores: Tensor | None = None
     if start is not None:
         if algorithm != "continuation" or min_sparsity is not None:
             raise ValueError("start: expected None for another search than the continuation, and with min_sparsity")
         bits = check_mask("start", start, num_weights)
+        if not bits.any():
+            raise ValueError("start: expected a mask that keeps a weight, got one that keeps none")
         with naming(mask="start"):
             scores = masked.scores_from_mask(bits, seed=seed)
-        low = 1.0 - int(bits.sum()) / num_weights
-        high = max(low, high)
+        num_kept = int(bits.sum())
+        low, high = 1.0 - num_kept / num_weights, max(high, 1.0 - num_kept / num_weights / 10)
+    low, high = (min(sparsity, 1.0 - 1.0 / num_weights) for sparsity in (low, high))  # one weight stays
+    if min_sparsity is None and max_sparsity is not None and check_sparsity("max_sparsity", max_sparsity) < low:
+        whose = "where min_sparsity is not given" if start is None else "as that of start"
+        raise ValueError(f"max_sparsity: expected at least {low:g}, {whose}, got {max_sparsity!r}")
     problem = ParetoSparsityProblem(
         masked,
         min_sparsity=low if min_sparsity is None else min_sparsity,
         max_sparsity=high if max_sparsity is None else max_sparsity,
     )
-    folder.mkdir(parents=True, exist_ok=True)
     search: Algorithm
     if algorithm == "nsga2":
         search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
@@ -96,13 +103,37 @@ def begin(
         center = np.append(scores.cpu().numpy(), problem.xu[-1])
         with naming(pop_size="popsize"):
             search = Continuation(popsize or 64, center=center, first_generations=5)
-    search.setup(
-        problem,
-        termination=("n_gen", 10**9),
-        seed=seed,
-        callback=ParetoCheckpointer(folder / "checkpoint", every=20),
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with naming(path="folder"):
+        keeper = _Keeper(folder / "checkpoint", from_policy=start is not None)
+    search.setup(problem, termination=("n_gen", 10**9), seed=seed, callback=keeper)
     return search
+
+
+class _Keeper(ParetoCheckpointer):
+    """Notes the hypervolume after each generation, and writes checkpoints that have it.
+
+    Args:
+        path: The checkpoint.
+        from_policy: Whether the first generation is around a policy. Else it is of random masks.
+    """
+
+    def __init__(self, path: Path, *, from_policy: bool) -> None:
+        super().__init__(path, every=20)
+        self._from_policy = from_policy
+
+    def _update(self, algorithm: Algorithm) -> None:
+        rewards, densities = -algorithm.opt.get("F")[:, 0], algorithm.opt.get("F")[:, 1]
+        finite, data, area = np.isfinite(rewards), algorithm.data, 0.0
+        if "floor" not in data:  # the reward from which on a policy counts: what the first generation was seen to earn
+            seen = -algorithm.pop.get("F")[:, 0]
+            seen = seen[np.isfinite(seen)] if np.isfinite(seen).any() else np.zeros(1)
+            data["floor"], data["progress"] = float(seen.min() if self._from_policy else np.median(seen)), []
+        else:
+            area = hypervolume(rewards[finite], densities[finite], worst=data["floor"])
+        steps = algorithm.problem.interaction_count
+        data["progress"].append({"generation": algorithm.n_iter, "steps": steps, "hypervolume": area})
+        super()._update(algorithm)
 
 
 def run(
@@ -112,15 +143,18 @@ def run(
     """Search until the budget is spent or Ctrl-C, choose the policies of the front, test them, and keep all of it.
 
     The candidates of each level (all policies of the last population of NSGA-II) are evaluated on Gymnasium itself, in
-    whole episodes, and the best of them make the front: 21 episodes for each of them, and fewer for the others. Those
-    of the front are then tested on fresh episodes.
+    whole episodes, and the best of them make the front (see ``choose``). Those of the front are then tested on fresh
+    episodes.
 
     The folder then has ``policies/<weights kept>_weights.safetensors``, ``front.csv``, ``front.png`` and
     ``progress.csv``: the hypervolume after each generation, see ``fronts.hypervolume``. Of the policy that needs the
-    fewest weights to earn ``min_reward`` it has ``smallest.gif`` (a film), ``smallest.h`` (C) and ``smallest.png`` (its
-    graph, with its numbers and its formula if there are few). Policies are saved as they are tested, and a picture that
-    cannot be drawn is a warning. Policies of an earlier front stay until all of this one are tested. Once the budget is
-    spent, the checkpoint is removed.
+    fewest weights to earn ``min_reward`` it has ``smallest.safetensors`` (without the weights that it does not need),
+    ``smallest.gif`` (a film), ``smallest.h`` (C) and ``smallest.png`` (its graph, with its numbers and its formula if
+    there are few). Policies are saved as they are tested, and a picture that cannot be drawn is a warning. Policies of
+    an earlier front stay until all of this one are tested. Once the budget is spent, the checkpoint is removed.
+
+    Ctrl-C in the search leads to choosing and tests, Ctrl-C in the tests to the pictures of what was tested; a second
+    one ends at once. The checkpoint stays: ``algorithms.resume`` goes on from it, to the same bits.
 
     Args:
         algorithm: From ``begin`` or ``algorithms.resume``.
@@ -141,29 +175,37 @@ def run(
         EvaluationError: An environment raised, or returned something that is not finite. What was tested is kept.
         OSError: Nothing can be written there.
     """
+    if not isinstance(getattr(algorithm, "problem", None), ParetoSparsityProblem):
+        raise TypeError(f"algorithm: expected a search from begin or resume, got {algorithm!r}")
     folder, console = check_path("folder", folder), console or Console(stderr=True)
     budget, test_episodes = check_count("budget", budget), check_count("test_episodes", test_episodes, minimum=2)
     test_seed = check_seed("test_seed", test_seed)
     masked = algorithm.problem.masked
     min_reward = masked.task.reward_threshold if min_reward is None else check_real("min_reward", min_reward)
     check_folder("folder", folder / "policies")
-    for name in ("front.csv", "progress.csv", "front.png", "smallest.gif", "smallest.h", "smallest.png"):
+    for name in _front.FILES:
         check_file("folder", folder / name)
-    stopped = _search(algorithm, budget, console)
-    if not algorithm.is_initialized:
-        return [], stopped
     found: list[Found] = []
+    stopped = _search(algorithm, budget, console)
     try:
-        write_table(folder / "progress.csv", algorithm.data["progress"])
-        with console.status("Choosing the policies of the front on Gymnasium, and testing them on fresh episodes"):
-            policies = _front.chosen(algorithm.problem, _groups(algorithm))
-            _front.keep_tested(
-                policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
-            )  # fmt: skip
+        if algorithm.data.get("progress"):
+            write_table(folder / "progress.csv", algorithm.data["progress"])
+        if not algorithm.is_initialized:
+            return found, stopped
+        try:
+            with console.status("Choosing the policies of the front on Gymnasium, and testing them on fresh episodes"):
+                policies = choose(algorithm.problem, groups_of(algorithm))
+                _front.keep_tested(
+                    policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            if stopped or not found:
+                raise
+            stopped = True
+            console.print("Stopped: the policies that were tested so far make the front.")
         small = _front.smallest(found, min_reward)
         console.print(_front.table(found, test_episodes))
-        if min_reward is not None and small is None:
-            console.print(f"No policy earns {min_reward:g}; a longer search (or another seed) may find one.")
+        console.print(_front.verdict(small, min_reward))
         with console.status("Drawing"):
             _front.draw(found, small, masked, folder)
     except KeyboardInterrupt:
@@ -174,12 +216,24 @@ def run(
     return found, stopped
 
 
-def _groups(algorithm: Algorithm) -> list[NDArray[np.float64]]:
-    """Among which individuals the front's policies are chosen, one from each group."""
-    if isinstance(algorithm, Continuation):
-        return [np.stack([member.x for member in level]) for level in algorithm.promising() if level]
-    groups: list[NDArray[np.float64]] = [individual.X[None] for individual in algorithm.pop]
-    return groups
+def groups_of(algorithm: Algorithm) -> list[NDArray[np.float64]]:
+    """Among which individuals of a search ``choose`` chooses the front's policies, one from each group.
+
+    Args:
+        algorithm: A search of pymoo's on a ``ParetoSparsityProblem``.
+
+    Returns:
+        The candidates ``(n, D + 1)`` of each level of a ``Continuation``, those that have shown most first; of other
+        searches each individual of the population.
+    """
+    if not isinstance(algorithm, Continuation):
+        return [individual.X[None] for individual in algorithm.pop]
+    num_weights = algorithm.problem.masked.network.num_weights
+    by_size: dict[int, list[list[NDArray[np.float64]]]] = {}  # in a small network levels may keep as many weights
+    for log2_density, level in zip(algorithm.levels, algorithm.promising(), strict=True):
+        by_size.setdefault(round(num_weights * 2.0**log2_density), []).append([member.x for member in level])
+    in_turns = ([x for xs in zip_longest(*levels) for x in xs if x is not None] for levels in by_size.values())
+    return [np.stack(group) for group in in_turns if group]
 
 
 def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:
@@ -188,31 +242,23 @@ def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
     steps, start = problem.interaction_count, time.perf_counter()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("", total=budget)
+        bar = progress.add_task("", total=budget, completed=min(steps, budget))
         try:
             while problem.interaction_count < budget:
                 algorithm.next()
-                area = _note_progress(algorithm)
+                noted = algorithm.data.get("progress") or [{"hypervolume": 0.0}]
                 rate = (problem.interaction_count - steps) / (time.perf_counter() - start)
                 progress.update(
                     bar,
                     completed=min(problem.interaction_count, budget),
                     description=f"generation {algorithm.n_gen - 1}: front {len(algorithm.opt)}, "
-                    f"hypervolume {area:.0f}, {rate / 1000:.0f}k steps/s",
+                    f"hypervolume {noted[-1]['hypervolume']:.0f}, {rate / 1000:.0f}k steps/s",
                 )
         except KeyboardInterrupt:
-            progress.console.print("Stopped: the front is drawn from what was found so far; it can be resumed.")
+            if algorithm.is_initialized:
+                sentence = "Stopped: what was found so far is tested and drawn (Ctrl-C ends that); it can be resumed."
+            else:
+                sentence = "Stopped before the first generation was over."
+            progress.console.print(sentence)
             return True
     return False
-
-
-def _note_progress(algorithm: Algorithm) -> float:
-    """The hypervolume of the front that the search sees now, which is noted in the search's data."""
-    objectives, data = algorithm.opt.get("F"), algorithm.data
-    if "floor" not in data:  # the first generation: random masks, each evaluated once
-        data["floor"], data["progress"], area = float(-np.median(algorithm.pop.get("F")[:, 0])), [], 0.0
-    else:
-        area = hypervolume(-objectives[:, 0], objectives[:, 1], worst=data["floor"])
-    steps = algorithm.problem.interaction_count
-    data["progress"].append({"generation": algorithm.n_gen - 1, "steps": steps, "hypervolume": area})
-    return area

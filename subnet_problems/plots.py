@@ -33,7 +33,7 @@ from .subnetwork import Subnetwork
 _COLORS = ListedColormap(["#f4f4f4", "#f0b49e", "#1f4e79"])
 #: Ticks of an axis of shares of weights, in percent: those of a wide range, and those in between of a narrow one.
 _SHARES = (100, 50, 30, 20, 10, 5, 3, 2, 1, 0.5, 0.3, 0.2, 0.1)
-_FINE_SHARES = (100, 50, 30, 20, 10, 5, 4, 3, 2, 1.5, 1, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1)
+_FINE_SHARES = (100, 70, 50, 30, 20, 15, 10, 7, 5, 4, 3, 2, 1.5, 1, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1)
 #: Networks of more live units have no graph: nobody could follow its lines.
 _MAX_UNITS = 300
 
@@ -164,7 +164,7 @@ def plot_front(
     Args:
         subnets: Tested policies (``Subnetwork.test``) with networks of one size.
         threshold: The reward at which the task is solved, or None.
-        seen: The reward that the search saw of each, or None.
+        seen: The mean reward by which each was chosen, before its test, or None.
         ax: Where; a new one by default.
 
     Raises:
@@ -183,17 +183,17 @@ def plot_front(
     shares = [100.0 * (1.0 - subnets[i].sparsity) for i in order]
     kept = [share or _place_of_nothing(shares) for share in shares]
     if seen is not None:
-        axes.plot(kept, [seen[i] for i in order], "o", mfc="none", color="0.6", label="seen in the search")
+        axes.plot(kept, [seen[i] for i in order], "o", mfc="none", color="0.6", label="when chosen")
     axes.errorbar(
         kept, [subnets[i].tests["mean"] for i in order],
         yerr=[subnets[i].tests.get("standard_error") or 0.0 for i in order],
-        fmt="o-", color="C0", capsize=3, label="fresh episodes, mean and standard error",
+        fmt="o-", color="C0", capsize=3, label="in its test: mean and standard error",
     )  # fmt: skip
     if threshold is not None:
         axes.axhline(threshold, color="C2", linewidth=1, linestyle="--", label=f"solved ({threshold:g})")
     _share_axis(axes, shares, num_weights=subnets[0].num_weights)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, frameon=False, fontsize=9)
     return axes
 
 
@@ -263,13 +263,27 @@ def _share_axis(axes: Axes, shares: Sequence[float], *, num_weights: int | None 
     nothing = _place_of_nothing(shares)
     least, most = 2 * nothing, max(shares)
     candidates = _SHARES if most > 20 * least else _FINE_SHARES
-    ticks = [tick for tick in candidates if least * 0.8 <= tick <= most * 1.25]
+    if min(shares) == most > 0.0:  # matplotlib would give a single one ten times its room on one side
+        axes.set_xlim(1.5 * most, most / 1.5)
+    low, high = sorted(axes.get_xlim())
+    ticks = _apart([tick for tick in candidates if low <= tick <= high], span=high / low)
+    if len(ticks) < 2:  # of a narrow range, the ends
+        ticks = [float(f"{share:.3g}") for share in sorted({least, most}, reverse=True)]
     labels = [f"{t:g} %" + ("" if num_weights is None else f"\n{round(num_weights * t / 100):,}") for t in ticks]
     if 0.0 in shares:
         ticks, labels = [*ticks, nothing], [*labels, "0 %" + ("" if num_weights is None else "\n0")]
     axes.set_xticks(ticks, labels)
     axes.minorticks_off()
     axes.set(xlabel="weights kept (sparser to the right)", ylabel="reward of an episode")
+
+
+def _apart(ticks: Sequence[float], *, span: float) -> list[float]:
+    """Those of descending ticks of a logarithmic axis whose labels have room: a twelfth of the axis each."""
+    apart: list[float] = []
+    for tick in ticks:
+        if not apart or apart[-1] / tick >= span ** (1 / 12):
+            apart.append(tick)
+    return apart
 
 
 def plot_learning_curves(

@@ -76,6 +76,18 @@ class Echo(gym.Env):
         return np.ones(1, np.float32), float(action[0]), len(self._episode) > self._steps, False, {}
 
 
+class Dim(Echo):
+    """It draws gray pictures."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, *, render_mode=None, **kwargs):
+        super().__init__(**kwargs)
+
+    def render(self):
+        return np.full((16, 16, 3), 99, np.uint8)
+
+
 FAULTS = ("reset raises", "step raises", "NaN reward", "inf observation", "wrong shape", "no reward", "four values")
 
 

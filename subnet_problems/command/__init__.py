@@ -1,4 +1,4 @@
-"""What ``python -m subnet_problems`` does: search, resume, test, show, record, export, pareto, compare."""
+"""What ``python -m subnet_problems`` does: search, resume, test, show, record, export, pareto, sparsify, compare."""
 
 from __future__ import annotations
 

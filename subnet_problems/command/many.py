@@ -1,4 +1,4 @@
-"""``pareto`` and ``compare``: many policies, many searches."""
+"""``pareto``, ``sparsify`` and ``compare``: many policies, many searches."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ from .options import (
     same_folder,
     write_settings,
 )
+from .policy import of_the_file, player
 
 
 def pareto(
@@ -58,7 +59,10 @@ def pareto(
     observation_normalization: Normalize = False,
     popsize: Popsize = None,
     min_sparsity: Annotated[
-        float | None, typer.Option(help="Where the front begins: 0.9, or 0 for nsga2.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Where the front begins: 0.9, or where ten weights are left; 0 for nsga2.", show_default=False
+        ),
     ] = None,
     max_sparsity: MaxSparsity = None,
     budget: Budget = 2_200_000,
@@ -69,7 +73,8 @@ def pareto(
 ) -> None:
     """Search a front of policies, reward against sparsity; test, draw and keep all of them.
 
-    Of the smallest policy that earns enough there are a film, a picture of its graph and formula, and a C header.
+    Of the smallest policy that earns enough there are its file, a film, a C header, and its graph with its formula.
+    After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
     """
     from .. import pareto_search
 
@@ -81,18 +86,17 @@ def pareto(
         **options, "algorithm": algorithm, "popsize": popsize, "min_sparsity": min_sparsity,
         "max_sparsity": max_sparsity,
     }  # fmt: skip
-    if go_on:
-        searching = _stopped(output, settings)
-    else:
+    searching = _stopped(output, settings) if go_on else None
+    if searching is None:
         check_new(output)
         masked = make_problem(
             **options, num_episodes=1, mask=TopK(0.5, scope="erdos_renyi"), common_random_numbers=algorithm == "nsga2"
         )
-        new_folder(output, settings)
         searching = pareto_search.begin(
             masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
             max_sparsity=max_sparsity,
         )  # fmt: skip
+        write_settings(output, settings)
     _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 
 
@@ -103,43 +107,49 @@ def sparsify(
     env_config: OtherConfig = None,
     episode_length: OtherLength = None,
     popsize: Popsize = None,
-    max_sparsity: MaxSparsity = None,
+    max_sparsity: Annotated[
+        float | None,
+        typer.Option(help="Where it ends: 0.995, or where a tenth of its weights are left.", show_default=False),
+    ] = None,
     budget: Budget = 1_000_000,
     seed: Annotated[int, typer.Option(help="Of the search and the episodes.", min=0)] = 0,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
     go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
 ) -> None:
-    """Make a policy sparser and sparser, for as long as it earns enough; test, draw and keep what is found."""
-    from .. import sparsify as sparsifying
+    """Make a policy sparser and sparser, as far as it earns enough; test, draw and keep what is found.
+
+    The folder has what that of [bold]pareto[/] has: smallest.safetensors is the smallest policy that earns enough.
+    After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
+    """
+    from .._sparsify import begin
 
     settings = {
         "file": str(file), "env": env, "env_config": env_config, "episode_length": episode_length, "popsize": popsize,
         "max_sparsity": max_sparsity, "seed": seed,
     }  # fmt: skip
-    if go_on:
-        searching = _stopped(output, settings)
-    else:
+    searching = _stopped(output, settings) if go_on else None
+    if searching is None:
         check_new(output)
         options: dict[str, Any] = {"episode_length": episode_length}
         if env_config is not None:
             options["env_config"] = read_config(env_config)
-        searching = sparsifying.begin(
-            file, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options
-        )
+        subnet = player(file, env)
+        with of_the_file(env):
+            searching = begin(subnet, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
         write_settings(output, settings)
     _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 
 
 def _stopped(output: Path, settings: dict[str, Any]) -> Any:
-    """The search for a front that was stopped in a folder, with these settings."""
+    """The search for a front that was stopped in a folder, with these settings; None, where it hardly began."""
     same_folder(output, settings)
+    if [file.name for file in output.iterdir()] == ["settings.json"]:  # stopped in the first generation
+        return None
     try:
         return resume(output / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"--resume: expected a search that was stopped; that in {output} is over, or never began"
-        ) from None
+        raise FileNotFoundError(f"--resume: expected a search that was stopped; that in {output} is over") from None
 
 
 def _run_front(searching: Any, output: Path, **options: Any) -> None:

@@ -132,8 +132,7 @@ def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     before = read_settings("--output", folder)
     for name, value in settings.items():
         if before.get(name) != value:
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option}: expected {before.get(name)!r}, with which {folder} was begun, got {value!r}")
+            raise ValueError(f"{name}: expected {before.get(name)!r}, with which {folder} was begun, got {value!r}")
 
 
 def tell_tests(tests: Mapping[str, Any], threshold: float | None) -> None:

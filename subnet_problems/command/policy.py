@@ -38,8 +38,8 @@ def play(
     episode_length: OtherLength = None,
 ) -> None:
     """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
-    subnet = _player(file, env)
-    with _of_the_file(env):
+    subnet = player(file, env)
+    with of_the_file(env):
         task = subnet.task(env, env_config=_other(env_config), episode_length=episode_length)
     returns = subnet.test(num_episodes=num_episodes, seed=seed, env=task, episode_length=episode_length)
     tell_tests(summary(returns, seed=seed), task.reward_threshold)
@@ -98,13 +98,13 @@ def record(
     episode_length: OtherLength = None,
 ) -> None:
     """Film one episode."""
-    subnet, config = _player(file, env), _other(env_config)
-    with _of_the_file(env):
+    subnet, config = player(file, env), _other(env_config)
+    with of_the_file(env):
         record_video(subnet, env, path, env_config=config, episode_length=episode_length, seed=seed)
     out.print(f"{path}")
 
 
-def _player(file: Path, env: str | None) -> Subnetwork:
+def player(file: Path, env: str | None) -> Subnetwork:
     """The policy of a file, which must say what it plays, if nobody else does."""
     subnet = Subnetwork.load(file)
     if env is None and subnet.env is None:
@@ -115,7 +115,7 @@ def _player(file: Path, env: str | None) -> Subnetwork:
     return subnet
 
 
-def _of_the_file(env: str | None) -> AbstractContextManager[None]:
+def of_the_file(env: str | None) -> AbstractContextManager[None]:
     """Errors of the environment are the file's, where no other environment is given."""
     return naming(env="FILE") if env is None else nullcontext()
 

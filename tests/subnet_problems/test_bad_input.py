@@ -49,6 +49,7 @@ from subnet_problems import (
     plot_mask,
     plot_network,
     record_video,
+    sparsify,
 )
 from subnet_problems.spaces import observations_of
 
@@ -210,6 +211,9 @@ CALLS = {
     "run": lambda policy=X, **kwargs: problem().run(policy, **kwargs),
     "visualize": lambda policy=X, **kwargs: problem().visualize(policy, **kwargs),
     "save_solution": lambda **kwargs: problem().save_solution(**{"solution": X, "fname": "unwritten"} | kwargs),
+    "sparsify": lambda **kwargs: sparsify(
+        **{"policy": subnetwork(), "folder": "unwritten", "env": "CartPole-v1"} | kwargs
+    ),
     "ParetoSparsityProblem": lambda **kwargs: ParetoSparsityProblem(**{"problem": problem()} | kwargs),
     "ParetoSparsityProblem.mask": lambda **kwargs: ParetoSparsityProblem(problem()).mask(**kwargs),
     "ParetoSparsityProblem.to_subnetwork": lambda **kwargs: ParetoSparsityProblem(problem()).to_subnetwork(**kwargs),
@@ -384,6 +388,16 @@ BAD_ARGUMENTS = [
     ("record_video", "env", "FrozenLake-v1", ValueError),
     ("record_video", "path", "film", ValueError),
     ("record_video", "seed", -1, ValueError),
+    ("sparsify", "policy", None, TypeError),
+    ("sparsify", "folder", 3, TypeError),
+    ("sparsify", "min_reward", NAN, ValueError),
+    ("sparsify", "budget", 0, ValueError),
+    ("sparsify", "test_episodes", 1, ValueError),
+    ("sparsify", "env", 3, TypeError),
+    ("sparsify", "max_sparsity", 1.0, ValueError),
+    ("sparsify", "popsize", 2.5, TypeError),
+    ("sparsify", "seed", -1, ValueError),
+    ("sparsify", "resume", 1, TypeError),
     ("ParetoSparsityProblem", "problem", None, TypeError),
     ("ParetoSparsityProblem", "count", "dead", ValueError),
     ("ParetoSparsityProblem", "objectives", "live_units", TypeError),

@@ -175,7 +175,7 @@ def test_searches_are_compared(tmp_path):
     assert accepted(*words, "--resume") == out
     other = command("compare", "Acrobot-v1", *words[2:], "--resume")
     assert other.code == 1
-    assert "--env: expected 'CartPole-v1', with which" in other.err
+    assert "ENV: expected 'CartPole-v1', with which" in other.err
     other = command(*words[:-1], 6, "--resume")
     assert "--test-episodes: expected 5, with which" in other.err
 
@@ -184,10 +184,14 @@ def test_a_front_is_searched(tmp_path):
     words = ["CartPole-v1", "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
     accepted("pareto", *words, "--output", tmp_path / "out")
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert names == {"front.csv", "front.png", "policies", "settings.json"}
+    assert names == {"front.csv", "front.png", "policies", "progress.csv", "settings.json"}
     with open(tmp_path / "out" / "front.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(list((tmp_path / "out" / "policies").iterdir()))
+    out = accepted("pareto", *words, "--output", tmp_path / "nsga2", "--algorithm", "nsga2", "--min-reward", 5)
+    names = {file.name for file in (tmp_path / "nsga2").iterdir()}
+    assert names >= {"smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png"}
+    assert "The smallest policy that earns 5 needs " in out
 
 
 def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
@@ -198,9 +202,89 @@ def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
         stopped = command(*words, "--output", tmp_path / "out")
     assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
     assert not (tmp_path / "out" / "front.csv").exists()
+    other = command(*words, "--output", tmp_path / "out", "--resume", "--max-sparsity", 0.95)
+    assert (other.code, "Error: --max-sparsity: expected None, with which" in other.err) == (1, True)
     accepted(*words, "--output", tmp_path / "out", "--resume")
-    assert (tmp_path / "out" / "front.csv").read_bytes() == (tmp_path / "whole" / "front.csv").read_bytes()
+    for name in ("front.csv", "progress.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "out" / "checkpoint").exists()
+
+
+@pytest.fixture(scope="module")
+def sparsified(found, tmp_path_factory):
+    """A policy that was sparsified, as words and folder."""
+    file, folder = found[0] / "subnetwork.safetensors", tmp_path_factory.mktemp("sparsify") / "out"
+    words = ["sparsify", file, "--popsize", 4, "--budget", 3_000, "--min-reward", 5, "--test-episodes", 3]
+    return words, folder, accepted(*words, "--output", folder)
+
+
+def test_a_policy_is_sparsified(sparsified):
+    (_, file, *_), folder, out = sparsified
+    before, small = Subnetwork.load(file), Subnetwork.load(folder / "smallest.safetensors")
+    assert small.num_active < before.num_active
+    assert small.tests["mean"] >= 5
+    assert f"The smallest policy that earns 5 needs {small.num_active} weights" in out
+    assert {path.name for path in folder.iterdir()} == {
+        "front.csv", "front.png", "policies", "progress.csv", "settings.json", "smallest.gif", "smallest.h",
+        "smallest.png", "smallest.safetensors",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("evaluations", [0, 1])
+def test_a_policy_whose_sparsifying_was_stopped_goes_on_to_the_same(evaluations, sparsified, tmp_path):
+    words, whole, _ = sparsified
+    words, left = [*words, "--output", tmp_path / "out"], [evaluations]
+
+    def play(problem, payload):
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        return in_full(problem, payload)
+
+    in_full = MaskedGymProblem._play_round
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskedGymProblem, "_play_round", play)
+        stopped = command(*words)
+    assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
+    assert (tmp_path / "out" / "front.csv").exists() == (evaluations > 0)  # nothing is found in the first generation
+    other = command(*words, "--resume", "--seed", 1)
+    assert (other.code, "Error: --seed: expected 0, with which" in other.err) == (1, True)
+    accepted(*words, "--resume")
+    for name in ("front.csv", "progress.csv", "smallest.safetensors", "smallest.h"):
+        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
+    over = command(*words, "--resume")
+    assert (over.code, "Error: --resume: expected a search that was stopped; that in " in over.err) == (1, True)
+
+
+def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, tmp_path):
+    file = found[0] / "subnetwork.safetensors"
+    make().save(tmp_path / "unknown.safetensors")
+    make(env="Nowhere-v7").save(tmp_path / "nowhere.safetensors")
+    empty = Subnetwork.load(file)
+    empty.mask = torch.zeros_like(empty.mask)
+    empty.save(tmp_path / "empty.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"nonsense")
+    for words, message in [
+        (["missing.safetensors"], "No such file or directory: 'missing.safetensors'"),
+        ([tmp_path / "damaged.safetensors"], "not a safetensors file"),
+        ([tmp_path / "unknown.safetensors"], "FILE: expected a policy of a task with a Gymnasium id, got "),
+        ([tmp_path / "nowhere.safetensors"], "FILE: 'Nowhere-v7' with env_config={} cannot be made"),
+        ([tmp_path / "empty.safetensors"], "FILE: expected a policy that keeps a weight, got "),
+        ([file, "--env", "Nowhere-v7"], "--env: 'Nowhere-v7'"),
+        ([file, "--env", "Acrobot-v1"], "--env: expected"),
+        ([file, "--env-config", "{"], "--env-config: expected JSON, got '{'"),
+        ([file, "--max-sparsity", 0.1], "--max-sparsity: expected at least 0.5, as that of start, got 0.1"),
+        ([file, "--max-sparsity", 0.999], "--max-sparsity: expected one that keeps a weight of 48, got 0.999"),
+        ([file, "--popsize", 1], "--popsize: expected a whole number >= 2, got 1"),
+        ([file, "--seed", 2**63], "--seed: expected a whole number in [0, 2**63)"),
+        ([file, "--resume"], "--output: expected a folder in which something was begun"),
+    ]:
+        done = command("sparsify", *words, "--output", tmp_path / "out")
+        assert done.code == 1
+        assert f"Error: {message}" in done.err or message in done.err.partition("Error: ")[2]
+        assert not (tmp_path / "out").exists()
+    done = command("sparsify", file, "--output", tmp_path / "damaged.safetensors")
+    assert (done.code, "Error: --output: expected a path of folders, got " in done.err) == (1, True)
 
 
 def test_biases_are_weights_like_all_others(tmp_path):
@@ -273,6 +357,10 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
         (["resume", "missing"], 1, "Error: FOLDER: expected a folder in which something was begun, got missing"),
         (["pareto", "CartPole-v1", "--seed", str(2**63)], 1, "Error: --seed: expected a whole number in [0, 2**63)"),
         (["pareto", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder in which something was begun"),
+        (["pareto", "CartPole-v1", "--max-sparsity", "0.99999"], 1, "Error: --max-sparsity: expected one that keeps a"),
+        (["pareto", "CartPole-v1", "--max-sparsity", "0.3"], 1, "Error: --max-sparsity: expected at least 0.9, where"),
+        (["pareto", "CartPole-v1", "--min-sparsity", "0.999"], 1, "Error: --min-sparsity: expected at most"),
+        (["pareto", "CartPole-v1", "--popsize", "1"], 1, "Error: --popsize: expected a whole number >= 2, got 1"),
         (["compare", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder in which something was begun"),
         (["compare", "CartPole-v1", "--hidden-sizes", "0"], 1, "Error: --hidden-sizes[0]: expected a whole number"),
         (["compare", "CartPole-v1", "--algorithms", "sgd"], 1, "Error: --algorithms: expected some of elitist,"),

@@ -1,15 +1,22 @@
-"""The search for a front: what it leaves behind."""
+"""The search for a front: what it chooses, what it leaves behind, and what a Ctrl-C or a fault costs."""
 
 import csv
 import io
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import Echo
+from conftest import Dim, Echo
 from rich.console import Console
+from small_subnetworks import RNN, module
 
-from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork, TopK, pareto_search
+from algorithms import ParetoCheckpointer, resume
+from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork, TopK, _front, pareto_search
+from subnet_problems.gym_problem import GymProblem
+
+CHECKPOINTS = {"checkpoint", "checkpoint.previous"}
+SMALLEST = {"smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png"}
 
 
 class Endless(Echo):
@@ -20,69 +27,123 @@ class Endless(Echo):
         self.spec = None
 
 
+def quiet():
+    return Console(file=io.StringIO(), width=200)
+
+
+def echo(env=Echo, **options):
+    options = {"hidden_sizes": (3,), "episode_length": 5, "mask": TopK(0.5), "seed": 0, **options}
+    return MaskedGymProblem(env, **options)
+
+
+def begun(folder, env=Echo, *, popsize=12, algorithm="continuation", **options):
+    return pareto_search.begin(echo(env, **options), folder, popsize=popsize, algorithm=algorithm)
+
+
+def rows_of(folder, name="front.csv"):
+    with open(folder / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def names_in(folder):
+    return {file.name for file in folder.iterdir()}
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
 @pytest.mark.parametrize("env", [Echo, Endless])
-def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights(env, tmp_path):
-    masked = MaskedGymProblem(env, hidden_sizes=(3,), episode_length=5, mask=TopK(0.5), seed=0)
-    algorithm = pareto_search.begin(masked, tmp_path, popsize=12)
-    console = Console(file=io.StringIO())
-    found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights(env, algorithm, tmp_path):
+    search = begun(tmp_path, env, algorithm=algorithm)
+    masked = search.problem.masked
+    found, stopped = pareto_search.run(search, tmp_path, budget=3_000, test_episodes=3, console=quiet())
     assert not stopped
     kept = [one.subnet.num_active for one in found]
     assert kept == sorted(set(kept))
-    objectives = [(float(one.F[0]), float(one.F[1])) for one in algorithm.pop]
-    front = {(f, g) for f, g in objectives if not any(a <= f and b <= g and (a, b) != (f, g) for a, b in objectives)}
-    drawn = [(-one.seen, one.subnet.num_active / masked.network.num_weights) for one in found]
-    np.testing.assert_allclose(sorted(drawn), sorted(front), rtol=1e-6)
-    assert all(one.num_evaluations >= pareto_search.CLOSING_EVALUATIONS for one in found)
-    with open(tmp_path / "front.csv", newline="") as file:
-        rows = [[float(value) for value in row.values()] for row in csv.DictReader(file)]
-    assert rows == [
+    seen = [one.seen for one in found]
+    assert seen == sorted(set(seen))  # of two, the one with more weights earned more
+    # Returns are a policy's own here, so that the front is that of all candidates.
+    groups = [[one.X] for one in search.pop]
+    if algorithm == "continuation":
+        groups = [list(group[:6]) for group in pareto_search._groups(search)]
+        sizes = [{search.problem.to_subnetwork(x).num_active for x in group} for group in groups]
+        assert len(sizes) > 3
+        assert sizes == [{6 - i} for i in range(len(sizes))]  # in spite of 18 levels
+        assert sum(map(len, pareto_search._groups(search))) == sum(map(len, search.promising()))
+    candidates = [search.problem.to_subnetwork(x) for group in groups for x in group]
+    steps = 10 if env is Echo else 5  # the search's, where the environment sets no limit
+    points = [(-steps * float(one.act([1.0])[0]), one.num_active) for one in candidates]
+    front = {(f, g) for f, g in points if not any(a <= f and b <= g and (a, b) != (f, g) for a, b in points)}
+    drawn = [(-one.seen, one.subnet.num_active) for one in found]
+    np.testing.assert_allclose(sorted(drawn), sorted(front), rtol=1e-5)
+    assert all(one.num_evaluations == 21 for one in found)
+    assert [[float(value) for value in row.values()] for row in rows_of(tmp_path)] == [
         [
-            one.subnet.sparsity, one.subnet.num_active, one.seen, one.num_evaluations, one.subnet.tests["mean"],
-            one.subnet.tests["standard_error"],
+            one.subnet.sparsity, one.subnet.num_active, one.num_live, one.seen, one.num_evaluations,
+            one.subnet.tests["mean"], one.subnet.tests["standard_error"],
         ]
         for one in found
     ]  # fmt: skip
-    assert sorted(file.name for file in (tmp_path / "policies").iterdir()) == sorted(
-        f"{count}_weights.safetensors" for count in kept
-    )
+    assert [one.num_live for one in found] == [one.subnet.prune().num_active for one in found]
+    assert names_in(tmp_path / "policies") == {f"{count}_weights.safetensors" for count in kept}
     for one in found:
         policy = Subnetwork.load(tmp_path / "policies" / f"{one.subnet.num_active}_weights.safetensors")
         assert policy.tests == one.subnet.tests
-        steps = 10 if env is Echo else 5  # the search's, where the environment sets no limit
         assert policy.tests["mean"] == pytest.approx(steps * float(policy.act([1.0])[0]), rel=1e-5)
+    assert (masked.backend, masked.episode_length) == ("gymnasium", 5)
+    assert names_in(tmp_path) == {"policies", "front.csv", "progress.csv", "front.png"}
+
+
+def test_an_individual_is_chosen_for_what_it_earns_on_gymnasium_in_whole_episodes():
+    masked = MaskedGymProblem(
+        "CartPole-v1", hidden_sizes=(4,), mask=TopK(0.5), seed=0, episode_length=30, common_random_numbers=False
+    )
+    problem = pareto_search.ParetoSparsityProblem(masked)
+    x = np.random.default_rng(0).normal(size=(5, problem.n_var))
+    x[:, -1] = -1.0
+    before = masked.backend, masked.episode_length
+    ((subnet, seen, num_evaluations),) = _front.chosen(problem, [x])
+    assert (masked.backend, masked.episode_length) == before == ("envpool", 30)
+    assert num_evaluations == 21
+    means = [problem.to_subnetwork(row).test(num_episodes=50).mean() for row in x]
+    assert max(means) > 30.0
+    assert subnet.test(num_episodes=50).mean() == max(means)
+    assert seen == pytest.approx(max(means), rel=0.3)
 
 
 def test_earlier_policies_stay_until_there_are_new_ones(tmp_path, monkeypatch):
-    masked = MaskedGymProblem(Echo, hidden_sizes=(3,), episode_length=5, mask=TopK(0.5), seed=0)
-    algorithm = pareto_search.begin(masked, tmp_path, popsize=12)
-    console = Console(file=io.StringIO())
+    algorithm = begun(tmp_path)
+    run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=quiet())
     with pytest.raises(ValueError, match="test_seed: expected"):
-        pareto_search.run(algorithm, tmp_path, budget=3_000, test_seed=-1, console=console)
-    assert masked.interaction_count == 0
+        run(budget=3_000, test_seed=-1)
+    assert algorithm.problem.interaction_count == 0
     earlier = tmp_path / "policies" / "99_weights.safetensors"
     earlier.parent.mkdir()
     earlier.touch()
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
+    (tmp_path / "smallest.h").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(pareto_search, "evaluate_again", interrupt)
-        found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+        patch.setattr(_front, "chosen", interrupt)
+        found, stopped = run(budget=3_000)
     assert (found, stopped) == ([], True)
     assert earlier.exists()
-    found, _ = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+    assert (tmp_path / "smallest.h").exists()
+    assert (tmp_path / "checkpoint").exists()
+    found, stopped = run(budget=3_000)
+    assert not stopped
     assert not earlier.exists()
+    assert not (tmp_path / "smallest.h").exists()
     assert len(list(earlier.parent.iterdir())) == len(found) > 0
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), EvaluationError(0, 0, 1, "a fault")])
 def test_what_was_tested_before_a_fault_is_kept_with_its_table_and_so_is_what_was_there(fault, tmp_path, monkeypatch):
-    masked = MaskedGymProblem(Echo, hidden_sizes=(8,), episode_length=5, mask=TopK(0.5), seed=0)
-    algorithm = pareto_search.begin(masked, tmp_path, popsize=12)
+    algorithm = begun(tmp_path, hidden_sizes=(8,))
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "99_weights.safetensors").touch()
+    for name in SMALLEST:
+        (tmp_path / name).touch()
     tested = []
 
     def test(subnet, **options):
@@ -92,19 +153,22 @@ def test_what_was_tested_before_a_fault_is_kept_with_its_table_and_so_is_what_wa
         return in_full(subnet, **options)
 
     in_full = Subnetwork.test
-    run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=Console(file=io.StringIO()))
+    run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=quiet())
     with monkeypatch.context() as patch:
         patch.setattr(Subnetwork, "test", test)
         if isinstance(fault, EvaluationError):
             with pytest.raises(EvaluationError, match="a fault"):
                 run(budget=3_000)
         else:
-            assert run(budget=3_000)[1]
-    with open(tmp_path / "front.csv", newline="") as file:
-        assert [int(row["weights_kept"]) for row in csv.DictReader(file)] == [one.num_active for one in tested]
-    assert {file.name for file in (tmp_path / "policies").iterdir()} == {
+            found, stopped = run(budget=3_000)
+            assert stopped
+            assert [one.subnet for one in found] == tested
+            assert (tmp_path / "front.png").exists()
+    assert [int(row["weights_kept"]) for row in rows_of(tmp_path)] == [one.num_active for one in tested]
+    assert names_in(tmp_path / "policies") == {
         "99_weights.safetensors", *(f"{one.num_active}_weights.safetensors" for one in tested)
     }  # fmt: skip
+    assert not SMALLEST & names_in(tmp_path)  # those that were there are of no policy of this table
     assert (tmp_path / "checkpoint").exists()
     found, _ = run(budget=3_000)
     assert len(found) == len(list((tmp_path / "policies").iterdir())) > 1
@@ -115,21 +179,19 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(pareto_search, "plot_front", broken)
-    masked = MaskedGymProblem(Echo, hidden_sizes=(3,), episode_length=5, mask=TopK(0.5), seed=0)
-    algorithm = pareto_search.begin(masked, tmp_path, popsize=12)
+    monkeypatch.setattr(_front, "plot_front", broken)
+    algorithm = begun(tmp_path)
     (tmp_path / "front.png").write_bytes(b"an older one")
-    console = Console(file=io.StringIO())
     with pytest.warns(UserWarning, match=r"front\.png could not be drawn: RuntimeError\('no ink'\)"):
-        found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=console)
+        found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=quiet())
     assert not stopped
-    assert len((tmp_path / "front.csv").read_text().splitlines()) == len(found) + 1
+    assert len(rows_of(tmp_path)) == len(found)
     assert (tmp_path / "front.png").read_bytes() == b"an older one"
     assert not (tmp_path / "checkpoint").exists()
 
 
 def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
-    masked = MaskedGymProblem(Echo, hidden_sizes=(3,), episode_length=5, mask=TopK(0.5), seed=0)
+    masked = echo()
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match=r"^folder: "):
         pareto_search.begin(masked, tmp_path / "file", popsize=12)
@@ -140,9 +202,14 @@ def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"^folder: .*policies is a file"):
         pareto_search.run(algorithm, tmp_path, budget=3_000)
     (tmp_path / "policies").unlink()
-    (tmp_path / "front.csv").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"^folder: expected a file, got the folder .*front\.csv"):
-        pareto_search.run(algorithm, tmp_path, budget=3_000)
+    for name in ("front.csv", "progress.csv", "front.png", *SMALLEST):
+        (tmp_path / name).mkdir()
+        with pytest.raises(IsADirectoryError, match=rf"^folder: expected a file, got the folder .*{name}"):
+            pareto_search.run(algorithm, tmp_path, budget=3_000)
+        (tmp_path / name).rmdir()
+    (tmp_path / "checkpoint").touch()
+    with pytest.raises(FileExistsError, match=r"^folder: expected a file that does not exist, got .*checkpoint"):
+        pareto_search.begin(masked, tmp_path)
     assert masked.interaction_count == 0
 
 
@@ -150,10 +217,277 @@ def test_a_configuration_that_no_file_holds_costs_no_policy(tmp_path):
     with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
         masked = MaskedGymProblem(Echo, env_config={"hook": object()}, hidden_sizes=(3,), mask=TopK(0.5), seed=0)
     algorithm = pareto_search.begin(masked, tmp_path, popsize=4)
-    console = Console(file=io.StringIO())
     with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
-        found, _ = pareto_search.run(algorithm, tmp_path, budget=500, test_episodes=2, console=console)
+        found, _ = pareto_search.run(algorithm, tmp_path, budget=500, test_episodes=2, console=quiet())
     policies = [Subnetwork.load(path) for path in (tmp_path / "policies").iterdir()]
     assert len(policies) == len(found) > 0
     assert {policy.missing_config for policy in policies} == {("hook",)}
     assert (tmp_path / "front.csv").exists()
+
+
+def test_of_the_smallest_policy_that_earns_enough_there_are_file_film_header_and_picture(tmp_path):
+    algorithm, console = begun(tmp_path, Dim), quiet()
+    found, _ = pareto_search.run(algorithm, tmp_path, budget=3_000, min_reward=0.1, test_episodes=3, console=console)
+    enough = [one for one in found if one.subnet.tests["mean"] >= 0.1]
+    fewest = min(one.num_live for one in enough)
+    policy = Subnetwork.load(tmp_path / "smallest.safetensors")
+    assert policy.num_active == fewest
+    assert policy.tests["mean"] >= 0.1
+    assert policy.tests["mean"] == pytest.approx(10 * float(policy.act([1.0])[0]), rel=1e-5)
+    assert names_in(tmp_path) >= SMALLEST
+    assert "smallest_act" in (tmp_path / "smallest.h").read_text()
+    text = f"The smallest policy that earns 0.1 needs {fewest} weights: {policy.tests['mean']:.1f} ± 0.0 in its test."
+    assert text in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("min_reward", "sentence"),
+    [
+        (1e6, "No policy earns 1e+06; a longer search (or another seed) may find one."),
+        (None, "No policy is called the smallest: the task names no threshold, and no min_reward is given."),
+    ],
+)
+def test_where_no_policy_is_the_smallest_a_sentence_says_why_and_files_of_an_earlier_one_go(
+    min_reward, sentence, tmp_path
+):
+    algorithm, console = begun(tmp_path), quiet()
+    for name in SMALLEST:
+        (tmp_path / name).touch()
+    found, stopped = pareto_search.run(
+        algorithm, tmp_path, budget=1_000, min_reward=min_reward, test_episodes=2, console=console
+    )
+    assert (len(found) > 0, stopped) == (True, False)
+    assert sentence in console.file.getvalue()
+    assert not SMALLEST & names_in(tmp_path)
+
+
+def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
+    def found(num_active, num_live, mean):
+        subnet = Subnetwork.__new__(Subnetwork)
+        subnet.tests = {"mean": mean}
+        return _front.Found(subnet, 0.0, 1, num_live)
+
+    policies = [found(3, 2, 9.0), found(4, 2, 10.0), found(5, 2, 8.0), found(6, 1, 1.0)]
+    assert _front.smallest(policies, 5.0) is policies[1]
+    assert _front.smallest(policies, 11.0) is None
+
+
+def stop_at(patch, steps):
+    """Ctrl-C, once, in the evaluation before which a problem has counted so many steps."""
+    whole, stopped = GymProblem._play_round, []
+
+    def play(problem, payload):
+        if problem.interaction_count >= steps and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        return whole(problem, payload)
+
+    patch.setattr(GymProblem, "_play_round", play)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".csv", ".safetensors", ".h")
+    }
+
+
+@pytest.mark.parametrize("stage", ["search", "choosing"])
+@pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
+def test_a_search_that_was_stopped_keeps_what_it_found_and_goes_on_to_the_same_files(
+    algorithm, stage, tmp_path, monkeypatch
+):
+    per_generation = 20 if algorithm == "continuation" else 120  # steps
+    run = partial(
+        pareto_search.run, budget=28 * per_generation, min_reward=0.0, test_episodes=2, console=quiet()
+    )  # fmt: skip
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    options = {"popsize": 4, "algorithm": algorithm, "common_random_numbers": algorithm == "nsga2"}
+    run(search := begun(whole, Dim, **options), whole)
+    generations = len(rows_of(whole, "progress.csv"))
+    assert 24 < generations == search.n_iter - 1 < 30  # more than one checkpoint
+    with monkeypatch.context() as patch:
+        last = int(rows_of(whole, "progress.csv")[22 if stage == "search" else -1]["steps"])
+        stop_at(patch, last if stage == "search" else last + 1)
+        found, was_stopped = run(begun(stopped, Dim, **options), stopped)
+    assert was_stopped
+    if stage == "choosing":
+        assert names_in(stopped) == {"checkpoint", "checkpoint.previous", "progress.csv"}
+    else:
+        assert len(rows_of(stopped, "progress.csv")) == 23
+        assert len(found) == len(rows_of(stopped)) == len(names_in(stopped / "policies")) > 0
+        assert names_in(stopped) >= {"front.png", *SMALLEST}
+    run(resume(stopped / "checkpoint", allow_pickle=True), stopped)
+    assert contents(stopped) == contents(whole)
+    assert not (stopped / "checkpoint").exists()
+
+
+def test_ctrl_c_in_the_first_generation_leaves_nothing(tmp_path, monkeypatch):
+    stop_at(monkeypatch, 0)
+    console = quiet()
+    assert pareto_search.run(begun(tmp_path), tmp_path, budget=3_000, console=console) == ([], True)
+    assert not names_in(tmp_path)
+    assert "Stopped before the first generation was over." in console.file.getvalue()
+
+
+def test_ctrl_c_as_the_first_generation_ends_leads_to_tests(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ParetoCheckpointer, "_update", interrupt)
+        found, stopped = pareto_search.run(begun(tmp_path), tmp_path, budget=3_000, test_episodes=2, console=quiet())
+    assert (len(found), stopped) == (1, True)
+    assert names_in(tmp_path) == {"policies", "front.csv", "progress.csv", "front.png"}
+
+
+def test_a_second_ctrl_c_ends_the_tests_without_pictures(tmp_path, monkeypatch):
+    tested, in_full = [], Subnetwork.test
+
+    def test(subnet, **options):
+        if tested:
+            raise KeyboardInterrupt
+        tested.append(in_full(subnet, **options))
+
+    monkeypatch.setattr(Subnetwork, "test", test)
+    stop_at(monkeypatch, 1_200)
+    found, stopped = pareto_search.run(
+        begun(tmp_path, popsize=4, hidden_sizes=(8,)), tmp_path, budget=3_000, test_episodes=2, console=quiet()
+    )  # fmt: skip
+    assert (len(found), stopped) == (1, True)
+    assert len(rows_of(tmp_path)) == 1
+    assert names_in(tmp_path) - CHECKPOINTS == {"policies", "front.csv", "progress.csv"}
+    assert "checkpoint" in names_in(tmp_path)
+
+
+def test_ctrl_c_while_pictures_are_drawn_keeps_the_tests_and_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(_front, "plot_front", interrupt)
+    found, stopped = pareto_search.run(
+        begun(tmp_path), tmp_path, budget=3_000, min_reward=0.0, test_episodes=2, console=quiet()
+    )
+    assert stopped
+    assert len(rows_of(tmp_path)) == len(found) > 0
+    assert names_in(tmp_path) - CHECKPOINTS == {"policies", "front.csv", "progress.csv", "smallest.safetensors"}
+    assert "checkpoint" in names_in(tmp_path)
+
+
+NETWORKS = {
+    "a layer's norm": {"network": module()},
+    "recurrent": {"network": RNN},
+    "normalized": {"hidden_sizes": (4,), "observation_normalization": True},
+    "biased": {"hidden_sizes": (4,), "bias": True},
+    "short episodes": {"hidden_sizes": (4,), "episode_length": 20},
+    "no hidden layer": {"hidden_sizes": ()},
+}
+
+
+@pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_front_of_any_network_is_searched(kind, algorithm, tmp_path):
+    masked = MaskedGymProblem("CartPole-v1", mask=TopK(0.5), seed=0, **NETWORKS[kind])
+    before = masked.backend, masked.episode_length
+    search = pareto_search.begin(masked, tmp_path, algorithm=algorithm, popsize=4)
+    found, _ = pareto_search.run(search, tmp_path, budget=600, min_reward=1.0, test_episodes=2, console=quiet())
+    assert (masked.backend, masked.episode_length) == before
+    is_chain = kind not in ("a layer's norm", "recurrent")
+    assert all((one.num_live is None) != is_chain for one in found)
+    assert (tmp_path / "smallest.gif").exists()
+    assert SMALLEST & names_in(tmp_path) == (SMALLEST if is_chain else {"smallest.safetensors", "smallest.gif"})
+    template = module() if kind == "a layer's norm" else None
+    policy = Subnetwork.load(tmp_path / "smallest.safetensors", network=template)
+    smallest = _front.smallest(found, 1.0)
+    assert policy.num_active == smallest.size
+    assert (policy.normalizer is None) == (kind != "normalized")
+    obs = np.array([0.02, -0.5, 0.03, 0.4], np.float32)
+    assert policy.act(obs) == smallest.subnet.act(obs)
+    assert [row["live_weights"] for row in rows_of(tmp_path)] == [
+        str(one.num_live) if is_chain else "" for one in found
+    ]  # fmt: skip
+
+
+def test_a_network_of_one_weight_has_a_front_of_one_policy(tmp_path):
+    masked = MaskedGymProblem(Dim, hidden_sizes=(), mask=TopK(0.0), seed=0)
+    assert masked.network.num_weights == 1
+    search = pareto_search.begin(masked, tmp_path, popsize=2)
+    found, _ = pareto_search.run(search, tmp_path, budget=200, min_reward=-99.0, test_episodes=2, console=quiet())
+    assert [one.subnet.num_active for one in found] == [1]
+    assert names_in(tmp_path) >= SMALLEST
+
+
+def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
+    def densities(num_weights, **options):
+        masked = MaskedGymProblem(Echo, hidden_sizes=(num_weights // 2,), mask=TopK(0.5), seed=0)
+        problem = pareto_search.begin(masked, tmp_path, **options).problem
+        return (num_weights * 2 ** np.array([problem.xl[-1], problem.xu[-1]])).round(6).tolist()
+
+    assert densities(6) == [1, 6]
+    assert densities(30) == [1, 10]
+    assert densities(1000) == [5, 100]
+    assert densities(30, algorithm="nsga2") == [1, 30]
+    assert densities(1000, algorithm="nsga2") == [10, 1000]
+    start = np.arange(1000) < 40
+    assert densities(1000, start=start) == [4, 40]
+    assert densities(1000, start=np.arange(1000) < 400) == [5, 400]
+    assert densities(1000, start=np.arange(1000) < 1) == [1, 1]
+    assert densities(1000, start=np.arange(1000) < 1000) == [5, 1000]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_sparsity": 0.99}, r"^max_sparsity: expected one that keeps a weight of 30, got 0\.99$"),
+        ({"max_sparsity": 1.0}, r"^max_sparsity: expected"),
+        (
+            {"max_sparsity": 0.2},
+            r"^max_sparsity: expected at least 0\.666667, where min_sparsity is not given, got 0\.2$",
+        ),
+        ({"max_sparsity": float("nan")}, r"^max_sparsity: expected"),
+        ({"min_sparsity": 0.99}, r"^min_sparsity: expected at most max_sparsity = 0\.966"),
+        ({"min_sparsity": 0.5, "max_sparsity": 0.4}, r"^min_sparsity: expected at most max_sparsity = 0\.4, got 0\.5$"),
+        ({"min_sparsity": 0.5, "max_sparsity": 0.4, "algorithm": "nsga2"}, r"^min_sparsity: expected at most"),
+        ({"min_sparsity": -0.1}, r"^min_sparsity: expected"),
+        ({"popsize": 1}, r"^popsize: expected a whole number >= 2, got 1$"),
+        ({"algorithm": "nsga3"}, r"^algorithm: expected one of"),
+        (
+            {"start": np.arange(30) < 15, "max_sparsity": 0.4},
+            r"^max_sparsity: expected at least 0\.5, as that of start",
+        ),
+        ({"start": np.arange(30) < 15, "min_sparsity": 0.4}, r"^start: expected None"),
+        ({"start": np.arange(30) < 15, "algorithm": "nsga2"}, r"^start: expected None"),
+        ({"start": np.arange(29) < 15}, r"^start: expected"),
+        ({"start": np.zeros(30, bool)}, r"^start: expected"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_by_the_callers_names_before_anything_is_made(options, message, tmp_path):
+    masked = echo(hidden_sizes=(15,))
+    with pytest.raises(ValueError, match=message):
+        pareto_search.begin(masked, tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_no_search_for_a_front_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"^masked: expected a MaskedGymProblem"):
+        pareto_search.begin(None, tmp_path)
+    with pytest.raises(TypeError, match=r"^algorithm: expected a search from begin or resume"):
+        pareto_search.run(None, tmp_path, budget=100)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_front_is_the_same_with_actors(tmp_path):
+    options = {"popsize": 4, "observation_normalization": True}
+    fronts = []
+    for num_actors in (0, 2):
+        folder = tmp_path / str(num_actors)
+        search = begun(folder, num_actors=num_actors, **options)
+        pareto_search.run(search, folder, budget=1_000, test_episodes=2, console=quiet())
+        search.problem.masked.kill_actors()
+        fronts.append(contents(folder))
+    assert fronts[0] == fronts[1]
+    assert len(fronts[0]) > 2
+
+
+def test_gymnasium_ids_with_box_actions_are_searched(tmp_path):
+    masked = MaskedGymProblem("Pendulum-v1", hidden_sizes=(2,), mask=TopK(0.5), seed=0, episode_length=20)
+    assert isinstance(masked.task.make_env().action_space, gym.spaces.Box)
+    search = pareto_search.begin(masked, tmp_path, popsize=3)
+    found, _ = pareto_search.run(search, tmp_path, budget=300, min_reward=-1e5, test_episodes=2, console=quiet())
+    assert found[0].subnet.tests["mean"] < -300.0  # of 200 steps
+    assert names_in(tmp_path) >= SMALLEST

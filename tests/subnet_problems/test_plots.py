@@ -193,6 +193,17 @@ def test_a_front_is_drawn_by_the_share_kept():
     assert "solved (195)" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def test_the_ticks_of_a_front_are_within_it_and_apart():
+    axes = plot_front([policy(sparsity, 50.0, 1.0) for sparsity in np.linspace(0.9, 0.995, 18)])
+    ticks, (high, low) = axes.get_xticks(), axes.get_xlim()
+    assert low <= ticks.min() < ticks.max() <= high <= 20
+    assert (ticks[:-1] / ticks[1:]).min() >= (high / low) ** (1 / 12)
+    assert len(ticks) > 4
+    alone = plot_front([policy(0.9, 50.0, 1.0)])
+    assert alone.get_xlim() == pytest.approx((15.0, 10.0 / 1.5))
+    assert 10 in alone.get_xticks()
+
+
 def test_a_policy_without_a_weight_has_its_place_in_the_front_too():
     nothing = policy(0.5, 9.0, 1.0)
     nothing = Subnetwork(nothing.network, torch.zeros_like(nothing.mask), actions=nothing.actions, tests=nothing.tests)
