@@ -80,7 +80,8 @@ class Continuation(Algorithm):
     At each level it is the search of ``ElitistGaussianResampling``: all children are drawn around one center, which
     moves towards what is expected of the best of them (``LeveledProblem``; of other problems, the best themselves).
     After each generation the average of the centers becomes a candidate of the current level. An eighth of each
-    population, two at least, are candidates, which are evaluated again. A level keeps all evaluations of each of its
+    population, two at least, are candidates, which are evaluated again: those of the current level and, where there is
+    room, the most hopeful ones of the others. A level keeps all evaluations of each of its
     candidates. It hands out the one whose first objective has the lowest upper confidence bound, mean +
     stdev / sqrt(n). The front (``opt``) is what the levels hand out, without those that another dominates by these
     bounds and the means of the other objectives.
@@ -222,15 +223,26 @@ class Continuation(Algorithm):
 
     def _infill(self) -> Population:
         if self._asked is None:
-            members = self.candidates[self.level]
-            again = sorted(members, key=lambda member: hope(member.fitness, self._noise), reverse=True)
-            self._again = again[: self._num_again]
+            self._again = self._chosen_again()
             noise = self.random_state.normal(size=(self.pop_size - len(self._again), self.problem.n_var))
             x = noise * self.initial_stdev if self._center is None else self._center + self.stdev * noise
             x[:, -1] = self.levels[self.level]
             x = x.clip(self.problem.xl, self.problem.xu)
             self._asked = np.concatenate([x, *(member.x[None] for member in self._again)])
         return Population.new("X", self._asked.copy())
+
+    def _chosen_again(self) -> list[Member]:
+        """Candidates to evaluate again: the most hopeful of the current level, then that of each other level.
+
+        Of the other levels those come first whose candidate has been evaluated least, and of these the nearest.
+        """
+        by_hope = [
+            sorted(members, key=lambda member: hope(member.fitness, self._noise), reverse=True)
+            for members in self.candidates
+        ]
+        others = [members[0] for level, members in enumerate(by_hope) if members and level != self.level]
+        others.sort(key=lambda member: (len(member.evaluations), abs(member.level - self.level)))
+        return [*by_hope[self.level], *others][: self._num_again]
 
     def advance(self, infills: Any = None, **options: Any) -> Any:
         """Learn from a generation, as ``tell`` does.
