@@ -58,7 +58,7 @@ def masked(seed: int, sparsity: float = 0.5, *, common_random_numbers: bool = Fa
 
 def by_continuation(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     """One center that goes down the levels."""
-    problem = ParetoSparsityProblem(masked(seed), min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
+    problem = ParetoSparsityProblem(masked(seed), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
     algorithm = Continuation()
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
     while problem.interaction_count < steps:
@@ -68,7 +68,9 @@ def by_continuation(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Group
 
 def by_pymoo(make: Callable[[], Algorithm], seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     """A population of pymoo's, at sparsities of 0.5 to 0.995: its members play the same episodes in a generation."""
-    problem = ParetoSparsityProblem(masked(seed, common_random_numbers=True), min_sparsity=0.5, max_sparsity=0.995)
+    problem = ParetoSparsityProblem(
+        masked(seed, common_random_numbers=True), count="live", min_sparsity=0.5, max_sparsity=0.995
+    )
     algorithm = make()
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
     while problem.interaction_count < steps:
@@ -87,7 +89,7 @@ def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
             searcher.step()
         spent += problem.interaction_count
         groups.append(np.append(searcher.status["center"].numpy(), np.log2(1.0 - level))[None])
-    front = ParetoSparsityProblem(masked(seed), min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
+    front = ParetoSparsityProblem(masked(seed), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
     return front, groups
 
 
@@ -115,7 +117,7 @@ def find(search: str, seed: int, budget: int) -> list[Row]:
     for subnet, reward, _ in pareto_search.choose(problem, groups):
         subnet.test(num_episodes=100, seed=12345)
         rows.append({
-            "sparsity": subnet.sparsity, "weights_kept": subnet.num_active, "live_weights": subnet.prune().num_active,
+            "sparsity": subnet.sparsity, "weights": subnet.num_active,
             "reward_when_chosen": reward, "test_reward": subnet.tests["mean"],
             "test_standard_error": subnet.tests["standard_error"],
         })  # fmt: skip

@@ -69,7 +69,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     found, _ = pareto_search.run(algorithm, output, budget=budget, min_reward=solved, console=console)
     return [
         {
-            "steps": masked.interaction_count, "weights_kept": one.subnet.num_active, "live_weights": one.num_live,
+            "steps": masked.interaction_count, "weights": one.subnet.num_active,
             "test_reward": one.subnet.tests["mean"], "test_standard_error": one.subnet.tests["standard_error"],
         }
         for one in found
@@ -87,7 +87,7 @@ def table(rows: Sequence[Row], tasks: Sequence[str]) -> Table:
             if row["task"] == task:
                 runs.setdefault(row["seed"], []).append(row)
         solved = TASKS[task][1]
-        sizes = [[row["live_weights"] for row in run if row["test_reward"] >= solved] for run in runs.values()]
+        sizes = [[row["weights"] for row in run if row["test_reward"] >= solved] for run in runs.values()]
         smallest = sorted(min(size) for size in sizes if size)
         if runs:
             fewest, median, most = (smallest[0], np.median(smallest), smallest[-1]) if smallest else ("", "", "")

@@ -15,6 +15,7 @@ from .gym_problem import MaskedGymProblem
 from .outcomes import write_table
 from .pareto_problem import ParetoSparsityProblem
 from .plots import drawn_if_possible, plot_front, plot_network, save_figure
+from .pruning import is_chain
 from .subnetwork import Subnetwork
 from .video import record_video
 
@@ -40,22 +41,11 @@ class Found:
         subnet: The policy, tested.
         seen: Its mean reward before the test, by which it was chosen.
         num_evaluations: How many evaluations that is the mean of.
-        num_live: How many of its weights are live; None for a network that is no chain of layers.
     """
 
     subnet: Subnetwork
     seen: float
     num_evaluations: int
-    num_live: int | None
-
-    @property
-    def size(self) -> int:
-        """How many weights it needs: the live ones, or all that are kept, where it is not known which are live."""
-        return self.subnet.num_active if self.num_live is None else self.num_live
-
-    def with_what_it_needs(self) -> Subnetwork:
-        """The policy without the weights that change no output, where these are known."""
-        return self.subnet if self.num_live is None else self.subnet.prune()
 
 
 def choose(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tuple[Subnetwork, float, int]]:
@@ -147,7 +137,7 @@ def keep_tested(
             subnet.test(num_episodes=test_episodes, seed=test_seed, env=masked.task)
             subnet.save(path := saved / f"{subnet.num_active}_weights.safetensors")
             earlier.discard(path)
-            found.append(Found(subnet, seen, num_evaluations, _num_live(subnet)))
+            found.append(Found(subnet, seen, num_evaluations))
         for path in earlier:
             path.unlink()
     finally:  # also of a front whose tests were stopped, or ended in a fault
@@ -158,9 +148,9 @@ def keep_tested(
 
 
 def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:
-    """The policy that needs the fewest weights to earn a reward in its test; None where no policy earns it."""
+    """The policy of the fewest weights that earns a reward in its test; None where no policy earns it."""
     enough = [one for one in found if min_reward is not None and one.subnet.tests["mean"] >= min_reward]
-    return min(enough, key=lambda one: (one.size, -one.subnet.tests["mean"]), default=None)
+    return min(enough, key=lambda one: (one.subnet.num_active, -one.subnet.tests["mean"]), default=None)
 
 
 def verdict(small: Found | None, min_reward: float | None) -> str:
@@ -171,7 +161,7 @@ def verdict(small: Found | None, min_reward: float | None) -> str:
         return f"No policy earns {min_reward:g}; a longer search (or another seed) may find one."
     tests = small.subnet.tests
     return (
-        f"The smallest policy that earns {min_reward:g} needs {small.size:,} weights: "
+        f"The smallest policy that earns {min_reward:g} has {small.subnet.num_active:,} weights: "
         f"{tests['mean']:.1f} ± {tests['standard_error']:.1f} in its test."
     )
 
@@ -179,7 +169,7 @@ def verdict(small: Found | None, min_reward: float | None) -> str:
 def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
     """Draw the front; save the smallest policy, with its graph and formula, film and C header, where possible."""
     if small is not None:
-        small.with_what_it_needs().save(folder / "smallest.safetensors")
+        small.subnet.save(folder / "smallest.safetensors")
     with drawn_if_possible(folder / "front.png"):
         subnets, seen = [one.subnet for one in found], [one.seen for one in found]
         axes = plot_front(subnets, threshold=masked.task.reward_threshold, seen=seen)
@@ -191,42 +181,34 @@ def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, 
     subnet = small.subnet
     with drawn_if_possible(folder / "smallest.gif"):
         record_video(subnet, masked.task, folder / "smallest.gif")
-    if small.num_live is None:
+    if not is_chain(subnet.network):  # there is neither a graph nor a header of it
         return
     with drawn_if_possible(folder / "smallest.h"):
         subnet.export_c(folder, name="smallest")
     with drawn_if_possible(folder / "smallest.png"):
-        save_figure(plot_network(subnet, formula=small.num_live <= _READABLE), folder / "smallest.png")
+        save_figure(plot_network(subnet, formula=subnet.num_active <= _READABLE), folder / "smallest.png")
 
 
 def table(found: Sequence[Found], test_episodes: int) -> Table:
     """The front, to be printed."""
     result = Table(title=f"Pareto front; tests: {test_episodes} fresh episodes on Gymnasium")
-    columns = ("sparsity", "weights kept", "live", "reward when chosen", "test reward", "standard error")
+    columns = ("sparsity", "weights", "reward when chosen", "test reward", "standard error")
     for column in columns:
         result.add_column(column, justify="right")
     for one in found:
-        tests, live = one.subnet.tests, "" if one.num_live is None else f"{one.num_live:,}"
+        tests = one.subnet.tests
         result.add_row(
-            f"{one.subnet.sparsity:.4f}", f"{one.subnet.num_active:,}", live, f"{one.seen:.1f}", f"{tests['mean']:.1f}",
+            f"{one.subnet.sparsity:.4f}", f"{one.subnet.num_active:,}", f"{one.seen:.1f}", f"{tests['mean']:.1f}",
             f"{tests['standard_error']:.1f}",
         )  # fmt: skip
     return result
 
 
-def _num_live(subnet: Subnetwork) -> int | None:
-    try:
-        return subnet.prune().num_active
-    except ValueError:  # the network is no chain
-        return None
-
-
-def _row(one: Found) -> dict[str, float | None]:
+def _row(one: Found) -> dict[str, float]:
     """A policy's line in ``front.csv``."""
     return {
         "sparsity": one.subnet.sparsity,
         "weights_kept": one.subnet.num_active,
-        "live_weights": one.num_live,
         "search_reward": one.seen,
         "search_evaluations": one.num_evaluations,
         "test_reward": one.subnet.tests["mean"],

@@ -97,7 +97,7 @@ def sparsify(
     if min_reward is None:
         min_reward = algorithm.problem.masked.task.reward_threshold
     small = _front.smallest(found, min_reward)
-    return None if small is None else small.with_what_it_needs()
+    return None if small is None else small.subnet
 
 
 def begin(

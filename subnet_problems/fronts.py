@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import check_choice, check_numbers, check_path, check_real
+from ._checks import check_numbers, check_path, check_real
 
 Floats = NDArray[np.float64]
 
@@ -122,38 +122,30 @@ def attainment(
     return surfaces
 
 
-def read_front(path: str | Path, *, count: str = "kept") -> Front:
+def read_front(path: str | Path) -> Front:
     """Test rewards and densities of a ``front.csv``, as ``pareto_search`` writes it.
 
     Args:
-        path: The file. It has at least the columns ``sparsity``, ``weights_kept`` and ``test_reward``.
-        count: Which weights the densities count, as a share of all: ``"kept"``, those of the mask, or ``"live"``, those
-            that can change an output. The latter needs the column ``live_weights``.
+        path: The file. It has at least the columns ``sparsity`` and ``test_reward``.
 
     Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: ``count`` is unknown, the file has no such columns, or a line is not a policy.
+        TypeError: ``path`` is no path.
+        ValueError: The file has no such columns, or a line is not a policy.
         OSError: The file cannot be read.
     """
-    path, count = check_path("path", path), check_choice("count", count, ("kept", "live"))
-    needed = ["sparsity", "weights_kept", "test_reward"] + ["live_weights"] * (count == "live")
+    path = check_path("path", path)
     with open(path, newline="") as file:
         reader = csv.DictReader(file)
-        if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
+        if missing := [name for name in ("sparsity", "test_reward") if name not in (reader.fieldnames or ())]:
             raise ValueError(f"path: expected a front.csv, got {path}, which has no columns {', '.join(missing)}")
         rewards, densities = [], []
         for row in reader:
             try:
-                density = 1.0 - float(row["sparsity"])
-                if count == "live" and (kept := float(row["weights_kept"])):
-                    density *= float(row["live_weights"]) / kept
-                reward = float(row["test_reward"])
+                densities.append(1.0 - float(row["sparsity"]))
+                rewards.append(float(row["test_reward"]))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"path: expected a policy in line {reader.line_num} of {path}: {error}") from None
-            rewards.append(reward)
-            densities.append(density)
-    name = f"path: columns of {path}"
-    return _checked(f"{name}: test_reward", f"{name}: {'sparsity' if count == 'kept' else 'live'}", rewards, densities)
+    return _checked(f"path: columns of {path}: test_reward", f"path: columns of {path}: sparsity", rewards, densities)
 
 
 def _checked_front(name: str, front: tuple[ArrayLike, ArrayLike] | ArrayLike) -> Front:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ._checks import check_choice, check_matrix, check_numbers, check_real, check_sparsity
 from .gym_problem import MaskedGymProblem
 from .masks import TopK, expected_given_mask, near_level, num_kept_at
-from .pruning import chain_layers, live_units, live_weights
+from .pruning import chain_layers, is_chain, live_units, live_weights
 from .subnetwork import Subnetwork
 
 #: What may be minimized beside the negative mean return and the density.
@@ -171,15 +171,13 @@ class ParetoSparsityProblem(Problem):
     def _check_chain(self) -> None:
         """Raises ``ValueError`` where it is not known what is live."""
         network = self.masked.network
-        try:
-            chain_layers(network, np.zeros(network.num_weights, dtype=bool))
-        except ValueError as error:
+        if not is_chain(network):
             live = self.count == "live"
             expected = "count: expected 'kept'" if live else "objectives: expected no 'live_units'"
             raise ValueError(
                 f"{expected} for a network that is no chain of linear layers, tanh and ReLU, got "
                 f"{(self.count if live else self.objectives)!r} for {network!r}"
-            ) from error
+            )
 
     def expected_individuals(self, x: ArrayLike, *, center: ArrayLike | None, stdev: float) -> NDArray[np.float64]:
         """For each individual the expectation of all that have its mask: what ``algorithms.Continuation`` learns from.
@@ -256,13 +254,14 @@ class ParetoSparsityProblem(Problem):
         return TopK(_sparsity(individual[None])[0], scope=rule.scope, rescale=rule.rescale)
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
-        """One individual ``(D + 1,)`` as a ``Subnetwork``.
+        """One individual ``(D + 1,)`` as a ``Subnetwork``; without its dead weights, where these are not counted.
 
         Raises:
             TypeError: The individual is not made of real numbers.
             ValueError: Its shape is another, a value is NaN, or the density is out of bounds.
         """
-        return self.masked.mask_to_subnetwork(self.mask(self._checked_one("x", x))[0])
+        subnet = self.masked.mask_to_subnetwork(self.mask(self._checked_one("x", x))[0])
+        return subnet if self.count == "kept" else subnet.prune()
 
 
 def _sparsity(values: Tensor) -> list[float]:

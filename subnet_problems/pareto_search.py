@@ -24,6 +24,7 @@ from .fronts import hypervolume
 from .gym_problem import MaskedGymProblem
 from .outcomes import write_table
 from .pareto_problem import ParetoSparsityProblem
+from .pruning import is_chain
 
 __all__ = ["SPARSITIES", "Found", "begin", "choose", "groups_of", "run"]
 
@@ -43,6 +44,9 @@ def begin(
     start: Tensor | ArrayLike | None = None,
 ) -> Algorithm:
     """A search on the trade-off of a masked problem, before its first generation.
+
+    A kept weight that can change no output costs nothing: what counts is the live ones, and policies are handed out
+    without the others. (In a network that is no chain of layers all that are kept count.)
 
     Args:
         masked: The problem; its mask rule is ``TopK``. Its ``common_random_numbers`` should be off for the
@@ -90,6 +94,7 @@ def begin(
         raise ValueError(f"max_sparsity: expected at least {low:g}, {whose}, got {max_sparsity!r}")
     problem = ParetoSparsityProblem(
         masked,
+        count="live" if is_chain(masked.network) else "kept",
         min_sparsity=low if min_sparsity is None else min_sparsity,
         max_sparsity=high if max_sparsity is None else max_sparsity,
     )
@@ -146,12 +151,12 @@ def run(
     whole episodes, and the best of them make the front (see ``choose``). Those of the front are then tested on fresh
     episodes.
 
-    The folder then has ``policies/<weights kept>_weights.safetensors``, ``front.csv``, ``front.png`` and
-    ``progress.csv``: the hypervolume after each generation, see ``fronts.hypervolume``. Of the policy that needs the
-    fewest weights to earn ``min_reward`` it has ``smallest.safetensors`` (without the weights that it does not need),
-    ``smallest.gif`` (a film), ``smallest.h`` (C) and ``smallest.png`` (its graph, with its numbers and its formula if
-    there are few). Policies are saved as they are tested, and a picture that cannot be drawn is a warning. Policies of
-    an earlier front stay until all of this one are tested. Once the budget is spent, the checkpoint is removed.
+    The folder then has ``policies/<weights>_weights.safetensors``, ``front.csv``, ``front.png`` and ``progress.csv``:
+    the hypervolume after each generation, see ``fronts.hypervolume``. Of the policy with the fewest weights that earns
+    ``min_reward`` it has ``smallest.safetensors``, ``smallest.gif`` (a film), ``smallest.h`` (C) and ``smallest.png``
+    (its graph, with its numbers and its formula if there are few). Policies are saved as they are tested, and a picture
+    that cannot be drawn is a warning. Policies of an earlier front stay until all of this one are tested. Once the
+    budget is spent, the checkpoint is removed.
 
     Ctrl-C in the search leads to choosing and tests, Ctrl-C in the tests to the pictures of what was tested; a second
     one ends at once. The checkpoint stays: ``algorithms.resume`` goes on from it, to the same bits.

@@ -54,6 +54,11 @@ class MaskedLayer(ChainLayer):
     bias: NDArray[np.float32]
 
 
+def is_chain(network: FrozenNetwork) -> bool:
+    """Whether a network is a chain of linear layers, tanh and ReLU, of which it is known what is live."""
+    return as_chain(network.to_module(network.weights)) is not None
+
+
 def chain_layers(network: FrozenNetwork, mask: Bools) -> list[ChainLayer]:
     """What one mask ``(D,)``, or each of N masks ``(N, D)``, keeps of a chain of linear layers, tanh and ReLU.
 

@@ -191,7 +191,7 @@ def test_a_front_is_searched(tmp_path):
     out = accepted("pareto", *words, "--output", tmp_path / "nsga2", "--algorithm", "nsga2", "--min-reward", 5)
     names = {file.name for file in (tmp_path / "nsga2").iterdir()}
     assert names >= {"smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png"}
-    assert "The smallest policy that earns 5 needs " in out
+    assert "The smallest policy that earns 5 has " in out
 
 
 def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
@@ -223,7 +223,7 @@ def test_a_policy_is_sparsified(sparsified):
     before, small = Subnetwork.load(file), Subnetwork.load(folder / "smallest.safetensors")
     assert small.num_active < before.num_active
     assert small.tests["mean"] >= 5
-    assert f"The smallest policy that earns 5 needs {small.num_active} weights" in out
+    assert f"The smallest policy that earns 5 has {small.num_active} weights" in out
     assert {path.name for path in folder.iterdir()} == {
         "front.csv", "front.png", "policies", "progress.csv", "settings.json", "smallest.gif", "smallest.h",
         "smallest.png", "smallest.safetensors",

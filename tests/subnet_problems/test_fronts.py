@@ -119,42 +119,33 @@ def test_the_order_of_fronts_changes_no_surface(sizes, data):
     assert all(one[p].tolist() == other[p].tolist() for p in (50, 100))
 
 
-HEAD = "sparsity,weights_kept,{}search_reward,search_evaluations,test_reward,test_standard_error\n"
+HEAD = "sparsity,weights_kept,search_reward,search_evaluations,test_reward,test_standard_error\n"
 
 
 def test_a_front_is_read_as_the_search_writes_it(tmp_path):
     path = tmp_path / "front.csv"
-    path.write_text(HEAD.format("") + "0.99,80,250.0,44,240.5,2.0\n0.5,4000,260.0,40,255.25,1.0\n")
+    path.write_text(HEAD + "0.99,80,250.0,44,240.5,2.0\n0.5,4000,260.0,40,255.25,1.0\n")
     front = read_front(path)
     assert front.rewards.tolist() == [240.5, 255.25]
     assert front.densities.tolist() == pytest.approx([0.01, 0.5])
     assert attainment([front], percentiles=[50])[50].tolist() == np.column_stack(front).tolist()
 
 
-def test_densities_may_be_those_of_live_weights(tmp_path):
-    path = tmp_path / "front.csv"
-    path.write_text(HEAD.format("live_weights,") + "0.99,80,20,250.0,44,240.5,2.0\n1.0,0,0,0.0,40,1.0,1.0\n")
-    assert read_front(str(path), count="live").densities.tolist() == pytest.approx([0.0025, 0.0])
-    assert read_front(str(path)).densities.tolist() == pytest.approx([0.01, 0.0])
-
-
 @pytest.mark.parametrize(
-    ("text", "count", "message"),
+    ("text", "message"),
     [
-        ("name,seed\n", "kept", "path: expected a front.csv, .* no columns sparsity, weights_kept, test_reward"),
-        (HEAD.format(""), "live", "path: expected a front.csv, .* no columns live_weights"),
-        (HEAD.format("") + "0.99,80,1,1,x,1\n", "kept", "path: expected a policy in line 2 of"),
-        (HEAD.format("") + "0.99,80\n", "kept", "path: expected a policy in line 2 of"),
-        (HEAD.format("") + "1.5,80,1,1,1,1\n", "kept", r"path: .* expected densities in \[0, 1\], got -0.5 at index 0"),
-        (HEAD.format("") + "0.5,80,1,1,nan,1\n", "kept", "path: .* expected finite numbers .* got nan at index 0"),
-        (HEAD.format(""), "dead", "count: expected one of"),
+        ("name,seed\n", "path: expected a front.csv, .* no columns sparsity, test_reward"),
+        (HEAD + "0.99,80,1,1,x,1\n", "path: expected a policy in line 2 of"),
+        (HEAD + "0.99,80\n", "path: expected a policy in line 2 of"),
+        (HEAD + "1.5,80,1,1,1,1\n", r"path: .* expected densities in \[0, 1\], got -0.5 at index 0"),
+        (HEAD + "0.5,80,1,1,nan,1\n", "path: .* expected finite numbers .* got nan at index 0"),
     ],
 )
-def test_a_file_that_is_no_front_is_refused(tmp_path, text, count, message):
+def test_a_file_that_is_no_front_is_refused(tmp_path, text, message):
     path = tmp_path / "front.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_front(path, count=count)
+        read_front(path)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,8 @@ def test_the_density_and_the_live_units_are_those_of_the_pruned_policy():
     objectives = problem.evaluate(x)
     subnets = [problem.to_subnetwork(row) for row in x]
     live = [subnet.prune().num_active for subnet in subnets]
-    assert live != [subnet.num_active for subnet in subnets]
+    assert live == [subnet.num_active for subnet in subnets]  # it has no dead weight any more
+    assert live != problem.mask(x).sum(dim=1).tolist()
     np.testing.assert_allclose(objectives[:, 1], np.array(live) / subnets[0].num_weights, rtol=1e-6)
     units = [sum(int(level.sum()) for level in subnet.live_units()[1:-1]) for subnet in subnets]
     assert objectives[:, 2].tolist() == units

@@ -68,7 +68,7 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
     groups = [[one.X] for one in search.pop]
     if algorithm == "continuation":
         groups = [list(group[:12]) for group in pareto_search.groups_of(search)]
-        sizes = [{search.problem.to_subnetwork(x).num_active for x in group} for group in groups]
+        sizes = [set(search.problem.mask(np.stack(group)).sum(dim=1).tolist()) for group in groups]
         assert len(sizes) > 1
         (counts,) = zip(*sizes, strict=True)  # a group for each number of weights, in spite of 18 levels
         assert list(counts) == sorted(set(counts), reverse=True)
@@ -82,12 +82,12 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
     assert all(one.num_evaluations == 30 for one in found)
     assert [[float(value) for value in row.values()] for row in rows_of(tmp_path)] == [
         [
-            one.subnet.sparsity, one.subnet.num_active, one.num_live, one.seen, one.num_evaluations,
+            one.subnet.sparsity, one.subnet.num_active, one.seen, one.num_evaluations,
             one.subnet.tests["mean"], one.subnet.tests["standard_error"],
         ]
         for one in found
     ]  # fmt: skip
-    assert [one.num_live for one in found] == [one.subnet.prune().num_active for one in found]
+    assert all(one.subnet.prune().num_active == one.subnet.num_active for one in found)  # none has a dead weight
     assert names_in(tmp_path / "policies") == {f"{count}_weights.safetensors" for count in kept}
     for one in found:
         policy = Subnetwork.load(tmp_path / "policies" / f"{one.subnet.num_active}_weights.safetensors")
@@ -230,14 +230,14 @@ def test_of_the_smallest_policy_that_earns_enough_there_are_file_film_header_and
     algorithm, console = begun(tmp_path, Dim), quiet()
     found, _ = pareto_search.run(algorithm, tmp_path, budget=3_000, min_reward=0.1, test_episodes=3, console=console)
     enough = [one for one in found if one.subnet.tests["mean"] >= 0.1]
-    fewest = min(one.num_live for one in enough)
+    fewest = min(one.subnet.num_active for one in enough)
     policy = Subnetwork.load(tmp_path / "smallest.safetensors")
     assert policy.num_active == fewest
     assert policy.tests["mean"] >= 0.1
     assert policy.tests["mean"] == pytest.approx(10 * float(policy.act([1.0])[0]), rel=1e-5)
     assert names_in(tmp_path) >= SMALLEST
     assert "smallest_act" in (tmp_path / "smallest.h").read_text()
-    text = f"The smallest policy that earns 0.1 needs {fewest} weights: {policy.tests['mean']:.1f} ± 0.0 in its test."
+    text = f"The smallest policy that earns 0.1 has {fewest} weights: {policy.tests['mean']:.1f} ± 0.0 in its test."
     assert text in console.file.getvalue()
 
 
@@ -263,12 +263,14 @@ def test_where_no_policy_is_the_smallest_a_sentence_says_why_and_files_of_an_ear
 
 
 def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
-    def found(num_active, num_live, mean):
-        subnet = Subnetwork.__new__(Subnetwork)
-        subnet.tests = {"mean": mean}
-        return _front.Found(subnet, 0.0, 1, num_live)
+    masked = MaskedGymProblem("CartPole-v1", hidden_sizes=(2,), seed=0)
 
-    policies = [found(3, 2, 9.0), found(4, 2, 10.0), found(5, 2, 8.0), found(6, 1, 1.0)]
+    def found(num_weights, mean):
+        subnet = masked.mask_to_subnetwork(np.arange(masked.network.num_weights) < num_weights)
+        subnet.tests = {"mean": mean}
+        return _front.Found(subnet, 0.0, 1)
+
+    policies = [found(2, 9.0), found(2, 10.0), found(2, 8.0), found(1, 1.0)]
     assert _front.smallest(policies, 5.0) is policies[1]
     assert _front.smallest(policies, 11.0) is None
 
@@ -389,19 +391,17 @@ def test_a_front_of_any_network_is_searched(kind, algorithm, tmp_path):
     found, _ = pareto_search.run(search, tmp_path, budget=600, min_reward=1.0, test_episodes=2, console=quiet())
     assert (masked.backend, masked.episode_length) == before
     is_chain = kind not in ("a layer's norm", "recurrent")
-    assert all((one.num_live is None) != is_chain for one in found)
+    assert search.problem.count == ("live" if is_chain else "kept")
     assert (tmp_path / "smallest.gif").exists()
     assert SMALLEST & names_in(tmp_path) == (SMALLEST if is_chain else {"smallest.safetensors", "smallest.gif"})
     template = module() if kind == "a layer's norm" else None
     policy = Subnetwork.load(tmp_path / "smallest.safetensors", network=template)
     smallest = _front.smallest(found, 1.0)
-    assert policy.num_active == smallest.size
+    assert policy.num_active == smallest.subnet.num_active
     assert (policy.normalizer is None) == (kind != "normalized")
     obs = np.array([0.02, -0.5, 0.03, 0.4], np.float32)
     assert policy.act(obs) == smallest.subnet.act(obs)
-    assert [row["live_weights"] for row in rows_of(tmp_path)] == [
-        str(one.num_live) if is_chain else "" for one in found
-    ]  # fmt: skip
+    assert [row["weights_kept"] for row in rows_of(tmp_path)] == [str(one.subnet.num_active) for one in found]
 
 
 def test_a_network_of_one_weight_has_a_front_of_one_policy(tmp_path):

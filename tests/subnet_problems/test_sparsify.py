@@ -64,7 +64,7 @@ def test_fewer_weights_still_earn_the_reward(tmp_path):
     assert small.test(num_episodes=50, env=short_cart_pole).mean() >= 95.0
     assert (small.network.seed, small.num_weights) == (before.network.seed, 48)
     assert torch.equal(Subnetwork.load(tmp_path / "smallest.safetensors").mask, small.mask)
-    assert f"The smallest policy that earns 95 needs {small.num_active} weights" in console.file.getvalue()
+    assert f"The smallest policy that earns 95 has {small.num_active} weights" in console.file.getvalue()
     assert {file.name for file in tmp_path.iterdir()} >= {"policies", "front.csv", "front.png", "progress.csv"}
 
 
@@ -109,7 +109,7 @@ def test_a_search_begins_with_the_policys_own_mask_and_ends_with_fewer_weights(k
         algorithm, tmp_path / "out", budget=1_500, min_reward=1.0, test_episodes=2, console=quiet()
     )  # fmt: skip
     assert not stopped
-    assert 0 < found[0].subnet.num_active <= subnet.num_active
+    assert found[0].subnet.num_active <= subnet.num_active
     assert (tmp_path / "out" / "smallest.safetensors").exists()
 
 
