@@ -47,18 +47,20 @@ WORST = -340.0
 LEVELS = (0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.9925, 0.995)
 
 
-def masked(seed: int, sparsity: float = 0.5, *, common_random_numbers: bool = False) -> MaskedGymProblem:
+def masked(seed: int, mask: TopK, *, common_random_numbers: bool = False) -> MaskedGymProblem:
     """The problem all searches share: which weights of one frozen network are kept."""
     return MaskedGymProblem(
         "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(87, 87), weight_gain=0.7, episode_length=400,
-        mask=TopK(sparsity, scope="erdos_renyi"), common_random_numbers=common_random_numbers, network_seed=seed,
+        mask=mask, common_random_numbers=common_random_numbers, network_seed=seed,
         seed=seed, num_threads=1,
     )  # fmt: skip
 
 
 def by_continuation(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     """One center that goes down the levels."""
-    problem = ParetoSparsityProblem(masked(seed), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
+    problem = ParetoSparsityProblem(
+        masked(seed, pareto_search.RULES["continuation"]), count="live", min_sparsity=0.9, max_sparsity=0.997
+    )
     algorithm = Continuation()
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
     while problem.interaction_count < steps:
@@ -67,9 +69,12 @@ def by_continuation(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Group
 
 
 def by_pymoo(make: Callable[[], Algorithm], seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
-    """A population of pymoo's, at sparsities of 0.5 to 0.995: its members play the same episodes in a generation."""
+    """A population of pymoo's, at sparsities of 0.5 to 0.997: its members play the same episodes in a generation."""
     problem = ParetoSparsityProblem(
-        masked(seed, common_random_numbers=True), count="live", min_sparsity=0.5, max_sparsity=0.995
+        masked(seed, TopK(0.5, scope="erdos_renyi"), common_random_numbers=True),
+        count="live",
+        min_sparsity=0.5,
+        max_sparsity=0.997,
     )
     algorithm = make()
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
@@ -83,13 +88,15 @@ def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     groups: Groups = []
     spent = 0
     for level in LEVELS:
-        problem = masked(seed, level)
+        problem = masked(seed, TopK(level, scope="erdos_renyi"))
         searcher = ElitistGaussianResampling(problem)
         while problem.interaction_count < steps / len(LEVELS):
             searcher.step()
         spent += problem.interaction_count
         groups.append(np.append(searcher.status["center"].numpy(), np.log2(1.0 - level))[None])
-    front = ParetoSparsityProblem(masked(seed), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
+    front = ParetoSparsityProblem(
+        masked(seed, TopK(0.5, scope="erdos_renyi")), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1]
+    )
     return front, groups
 
 

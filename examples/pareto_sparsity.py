@@ -28,7 +28,7 @@ matplotlib.use("Agg")
 from rich.console import Console
 
 from algorithms import resume
-from subnet_problems import MaskedGymProblem, TopK, pareto_search
+from subnet_problems import MaskedGymProblem, pareto_search
 
 
 def parse() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--algorithm", choices=list(pareto_search.SPARSITIES), default="continuation")
     parser.add_argument("--budget", type=int, default=2_200_000, help="environment steps (%(default)s)")
     parser.add_argument("--min-sparsity", type=float, help="where the front begins (0.9; for NSGA-II 0)")
-    parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.995; for NSGA-II 0.99)")
+    parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.997; for NSGA-II 0.99)")
     parser.add_argument("--popsize", type=int, help="individuals of a generation (64; for NSGA-II 24 that survive)")
     parser.add_argument("--num-episodes", type=int, default=1, help="episodes of one evaluation (%(default)s)")
     parser.add_argument("--episode-length", type=int, help="the most steps of an episode of the search")
@@ -72,7 +72,7 @@ def main() -> None:
         else:
             masked = MaskedGymProblem(
                 args.env, env_config=args.env_config, hidden_sizes=tuple(args.hidden_sizes),
-                mask=TopK(0.5, scope="erdos_renyi"), weight_gain=args.weight_gain, num_episodes=args.num_episodes,
+                mask=pareto_search.RULES[args.algorithm], weight_gain=args.weight_gain, num_episodes=args.num_episodes,
                 episode_length=args.episode_length, common_random_numbers=args.algorithm == "nsga2",
                 network_seed=args.seed, seed=args.seed,
             )  # fmt: skip

@@ -33,14 +33,14 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms import remove_checkpoint
-from subnet_problems import MaskedGymProblem, TopK, jobs, pareto_search
+from subnet_problems import MaskedGymProblem, jobs, pareto_search
 from subnet_problems.outcomes import Row
 
 LANDER = {"env": "LunarLander-v3", "weight_gain": 0.7, "episode_length": 400}
 #: Task: its problem, the reward that solves it, the environment steps of a run, the greatest sparsity.
 TASKS: dict[str, tuple[dict[str, Any], float, int, float]] = {
-    "LunarLanderContinuous": ({**LANDER, "env_config": {"continuous": True}}, 200.0, 2_200_000, 0.995),
-    "LunarLander": (LANDER, 200.0, 8_000_000, 0.995),
+    "LunarLanderContinuous": ({**LANDER, "env_config": {"continuous": True}}, 200.0, 2_200_000, 0.997),
+    "LunarLander": (LANDER, 200.0, 8_000_000, 0.997),
     "CartPole": ({"env": "CartPole-v1"}, 475.0, 2_000_000, 0.9995),
     "Acrobot": ({"env": "Acrobot-v1"}, -100.0, 2_000_000, 0.9995),
     "MountainCar": (
@@ -59,7 +59,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     options, solved, _, max_sparsity = TASKS[task]
     masked = MaskedGymProblem(
-        **options, hidden_sizes=(87, 87), mask=TopK(0.5, scope="erdos_renyi"), common_random_numbers=False,
+        **options, hidden_sizes=(87, 87), mask=pareto_search.RULES["continuation"], common_random_numbers=False,
         network_seed=seed, seed=seed, num_threads=1,
     )  # fmt: skip
     output = Path(folder) / task / str(seed)

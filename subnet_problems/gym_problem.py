@@ -82,6 +82,8 @@ class MaskedGymProblem(GymProblem):
         self._score_stdev = check_real("score_stdev", score_stdev, above=0.0)
         super().__init__(env, network, **options)
         check_rescale("mask", mask.rescale, len(self._network.layers))
+        if isinstance(mask, TopK):
+            self._mask_rule = mask.for_network(self._network.layers)
         if isinstance(mask, TopK) and not mask.num_kept(self._network.layers):
             raise ValueError(
                 f"{'mask' if sparsity is None else 'sparsity'}: expected one that keeps a weight of "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -118,18 +118,23 @@ class TopK:
             rescaling of Zhou et al. 2020). On by default by measurement: LunarLander continuous, hidden (87, 87),
             sparsity 0.95, weighted ElitistGaussianResampling (popsize 64, 16 elites, one episode), a million steps,
             seeds 100 to 102, best 20-episode test: 249, 135, 224 with, -84, 136, -41 without. At 0.5 and 0.9 both do.
-            Or the factors themselves, one for each of the network's ``layers``, whatever its density: those of a policy
-            that was pruned (``Subnetwork.rescale``).
+            ``"fixed"`` multiplies by the factors of this rule's own sparsity also where it is asked for masks of
+            another (by ``ParetoSparsityProblem``): along a front weights are then removed, and those that stay remain
+            what they are. Or the factors themselves, one for each of the network's ``layers``, whatever its density:
+            those of a policy that was pruned (``Subnetwork.rescale``).
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: The sparsity is outside [0, 1), the scope is unknown, or a factor is not finite and above 0.
     """
 
-    def __init__(self, sparsity: float, *, scope: str = "global", rescale: bool | Sequence[float] = True) -> None:
+    def __init__(
+        self, sparsity: float, *, scope: str = "global", rescale: bool | Literal["fixed"] | Sequence[float] = True
+    ) -> None:
         self.sparsity = check_sparsity("sparsity", sparsity)
         self.scope = check_choice("scope", scope, ("global", "layer", "erdos_renyi"))
-        self.rescale = check_rescale("rescale", rescale)
+        self._is_fixed = isinstance(rescale, str) and rescale == "fixed"
+        self.rescale = self._is_fixed or check_rescale("rescale", rescale)
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer], sparsity: Sequence[float] | None = None) -> Tensor:
         """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
@@ -155,6 +160,19 @@ class TopK:
                 level[part] = -math.inf if num_kept else math.inf
         return level
 
+    def for_network(self, layers: Sequence[Layer]) -> TopK:
+        """This rule for one network: with the factors themselves, where ``rescale`` is ``"fixed"``."""
+        if not self._is_fixed:
+            return self
+        counts = [layer.size * self.num_kept(layers) / layers[-1].slice.stop for layer in layers]
+        if self.scope != "global":
+            counts = [num_kept for _, num_kept in self._parts(layers, self.sparsity)]
+        factors = [
+            math.sqrt(layer.size / max(count, 1)) if len(layer.shape) >= 2 else 1.0
+            for layer, count in zip(layers, counts, strict=True)
+        ]
+        return TopK(self.sparsity, scope=self.scope, rescale=factors)
+
     def num_kept(self, layers: Sequence[Layer]) -> int:
         """How many weights each mask of this network keeps."""
         return sum(num_kept for _, num_kept in self._parts(layers, self.sparsity))
@@ -170,7 +188,8 @@ class TopK:
         return list(zip([layer.slice for layer in layers], erdos_renyi(num_kept, layers), strict=True))
 
     def __repr__(self) -> str:
-        return f"TopK({self.sparsity:g}, scope={self.scope!r}, rescale={self.rescale})"
+        rescale = "fixed" if self._is_fixed else self.rescale
+        return f"TopK({self.sparsity:g}, scope={self.scope!r}, rescale={rescale!r})"
 
 
 def num_kept_at(sparsity: float, num_weights: int) -> int:

@@ -22,14 +22,20 @@ from ._files import check_file, check_folder
 from ._front import Found, choose
 from .fronts import hypervolume
 from .gym_problem import MaskedGymProblem
+from .masks import TopK
 from .outcomes import write_table
 from .pareto_problem import ParetoSparsityProblem
 from .pruning import is_chain
 
-__all__ = ["SPARSITIES", "Found", "begin", "choose", "groups_of", "run"]
+__all__ = ["RULES", "SPARSITIES", "Found", "begin", "choose", "groups_of", "run"]
 
 #: The searches, and between which sparsities each looks where the caller does not say.
-SPARSITIES = {"continuation": (0.9, 0.995), "nsga2": (0.0, 0.99)}
+SPARSITIES = {"continuation": (0.9, 0.997), "nsga2": (0.0, 0.99)}
+#: The mask rule that suits each. Continuation removes weights, and those that stay remain what they are.
+RULES = {
+    "continuation": TopK(0.9, scope="erdos_renyi", rescale="fixed"),
+    "nsga2": TopK(0.5, scope="erdos_renyi"),
+}
 
 
 def begin(
@@ -49,15 +55,16 @@ def begin(
     without the others. (In a network that is no chain of layers all that are kept count.)
 
     Args:
-        masked: The problem; its mask rule is ``TopK``. Its ``common_random_numbers`` should be off for the
-            continuation: a center learns more from as many episodes as it has children than from one.
+        masked: The problem; its mask rule is ``TopK`` (``RULES`` has the one that suits each search). Its
+            ``common_random_numbers`` should be off for the continuation: a center learns more from as many episodes as
+            it has children than from one.
         folder: Where ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
         algorithm: ``"continuation"``, or ``"nsga2"``: pymoo's NSGA-II with the operators of ``algorithms``.
         popsize: Individuals of a generation, at least 4, default 64; for NSGA-II the survivors of one, each of which
             has five children, default 24.
         seed: Of the search.
         min_sparsity: The least sparsity that is looked for. Default 0.9, or where ten weights are left, for NSGA-II 0.
-        max_sparsity: The greatest. Default 0.995, for NSGA-II 0.99, with ``start`` that at which a tenth of its weights
+        max_sparsity: The greatest. Default 0.997, for NSGA-II 0.99, with ``start`` that at which a tenth of its weights
             are left, if that is more; in a network of few weights that at which one is left.
         start: ``(D,)`` bool, a mask that the continuation begins from, at its own sparsity; ``min_sparsity`` is then
             that sparsity.

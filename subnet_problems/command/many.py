@@ -12,7 +12,6 @@ from evotorch.algorithms import SearchAlgorithm
 from algorithms import resume
 
 from .. import experiments, outcomes
-from ..masks import TopK
 from ..plots import drawn_if_possible, plot_learning_curves, save_figure
 from ..searches import SEARCHES, make_search
 from .options import (
@@ -90,7 +89,7 @@ def pareto(
     if searching is None:
         check_new(output)
         masked = make_problem(
-            **options, num_episodes=1, mask=TopK(0.5, scope="erdos_renyi"), common_random_numbers=algorithm == "nsga2"
+            **options, num_episodes=1, mask=pareto_search.RULES[algorithm], common_random_numbers=algorithm == "nsga2"
         )
         searching = pareto_search.begin(
             masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
@@ -109,7 +108,7 @@ def sparsify(
     popsize: Popsize = None,
     max_sparsity: Annotated[
         float | None,
-        typer.Option(help="Where it ends: 0.995, or where a tenth of its weights are left.", show_default=False),
+        typer.Option(help="Where it ends: 0.997, or where a tenth of its weights are left.", show_default=False),
     ] = None,
     budget: Budget = 1_000_000,
     seed: Annotated[int, typer.Option(help="Of the search and the episodes.", min=0)] = 0,

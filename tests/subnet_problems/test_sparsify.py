@@ -101,7 +101,7 @@ def test_a_search_begins_with_the_policys_own_mask_and_ends_with_fewer_weights(k
     assert torch.equal(first_mask(algorithm), subnet.mask)
     kept = subnet.num_weights * 2 ** np.array([problem.xl[-1], problem.xu[-1]])
     assert kept[1] == pytest.approx(subnet.num_active)
-    assert kept[0] == pytest.approx(max(1.0, min(subnet.num_active / 10, 0.005 * subnet.num_weights)))
+    assert kept[0] == pytest.approx(max(1.0, min(subnet.num_active / 10, 0.003 * subnet.num_weights)))
     obs = np.array([0.1, -0.2, 0.03, 0.4], np.float32)
     begun = problem.masked.mask_to_subnetwork(subnet.mask)
     torch.testing.assert_close(begun.to_policy()(torch.tensor(obs)), subnet.to_policy()(torch.tensor(obs)))
