@@ -421,7 +421,7 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
 
     assert densities(6) == [1, 6]
     assert densities(30) == [1, 10]
-    assert densities(1000) == [5, 100]
+    assert densities(1000) == [3, 100]
     assert densities(30, algorithm="nsga2") == [1, 30]
     assert densities(1000, algorithm="nsga2") == [10, 1000]
     start = np.arange(1000) < 40
