@@ -36,6 +36,7 @@ from algorithms import remove_checkpoint
 from subnet_problems import MaskedGymProblem, jobs, pareto_search
 from subnet_problems.outcomes import Row
 
+QUICK = 10_000
 LANDER = {"env": "LunarLander-v3", "weight_gain": 0.7, "episode_length": 400}
 #: Task: its problem, the reward that solves it, the environment steps of a run, the greatest sparsity.
 TASKS: dict[str, tuple[dict[str, Any], float, int, float]] = {
@@ -66,7 +67,9 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     remove_checkpoint(output / "checkpoint")  # of a run that was stopped
     algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity)
     console = Console(file=io.StringIO())
-    found, _ = pareto_search.run(algorithm, output, budget=budget, min_reward=solved, console=console)
+    found, _ = pareto_search.run(
+        algorithm, output, budget=budget, min_reward=solved, test_episodes=100 if budget > QUICK else 5, console=console
+    )  # fmt: skip
     return [
         {
             "steps": masked.interaction_count, "weights": one.subnet.num_active,
@@ -109,8 +112,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.seeds < 1 or (args.jobs is not None and args.jobs < 1):
         parser.error("expected --seeds and --jobs of at least 1")
+    if args.quick:
+        args.seeds = 1
     runs = [
-        {"task": task, "seed": seed, "budget": 10_000 if args.quick else TASKS[task][2], "folder": str(args.output)}
+        {"task": task, "seed": seed, "budget": QUICK if args.quick else TASKS[task][2], "folder": str(args.output)}
         for seed in range(args.seeds) for task in args.tasks
     ]  # fmt: skip
     args.output.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
-from subnet_problems import FrozenNetwork, MaskRule, Threshold, TopK
+from subnet_problems import FrozenNetwork, MaskedGymProblem, MaskRule, ParetoSparsityProblem, Threshold, TopK
 from subnet_problems.masks import LevelRule, apply_mask, erdos_renyi, expected_scores, num_kept_at, scores_from_mask
 
 NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
@@ -401,3 +401,29 @@ def test_what_is_not_live_ranks_below_all_that_is_and_above_what_is_removed(mask
     assert torch.equal(ranked, scores.sort().values)
     plain = scores_from_mask(mask, stdev=0.1, seed=seed)
     assert torch.equal(plain.sort().values, scores.sort().values)  # ranked otherwise, and drawn alike
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "erdos_renyi"])
+def test_fixed_factors_are_those_of_the_rules_own_sparsity_at_every_other(scope):
+    masked = MaskedGymProblem(
+        "CartPole-v1", hidden_sizes=(8, 6), bias=True, mask=TopK(0.5, scope=scope, rescale="fixed"), seed=0
+    )
+    layers = masked.network.layers
+    kept = dict(zip(range(len(layers)), [0.5 * layer.size for layer in layers], strict=True))
+    if scope != "global":
+        at_half = TopK(0.5, scope=scope)(torch.randn(1, masked.network.num_weights), layers)[0]
+        kept = {i: int(at_half[layer.slice].sum()) for i, layer in enumerate(layers)}
+    factors = [(layer.size / kept[i]) ** 0.5 if len(layer.shape) > 1 else 1.0 for i, layer in enumerate(layers)]
+    assert masked.mask_rule.rescale == pytest.approx(factors, rel=1e-6)
+    problem = ParetoSparsityProblem(masked, max_sparsity=0.9)
+    x = np.random.default_rng(0).normal(size=(2, problem.n_var))
+    x[:, -1] = np.log2([0.7, 0.15])
+    for row, mask in zip(x, problem.mask(x), strict=True):
+        scale = torch.cat([torch.full((layer.size,), f) for layer, f in zip(layers, factors, strict=True)])
+        torch.testing.assert_close(problem.to_subnetwork(row).weights, masked.frozen_weights * scale * mask)
+
+
+def test_fixed_factors_are_shown_and_need_no_network():
+    assert repr(TopK(0.9, rescale="fixed")) == "TopK(0.9, scope='global', rescale='fixed')"
+    with pytest.raises(TypeError, match=r"^rescale: expected True, False or a factor"):
+        TopK(0.9, rescale="fix")

@@ -1,0 +1,54 @@
+"""Jobs whose rows are collected in a file."""
+
+import pytest
+
+from subnet_problems.jobs import collect, read_rows
+
+
+def work(name, seed):
+    if name == "fails":
+        raise ValueError("seed: expected another")
+    if name == "nothing":
+        return []
+    return [{"value": seed + 0.5, "text": f"{name} of {seed}"}, {"value": None, "text": ""}]
+
+
+def jobs_of(*names, seeds=(0, 1)):
+    return [{"name": name, "seed": seed} for name in names for seed in seeds]
+
+
+def test_rows_are_kept_as_jobs_end_and_no_job_is_done_twice(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = collect(work, jobs_of("a"), path, num_jobs=2, quiet=True)
+    assert sorted((row["seed"], row["value"] or 0.0) for row in rows) == [(0, 0.0), (0, 0.5), (1, 0.0), (1, 1.5)]
+    assert rows == read_rows(path)
+    assert next(row for row in rows if row["value"] == 1.5) == {
+        "name": "a", "seed": 1, "value": 1.5, "text": "a of 1"
+    }  # fmt: skip
+    path.write_text(path.read_text().replace("a of 1", "as it was"))
+    more = collect(work, jobs_of("a", "b", seeds=(1,)), path, num_jobs=1, quiet=True)
+    assert len(more) == 6
+    assert {"as it was", "b of 1"} <= {row["text"] for row in more}
+
+
+def test_what_was_done_before_a_fault_is_kept(tmp_path):
+    path = tmp_path / "rows.csv"
+    with pytest.raises(ValueError, match=r"^seed: expected another"):
+        collect(work, jobs_of("a", "fails", seeds=(0,)), path, num_jobs=1, quiet=True)
+    assert [row["name"] for row in read_rows(path)] == ["a", "a"]
+    with pytest.raises(ValueError, match=r"^work: expected a row at least of each job, got none of .*'nothing'"):
+        collect(work, jobs_of("nothing", seeds=(0,)), path, num_jobs=1, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        ([], "jobs: expected one at least"),
+        ([{"name": "a", "seed": 0}, {"seed": 0, "name": "b"}], "jobs: expected one at least, all with the same names"),
+        (jobs_of("a", "a"), "jobs: expected each once"),
+    ],
+)
+def test_jobs_that_cannot_be_told_apart_are_refused(jobs, message, tmp_path):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        collect(work, jobs, tmp_path / "rows.csv", quiet=True)
+    assert not (tmp_path / "rows.csv").exists()
