@@ -86,9 +86,9 @@ class Continuation(Algorithm):
     stdev / sqrt(n). The front (``opt``) is what the levels hand out, without those that another dominates by these
     bounds and the means of the other objectives.
 
-    After the last level it goes back: to the level where the front falls most, from the center of the level before
-    it, and down again from there. If that level is the weakest again, it goes back one level further, then three, then
-    seven, and so on. It does so until the termination.
+    After the last level it goes back: to the level where a fall of the front costs most (its height, times the number
+    of levels from there on), from the center of the level before it, and down again from there. Levels to which it
+    went back often count less. It does so until the termination.
 
     Infinite objectives are allowed; NaN is an error. A generation that fails, or that ``tell`` refuses, changes
     nothing: the next one has the same individuals. All individuals are within the problem's bounds.
@@ -206,7 +206,7 @@ class Continuation(Algorithm):
         if self._center is not None:
             self._center = self._at(self._center)
         self._centers: list[Floats | None] = [None for _ in self.levels]  # the last one at each level
-        self._num_returns = [0 for _ in self.levels]
+        self._num_returns = np.zeros(len(self.levels), dtype=np.int64)
         self._average: Floats | None = None
         self._num_averaged = 0
         self._left = self.first_generations  # generations, until the level changes
@@ -319,7 +319,7 @@ class Continuation(Algorithm):
         return enough and bool((elites <= self._best).all()) and self._best < self._worst
 
     def _change_level(self) -> None:
-        """On to the next level; from the last one back to where the front falls most."""
+        """On to the next level; from the last one back to where a fall of the front costs most."""
         self._left = self.generations
         if len(self.levels) == 1:
             return
@@ -332,20 +332,18 @@ class Continuation(Algorithm):
             self._center = self._at(self._center)
 
     def _where_to_go_back_to(self) -> int:
-        """The level at which the front falls most; the more often it was this one, the further before it."""
-        weakest = self._weakest()
-        back: int = 2 ** self._num_returns[weakest]
-        self._num_returns[weakest] = 0 if back >= len(self.levels) else self._num_returns[weakest] + 1
-        return max(1, weakest + 1 - back)
+        """The level at which a fall of the front costs most: its height, times how many levels from there on bear it.
 
-    def _weakest(self) -> int:
-        """The level at which the front falls most: what it hands out is worst, compared to the level before."""
+        The more often the search went back to a level, the less it counts.
+        """
         members = [self.handed_out(level) for level in range(len(self.levels))]
         values = np.array([[-math.inf if member is None else member.value(self._noise)] for member in members])
         # What a harder level hands out is good enough for an easier one.
         front = np.maximum.accumulate(without_infinities(values)[::-1, 0])[::-1]
-        falls = front[:-1] - front[1:]
-        return 1 + int(np.argmax(falls)) if falls.max() > 0.0 else len(self.levels) - 1
+        costs = (front[:-1] - front[1:]) * np.arange(len(front) - 1, 0, -1) / (1 + self._num_returns[1:])
+        level = 1 + int(np.argmax(costs)) if costs.max() > 0.0 else len(self.levels) - 1
+        self._num_returns[level] += 1
+        return level
 
     def handed_out(self, level: int) -> Member | None:
         """The candidate that a level hands out: that with the best confidence bound.
