@@ -188,7 +188,7 @@ def test_a_level_is_not_left_early_for_one_good_individual_that_no_other_equals(
 # The way through the levels
 
 
-def test_levels_descend_and_then_it_goes_back_to_where_the_front_falls_most():
+def test_levels_descend_and_then_it_goes_back_to_where_a_fall_of_the_front_costs_most():
     def fall(problem, values):
         values[:, 0] = np.select([values[:, 1] > 0.7, values[:, 1] > 0.4], [-9.0, -8.0], 0.0)
         values[:, 0] += np.linspace(0.0, 0.5, len(values))
@@ -196,8 +196,18 @@ def test_levels_descend_and_then_it_goes_back_to_where_the_front_falls_most():
     levels = []
     ran(begin(Plain(fall), num_levels=5, callback=lambda a: levels.append(a.level)), 22)
     descent = [0] * 3 + [1] * 2 + [2] * 2 + [3] * 2 + [4] * 2
-    # The front falls at level 3 whatever is tried: back to it, then to the level before, then to the first.
-    assert levels == descent + descent[7:] + descent[5:] + [1]
+    assert levels == [*descent, *descent[7:], *descent[7:], 3, 3, 4]  # the front falls at level 3 whatever is tried
+
+
+def test_a_level_to_which_it_went_back_often_counts_less():
+    def falls(problem, values):  # by 8 at level 1, with four levels behind it, and by 3 at level 3
+        values[:, 0] = np.select([values[:, 1] > 0.9, values[:, 1] > 0.3], [-11.0, -3.0], 0.0)
+        values[:, 0] += np.linspace(0.0, 0.1, len(values))
+
+    algorithm = ran(begin(Plain(falls), num_levels=5), 11)
+    goals = [algorithm._where_to_go_back_to() for _ in range(12)]  # 32 / (1 + n) against 6 / (1 + m)
+    assert goals[0] == 1
+    assert goals.count(1) > goals.count(3) > 0
 
 
 def test_it_goes_back_from_the_center_of_the_level_before():
@@ -220,7 +230,7 @@ def test_a_fall_to_what_is_infinitely_bad_is_the_greatest():
     algorithm = begin(Plain(infinite), num_levels=3, callback=lambda a: levels.append(a.level))
     ran(algorithm, 9)
     assert levels == [0] * 3 + [1] * 2 + [2] * 2 + [1] * 2
-    assert algorithm._weakest() == 1
+    assert algorithm._where_to_go_back_to() == 1
 
 
 def test_where_nothing_falls_the_last_level_is_visited_again():
