@@ -116,8 +116,8 @@ class Continuation(Algorithm):
         initial_stdev: That of the initial individuals around 0.
         num_elites: How many of the best, and how many of the worst, the center learns from. Default a quarter of the
             population.
-        center: ``(D + 1,)``, an individual to begin from, at the first level whatever its own is. Default none: the
-            initial individuals are drawn around 0.
+        center: ``(D + 1,)``, an individual to begin from, at the first level whatever its own is; it is the first
+            candidate. Default none: the initial individuals are drawn around 0.
         **arguments: Those of every pymoo algorithm, such as ``termination``, ``callback``, ``display``, ``seed``.
 
     Attributes:
@@ -205,6 +205,7 @@ class Continuation(Algorithm):
         self.candidates: list[list[Member]] = [[] for _ in self.levels]
         if self._center is not None:
             self._center = self._at(self._center)
+            self.candidates[0].append(Member(self._center, 0))
         self._centers: list[Floats | None] = [None for _ in self.levels]  # the last one at each level
         self._num_returns = np.zeros(len(self.levels), dtype=np.int64)
         self._average: Floats | None = None

@@ -187,7 +187,8 @@ class MaskedGymProblem(GymProblem):
     def scores_from_mask(self, mask: Tensor | ArrayLike, *, seed: int) -> Tensor:
         """Scores that have this mask: where a search begins that goes on from a policy.
 
-        Kept weights have scores above 0 and removed ones scores below 0, all as far from it as initial scores are.
+        Kept weights have scores above 0, as far from it as initial scores are. Removed ones have scores below 0, and
+        about as many of them are near it as weights are kept.
         ``TopK`` makes exactly this mask of them if it keeps as many weights in each of its scopes. In a scope (all
         weights together, or a layer) where it keeps fewer, it keeps only weights of the mask; where it keeps more, all
         of them and some others. Kept weights that cannot change an output (see ``Subnetwork.prune``) have lower scores

@@ -114,7 +114,8 @@ def begin(
     else:
         center = np.append(scores.cpu().numpy(), problem.xu[-1])
         with naming(pop_size="popsize"):
-            search = Continuation(popsize or 64, center=center, first_generations=5)
+            # A policy's scores are drawn anew: until the search knows which weights matter, small steps keep it.
+            search = Continuation(popsize or 64, center=center, stdev=0.02, first_generations=10)
     folder.mkdir(parents=True, exist_ok=True)
     with naming(path="folder"):
         keeper = _Keeper(folder / "checkpoint", from_policy=start is not None)

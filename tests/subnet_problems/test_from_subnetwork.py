@@ -249,7 +249,7 @@ def test_dead_weights_go_first():
         assert kept.nonzero().flatten().tolist() == [0, 1, 2, 3, 32]
 
 
-def test_scores_are_as_far_from_0_as_initial_ones_and_follow_from_their_seed():
+def test_kept_scores_are_as_far_from_0_as_initial_ones_and_follow_from_their_seed():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(200,), score_stdev=0.3, seed=1)
     mask = problem.mask(problem.generate_batch(1).values[0])
     scores = problem.scores_from_mask(mask, seed=5)
@@ -257,7 +257,17 @@ def test_scores_are_as_far_from_0_as_initial_ones_and_follow_from_their_seed():
     assert torch.equal(scores, problem.scores_from_mask(mask.numpy(), seed=5))
     assert not torch.equal(scores, problem.scores_from_mask(mask, seed=6))
     assert torch.equal(scores > 0, mask)
-    assert scores.square().mean().sqrt() == pytest.approx(0.3, rel=0.1)
+    assert scores[mask].square().mean().sqrt() == pytest.approx(0.3, rel=0.1)
+
+
+def test_as_many_removed_weights_are_within_reach_as_are_kept():
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(200,), sparsity=0.9, score_stdev=0.3, seed=1)
+    mask = problem.mask(problem.generate_batch(1).values[0])
+    num_kept = int(mask.sum())
+    scores = problem.scores_from_mask(mask, seed=5)
+    for reach, share in ((0.15, 0.5), (0.3, 1.0), (0.6, 2.0)):  # in stdevs 0.5, 1 and 2
+        assert int((~mask & (scores >= -reach - 1e-6)).sum()) == int(share * num_kept)
+    assert scores.min() > -4.1 * 0.3
 
 
 def test_a_network_that_is_no_chain_has_scores_for_a_mask_too():
