@@ -79,8 +79,8 @@ def check_center(problem: Any, center: Floats) -> Floats:
     return center
 
 
-def check_evaluated(infills: Any, asked: Floats | None, num_objectives: int) -> Floats:
-    """Return the objectives ``(N, M)`` of a generation.
+def check_evaluated(infills: Any, asked: Floats | None, num_objectives: int) -> None:
+    """Refuse a generation that is not the one that was asked for, or is not evaluated.
 
     Args:
         infills: Evaluated individuals.
@@ -103,4 +103,3 @@ def check_evaluated(infills: Any, asked: Floats | None, num_objectives: int) -> 
         if np.isnan(individual.F).any():
             values = np.asarray(individual.F).tolist()
             raise ValueError(f"problem: expected F without NaN, got {values} for individual {i}")
-    return np.asarray(infills.get("F"), dtype=np.float64)

@@ -237,13 +237,11 @@ class Continuation(Algorithm):
 
         Of the other levels those come first whose candidate has been evaluated least, and of these the nearest.
         """
-        by_hope = [
-            sorted(members, key=lambda member: hope(member.fitness, self._noise), reverse=True)
-            for members in self.candidates
-        ]
-        others = [members[0] for level, members in enumerate(by_hope) if members and level != self.level]
+        current = sorted(self.candidates[self.level], key=self._hope, reverse=True)
+        elsewhere = (members for level, members in enumerate(self.candidates) if members and level != self.level)
+        others = [max(members, key=self._hope) for members in elsewhere]
         others.sort(key=lambda member: (len(member.evaluations), abs(member.level - self.level)))
-        return [*by_hope[self.level], *others][: self._num_again]
+        return [*current, *others][: self._num_again]
 
     def advance(self, infills: Any = None, **options: Any) -> Any:
         """Learn from a generation, as ``tell`` does.
@@ -262,7 +260,7 @@ class Continuation(Algorithm):
         return super().advance(infills=infills, **options)
 
     def _advance(self, infills: Any = None, **_: Any) -> None:
-        objectives = check_evaluated(infills, self._asked, self.problem.n_obj)
+        objectives = np.asarray(infills.get("F"), dtype=np.float64)  # which ``advance`` has checked
         num_children = self.pop_size - len(self._again)
         children = objectives[:num_children, 0]
         ranked = np.argsort(children, kind="stable").tolist()
@@ -304,7 +302,7 @@ class Continuation(Algorithm):
             self._noise = self._measured_noise(children.tolist())
             best = self.handed_out(self.level)
             rest = [member for member in members if member is not best]
-            members.remove(min(rest, key=lambda member: hope(member.fitness, self._noise)))
+            members.remove(min(rest, key=self._hope))
         self._noise = self._measured_noise()
 
     def _measured_noise(self, otherwise: Sequence[float] = ()) -> float:
@@ -356,7 +354,7 @@ class Continuation(Algorithm):
             The candidate; None where none has been evaluated yet.
         """
         evaluated = [member for member in self.candidates[level] if member.evaluations]
-        return max(evaluated, key=lambda member: surest(member.fitness, self._noise), default=None)
+        return max(evaluated, key=self._surest, default=None)
 
     def promising(self) -> list[list[Member]]:
         """What may be on the front: the candidates of each level, the most promising first.
@@ -367,11 +365,14 @@ class Continuation(Algorithm):
         best, result = (-math.inf, 0.0, 0.0), []
         for level in reversed(range(len(self.levels))):
             members = sorted(self.candidates[level], key=self._surest, reverse=True)
-            evaluated = [member.fitness for member in members if member.evaluations]
-            may_be_best = not evaluated or max(hope(fitness, self._noise) for fitness in evaluated) > best
+            evaluated = [member for member in members if member.evaluations]
+            may_be_best = not evaluated or max(map(self._hope, evaluated)) > best
             result.append(members if may_be_best else [])
             best = max([best, *map(self._surest, members[:1])])
         return result[::-1]
+
+    def _hope(self, member: Member) -> tuple[float, float, float]:
+        return hope(member.fitness, self._noise)
 
     def _surest(self, member: Member) -> tuple[float, float, float]:
         return surest(member.fitness, self._noise) if member.evaluations else (-math.inf, 0.0, 0.0)

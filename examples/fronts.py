@@ -2,12 +2,12 @@
 
 Every search gets the same task and frozen network (LunarLander, continuous, hidden layers of 87 and 87 units), and the
 same number of environment steps, without those that choose the policies of the front in the end: these are chosen and
-tested in the same way for all, as ``pareto_sparsity.py`` does it. (The column "steps" has what was spent in all.)
+tested in the same way for all, as ``pareto_sparsity.py`` does it.
 
     python examples/fronts.py --steps 2200000 --seeds 10
 
 Each run is added to fronts.csv as it ends. The same command goes on with the runs that are missing. To compare another
-search, add a line to SEARCHES.
+search of pymoo's, add a line to PYMOO.
 """
 
 from __future__ import annotations
@@ -52,32 +52,27 @@ def masked(seed: int, mask: TopK, *, common_random_numbers: bool = False) -> Mas
     """The problem all searches share: which weights of one frozen network are kept."""
     return MaskedGymProblem(
         "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(87, 87), weight_gain=0.7, episode_length=400,
-        mask=mask, common_random_numbers=common_random_numbers, network_seed=seed,
-        seed=seed, num_threads=1,
+        mask=mask, common_random_numbers=common_random_numbers, network_seed=seed, seed=seed, num_threads=1,
     )  # fmt: skip
 
 
-def by_continuation(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
-    """One center that goes down the levels."""
-    problem = ParetoSparsityProblem(
-        masked(seed, pareto_search.RULES["continuation"]), count="live", min_sparsity=0.9, max_sparsity=0.997
-    )
-    algorithm = Continuation()
-    algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
-    while problem.interaction_count < steps:
-        algorithm.next()
-    return problem, pareto_search.groups_of(algorithm)
+def by_continuation(seed: int) -> ParetoSparsityProblem:
+    """What one center searches that goes down the levels: each of its children plays an episode of its own."""
+    low, high = pareto_search.SPARSITIES["continuation"]
+    rule = pareto_search.RULES["continuation"]
+    return ParetoSparsityProblem(masked(seed, rule), count="live", min_sparsity=low, max_sparsity=high)
 
 
-def by_pymoo(make: Callable[[], Algorithm], seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
-    """A population of pymoo's, at sparsities of 0.5 to 0.997: its members play the same episodes in a generation."""
-    problem = ParetoSparsityProblem(
-        masked(seed, TopK(0.5, scope="erdos_renyi"), common_random_numbers=True),
-        count="live",
-        min_sparsity=0.5,
-        max_sparsity=0.997,
-    )
-    algorithm = make()
+def by_population(seed: int) -> ParetoSparsityProblem:
+    """What a population searches, at sparsities of 0.5 to 0.997: in a generation all play the same episodes."""
+    problem = masked(seed, pareto_search.RULES["nsga2"], common_random_numbers=True)
+    return ParetoSparsityProblem(problem, count="live", min_sparsity=0.5, max_sparsity=0.997)
+
+
+def by_pymoo(
+    algorithm: Algorithm, problem: ParetoSparsityProblem, seed: int, steps: int
+) -> tuple[ParetoSparsityProblem, Groups]:
+    """One of pymoo's algorithms."""
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
     while problem.interaction_count < steps:
         algorithm.next()
@@ -87,40 +82,44 @@ def by_pymoo(make: Callable[[], Algorithm], seed: int, steps: int) -> tuple[Pare
 def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     """The default search at some levels, each from nothing, with an equal share of the steps."""
     groups: Groups = []
-    spent = 0
     for level in LEVELS:
         problem = masked(seed, TopK(level, scope="erdos_renyi"))
         searcher = ElitistGaussianResampling(problem)
         while problem.interaction_count < steps / len(LEVELS):
             searcher.step()
-        spent += problem.interaction_count
         groups.append(np.append(searcher.status["center"].numpy(), np.log2(1.0 - level))[None])
     front = ParetoSparsityProblem(
-        masked(seed, TopK(0.5, scope="erdos_renyi")), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1]
+        masked(seed, pareto_search.RULES["nsga2"]), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1]
     )
     return front, groups
 
 
 #: Scores have bounds of +-1000. For pymoo's own operators, whose noise is in proportion to the bounds, any others would
 #: be the same: masks follow from ranks.
-PYMOO: dict[str, Callable[[], Algorithm]] = {
-    "nsga2": lambda: NSGA2(24, n_offsprings=120, **pareto_operators(0.1)),
-    "nsga2-pymoo": NSGA2,
-    "nsga3": lambda: pareto_algorithm(
-        NSGA3, 0.1, ref_dirs=get_reference_directions("das-dennis", 2, n_partitions=23), pop_size=24, n_offsprings=120
+PYMOO: dict[str, tuple[Callable[[], Algorithm], Callable[[int], ParetoSparsityProblem]]] = {
+    "continuation": (Continuation, by_continuation),
+    "nsga2": (lambda: NSGA2(24, n_offsprings=120, **pareto_operators(0.1)), by_population),
+    "nsga2-pymoo": (NSGA2, by_population),
+    "nsga3": (
+        lambda: pareto_algorithm(
+            NSGA3, 0.1, ref_dirs=get_reference_directions("das-dennis", 2, n_partitions=23), pop_size=24,
+            n_offsprings=120,
+        ),
+        by_population,
     ),
-}
-SEARCHES = ("continuation", *PYMOO, "levels")
+}  # fmt: skip
+SEARCHES = (*PYMOO, "levels")
 
 
 def find(search: str, seed: int, budget: int) -> list[Row]:
     """One run: a row for each policy of the front."""
     torch.set_num_threads(1)
     logging.getLogger("evotorch").setLevel(logging.WARNING)
-    if search in PYMOO:
-        problem, groups = by_pymoo(PYMOO[search], seed, budget)
+    if search == "levels":
+        problem, groups = by_levels(seed, budget)
     else:
-        problem, groups = (by_continuation if search == "continuation" else by_levels)(seed, budget)
+        make, problem_of = PYMOO[search]
+        problem, groups = by_pymoo(make(), problem_of(seed), seed, budget)
     rows = []
     for subnet, reward, _ in pareto_search.choose(problem, groups):
         subnet.test(num_episodes=100 if budget > QUICK else 5, seed=12345)

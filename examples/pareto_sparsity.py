@@ -1,8 +1,8 @@
 """How few of a network's random weights still solve a task? The front of reward against sparsity, in one run.
 
-A search by continuation finds a policy that has a tenth of one frozen random network, and follows it down to a two
-hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a kilobyte; of
-the smallest that solves the task there are its file, a film, a picture with its formula, and a C header.
+A search by continuation finds a policy that has a tenth of one frozen random network, and follows it down to a
+three-hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a
+kilobyte; of the smallest that solves the task there are its file, a film, a picture with its formula, and a C header.
 
     python examples/pareto_sparsity.py                       # LunarLander, continuous; about a minute
     python examples/pareto_sparsity.py --env CartPole-v1 --budget 300000

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from ._formula import MAX_WEIGHTS
 from .gym_problem import MaskedGymProblem
 from .outcomes import write_table
 from .pareto_problem import ParetoSparsityProblem
@@ -25,8 +26,6 @@ Floats = NDArray[np.float64]
 _SELECTION = ((12, 3), (6, 4), (3, 8))
 #: And how often the best of each level is evaluated then: the mean of those that it was chosen by is too high.
 _FRESH = 30
-#: The most live weights of a policy whose picture has its formula.
-_READABLE = 60
 #: What there is of the smallest policy that earns enough.
 _SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")
 #: What there is of a front, beside its policies.
@@ -186,7 +185,7 @@ def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, 
     with drawn_if_possible(folder / "smallest.h"):
         subnet.export_c(folder, name="smallest")
     with drawn_if_possible(folder / "smallest.png"):
-        save_figure(plot_network(subnet, formula=subnet.num_active <= _READABLE), folder / "smallest.png")
+        save_figure(plot_network(subnet, formula=subnet.num_active <= MAX_WEIGHTS), folder / "smallest.png")
 
 
 def table(found: Sequence[Found], test_episodes: int) -> Table:

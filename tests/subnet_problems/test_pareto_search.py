@@ -8,12 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import Dim, Echo
+from interruptions import contents, stop_at
 from rich.console import Console
 from small_subnetworks import RNN, module
 
 from algorithms import ParetoCheckpointer, resume
 from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork, TopK, _front, pareto_search
-from subnet_problems.gym_problem import GymProblem
 
 CHECKPOINTS = {"checkpoint", "checkpoint.previous"}
 SMALLEST = {"smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png"}
@@ -273,27 +273,6 @@ def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
     policies = [found(2, 9.0), found(2, 10.0), found(2, 8.0), found(1, 1.0)]
     assert _front.smallest(policies, 5.0) is policies[1]
     assert _front.smallest(policies, 11.0) is None
-
-
-def stop_at(patch, steps):
-    """Ctrl-C, once, in the evaluation before which a problem has counted so many steps."""
-    whole, stopped = GymProblem._play_round, []
-
-    def play(problem, payload):
-        if problem.interaction_count >= steps and not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-        return whole(problem, payload)
-
-    patch.setattr(GymProblem, "_play_round", play)
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix in (".csv", ".safetensors", ".h")
-    }
 
 
 @pytest.mark.parametrize("stage", ["search", "choosing"])

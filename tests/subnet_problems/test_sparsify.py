@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import Dim, Echo
+from interruptions import contents, stop_at
 from rich.console import Console
 from small_subnetworks import RNN, module
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, Threshold, TopK, pareto_search, sparsify
 from subnet_problems._sparsify import _rule, begin
-from subnet_problems.gym_problem import GymProblem
 
 
 def quiet():
@@ -144,36 +144,13 @@ def test_layers_keep_their_shares_where_the_policy_has_them():
     assert _rule(pruned).rescale == pruned.rescale
 
 
-class Interrupted:
-    """Ctrl-C, once, in the evaluation before which a problem has counted so many steps."""
-
-    def __init__(self, patch, steps):
-        whole, stopped = GymProblem._play_round, []
-
-        def play(problem, payload):
-            if problem.interaction_count >= steps and not stopped:
-                stopped.append(True)
-                raise KeyboardInterrupt
-            return whole(problem, payload)
-
-        patch.setattr(GymProblem, "_play_round", play)
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix in (".csv", ".safetensors", ".h")
-    }
-
-
 def test_a_search_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypatch):
     subnet = policy(sparsity=0.2)
     options = {"min_reward": 1.0, "budget": 3_000, "popsize": 4, "test_episodes": 2, "console": quiet()}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     small = sparsify(subnet, whole, **options)
     with monkeypatch.context() as patch:
-        Interrupted(patch, 1_500)
+        stop_at(patch, 1_500)
         assert sparsify(subnet, stopped, **options) is not None  # of what was found until then
     with pytest.raises(FileExistsError, match=r"^folder: expected a file that does not exist, got .*checkpoint"):
         sparsify(subnet, stopped, **options)

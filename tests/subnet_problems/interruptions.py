@@ -1,0 +1,24 @@
+"""Searches that are stopped, and what is in their folders."""
+
+from subnet_problems import GymProblem
+
+
+def stop_at(patch, steps):
+    """Ctrl-C, once, in the evaluation before which a problem has counted so many steps."""
+    whole, stopped = GymProblem._play_round, []
+
+    def play(problem, payload):
+        if problem.interaction_count >= steps and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        return whole(problem, payload)
+
+    patch.setattr(GymProblem, "_play_round", play)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".csv", ".safetensors", ".h")
+    }
