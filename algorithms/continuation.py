@@ -68,6 +68,17 @@ class LeveledProblem(Protocol):
         """
         ...
 
+    def narrowed(self, center: Floats) -> Floats:
+        """An individual like ``center``, around which noise changes only what may matter at its level.
+
+        Args:
+            center: ``(D + 1,)``, found at an easier level.
+
+        Returns:
+            ``(D + 1,)``.
+        """
+        ...
+
 
 class Continuation(Algorithm):
     """One center that learns while its last variable, the level, goes from the easy end of a front to its hard end.
@@ -106,7 +117,7 @@ class Continuation(Algorithm):
     Args:
         pop_size: N, how many individuals are evaluated in a generation; at least 4.
         num_levels: How many levels, spread evenly between the bounds of the last variable, from its upper bound down.
-            Default 18. There is one, where these bounds are equal.
+            Default 20. There is one, where these bounds are equal.
         levels: Or the levels themselves: values of the last variable, descending.
         first_generations: How many generations the first level has; at least 2.
         generations: How many each of the others has, each time it is visited; at least 2. A level has fewer, where
@@ -154,7 +165,7 @@ class Continuation(Algorithm):
         self._given_levels = None if levels is None else check_descending("levels", levels)
         if self._given_levels is not None:
             num_levels = len(self._given_levels)
-        self.num_levels = check_whole_number("num_levels", 18 if num_levels is None else num_levels)
+        self.num_levels = check_whole_number("num_levels", 20 if num_levels is None else num_levels)
         # Candidates are evaluated from the second generation of a level on.
         self.first_generations = check_whole_number("first_generations", first_generations, minimum=2)
         self.generations = check_whole_number("generations", generations, minimum=2)
@@ -288,11 +299,13 @@ class Continuation(Algorithm):
         before = x.mean(axis=0) if self._center is None else self._center
         return self._at(moved(x, ranked, self.num_elites, before=before))
 
-    def _at(self, center: Floats) -> Floats:
+    def _at(self, center: Floats, *, narrowed: bool = False) -> Floats:
         """A center at the current level, within bounds, where noise changes what is decoded."""
         center = center.clip(self.problem.xl, self.problem.xu)
         center[-1] = self.levels[self.level]
-        return self.problem.confined(center) if isinstance(self.problem, LeveledProblem) else center
+        if not isinstance(self.problem, LeveledProblem):
+            return center
+        return self.problem.confined(self.problem.narrowed(center) if narrowed else center)
 
     def _add(self, newest: Member, children: Floats) -> None:
         """One more candidate of the current level; of too many the least promising goes, never what is handed out."""
@@ -328,7 +341,7 @@ class Continuation(Algorithm):
             self.level = self._where_to_go_back_to()
             self._center, self._average, self._num_averaged = self._centers[self.level - 1], None, 0
         if self._center is not None:
-            self._center = self._at(self._center)
+            self._center = self._at(self._center, narrowed=True)
 
     def _where_to_go_back_to(self) -> int:
         """The level at which a fall of the front costs most: its height, times how many levels from there on bear it.

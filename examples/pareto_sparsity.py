@@ -1,7 +1,7 @@
 """How few of a network's random weights still solve a task? The front of reward against sparsity, in one run.
 
 A search by continuation finds a policy that has a tenth of one frozen random network, and follows it down to a
-three-hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a
+five-hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a
 kilobyte; of the smallest that solves the task there are its file, a film, a picture with its formula, and a C header.
 
     python examples/pareto_sparsity.py                       # LunarLander, continuous; about a minute
@@ -37,9 +37,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--env-config", type=json.loads, help="JSON; for LunarLander-v3 '{\"continuous\": true}'")
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="(%(default)s)")
     parser.add_argument("--algorithm", choices=list(pareto_search.SPARSITIES), default="continuation")
-    parser.add_argument("--budget", type=int, default=2_200_000, help="environment steps (%(default)s)")
+    parser.add_argument("--budget", type=int, default=2_000_000, help="environment steps (%(default)s)")
     parser.add_argument("--min-sparsity", type=float, help="where the front begins (0.9; for NSGA-II 0)")
-    parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.997; for NSGA-II 0.99)")
+    parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.998; for NSGA-II 0.99)")
     parser.add_argument("--popsize", type=int, help="individuals of a generation (64; for NSGA-II 24 that survive)")
     parser.add_argument("--num-episodes", type=int, default=1, help="episodes of one evaluation (%(default)s)")
     parser.add_argument("--episode-length", type=int, help="the most steps of an episode of the search")

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from ._formula import MAX_WEIGHTS
 from .gym_problem import MaskedGymProblem
 from .outcomes import write_table
-from .pareto_problem import ParetoSparsityProblem
 from .plots import drawn_if_possible, plot_front, plot_network, save_figure
 from .pruning import is_chain
 from .subnetwork import Subnetwork
 from .video import record_video
 
-Floats = NDArray[np.float64]
-
-#: How the policies of a front are chosen: so many of each level go on, and are evaluated so many times more.
-_SELECTION = ((12, 3), (6, 4), (3, 8))
-#: And how often the best of each level is evaluated then: the mean of those that it was chosen by is too high.
-_FRESH = 30
 #: What there is of the smallest policy that earns enough.
 _SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")
 #: What there is of a front, beside its policies.
@@ -45,77 +35,6 @@ class Found:
     subnet: Subnetwork
     seen: float
     num_evaluations: int
-
-
-def choose(problem: ParetoSparsityProblem, groups: Sequence[Floats]) -> list[tuple[Subnetwork, float, int]]:
-    """The best individual of each group, without those that a sparser one beats, sparsest first.
-
-    They are evaluated on Gymnasium itself, in episodes of full length, since what a policy earns in another simulator
-    says little of a sparse one: the few best of each group again and again (successive halving), and the best by 30
-    evaluations of its own. A group that a sparser one beats by more than the evaluations differ is left out on the way.
-
-    Args:
-        problem: The problem, which counts these evaluations, too.
-        groups: Individuals ``(n, D + 1)`` of about one density, the most promising first.
-
-    Returns:
-        Policies, each with the mean of its own evaluations, and their number.
-    """
-    fields = [[_Candidate(x) for x in group] for group in sorted(groups, key=lambda group: float(group[0, -1]))]
-    with _on_gymnasium(problem.masked):
-        for num_kept, num_rounds in _SELECTION:
-            fields = [sorted(field, key=lambda one: -one.mean)[:num_kept] for field in fields]
-            _evaluate(problem, [one for field in fields for one in field], num_rounds)
-            fields = _not_beaten(fields)
-        winners = [_Candidate(max(field, key=lambda one: one.mean).x) for field in fields]
-        _evaluate(problem, winners, _FRESH)
-    best = [(problem.to_subnetwork(one.x), one.mean, len(one.rewards)) for one in winners]
-    best.sort(key=lambda policy: (policy[0].num_active, -policy[1]))
-    return [policy for n, policy in enumerate(best) if all(policy[1] > sparser[1] for sparser in best[:n])]
-
-
-class _Candidate:
-    """An individual, and the rewards it has earned."""
-
-    def __init__(self, x: Floats) -> None:
-        self.x = x
-        self.rewards: list[float] = []
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.rewards)) if self.rewards else 0.0
-
-
-def _not_beaten(fields: Sequence[list[_Candidate]]) -> list[list[_Candidate]]:
-    """Groups of candidates, sparsest first, without those of which a sparser group has a better one almost surely."""
-    variances = [np.var(one.rewards, ddof=1) for field in fields for one in field]
-    stdev, best, left = float(np.sqrt(np.mean(variances))), -np.inf, []
-    for field in fields:
-        first = max(field, key=lambda one: one.mean)
-        margin = stdev / len(first.rewards) ** 0.5
-        if first.mean + margin > best:
-            left.append(field)
-        best = max(best, first.mean - margin)
-    return left
-
-
-def _evaluate(problem: ParetoSparsityProblem, candidates: Sequence[_Candidate], num_rounds: int) -> None:
-    """Evaluate all of them so many times more."""
-    for _ in range(num_rounds):
-        objectives = problem.evaluate(np.stack([one.x for one in candidates]), return_values_of=["F"])
-        for one, objective in zip(candidates, objectives[:, 0], strict=True):
-            one.rewards.append(-float(objective))
-
-
-@contextmanager
-def _on_gymnasium(masked: MaskedGymProblem) -> Iterator[None]:
-    """Within, a problem plays whole episodes on Gymnasium."""
-    before = masked.backend, masked.episode_length
-    try:
-        masked.backend, masked.episode_length = "gymnasium", masked.task.at_full_length().max_steps
-        yield
-    finally:
-        masked.backend, masked.episode_length = before
 
 
 def keep_tested(

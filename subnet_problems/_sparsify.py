@@ -59,7 +59,7 @@ def sparsify(
         min_reward: The mean reward that the policy is to earn in its test. Default the task's own threshold.
         budget: Environment steps of the search. Choosing and testing take more of them.
         env: The task, for a policy that does not know its own. Default the policy's, or the search's.
-        max_sparsity: Where the search ends. Default 0.997, or where a tenth of the policy's weights are left.
+        max_sparsity: Where the search ends. Default 0.998, or where a tenth of the policy's weights are left.
         popsize: Individuals of a generation, default 64.
         seed: Of the search and its episodes.
         test_episodes: Fresh episodes of each test, on Gymnasium itself.

@@ -22,11 +22,12 @@ from ._checks import (
     check_seed,
     naming,
 )
+from ._confined import near_level
 from ._policy_options import policy_rule, policy_stats, policy_task
 from ._problem_network import NetworkLike
 from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
-from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, near_level, scores_from_mask
+from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, scores_from_mask
 from .pruning import chain_layers, live_weights
 from .rollout import one_torch_thread
 from .subnetwork import Subnetwork

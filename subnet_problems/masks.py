@@ -18,8 +18,6 @@ from ._philox import raw_words, standard_normal
 if TYPE_CHECKING:
     from .networks import Layer
 
-#: How many scores are near the level, of those kept or of those removed.
-_NEAR = 0.6
 #: The stream of scores that are made from a mask: no weights and no episodes come from it.
 _SCORE_STREAM = 2**64 - 2
 
@@ -140,9 +138,9 @@ class TopK:
         """Scores ``(N, D)`` to bits ``(N, D)``; with ``sparsity`` ``(N,)`` each row at its own."""
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         scores = scores.as_subclass(Tensor)  # EvoTorch's read-only tensors are slow to slice
-        parts = self._parts(layers, self.sparsity)
+        parts = self.parts(layers)
         for row in range(len(scores)):
-            for part, num_kept in parts if sparsity is None else self._parts(layers, sparsity[row]):
+            for part, num_kept in parts if sparsity is None else self.parts(layers, sparsity[row]):
                 keep_highest(scores[row, part], num_kept, out=mask[row, part])
         return mask
 
@@ -153,7 +151,7 @@ class TopK:
         """
         scores = scores.as_subclass(Tensor)
         level = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
-        for part, num_kept in self._parts(layers, self.sparsity):
+        for part, num_kept in self.parts(layers):
             if 0 < num_kept < part.stop - part.start:
                 level[part] = fmean(lowest_kept(row, num_kept) for row in scores[:, part])
             else:
@@ -166,19 +164,24 @@ class TopK:
             return self
         counts = [layer.size * self.num_kept(layers) / layers[-1].slice.stop for layer in layers]
         if self.scope != "global":
-            counts = [num_kept for _, num_kept in self._parts(layers, self.sparsity)]
+            counts = [num_kept for _, num_kept in self.parts(layers)]
         factors = [
             math.sqrt(layer.size / max(count, 1)) if len(layer.shape) >= 2 else 1.0
             for layer, count in zip(layers, counts, strict=True)
         ]
         return TopK(self.sparsity, scope=self.scope, rescale=factors)
 
+    def at(self, sparsity: float) -> TopK:
+        """This rule at another sparsity."""
+        return TopK(sparsity, scope=self.scope, rescale=self.rescale)
+
     def num_kept(self, layers: Sequence[Layer]) -> int:
         """How many weights each mask of this network keeps."""
-        return sum(num_kept for _, num_kept in self._parts(layers, self.sparsity))
+        return sum(num_kept for _, num_kept in self.parts(layers))
 
-    def _parts(self, layers: Sequence[Layer], sparsity: float) -> list[tuple[slice, int]]:
-        """Which weights are ranked together, and how many of them are kept."""
+    def parts(self, layers: Sequence[Layer], sparsity: float | None = None) -> list[tuple[slice, int]]:
+        """Which weights are ranked together, and how many of them are kept; also at another sparsity."""
+        sparsity = self.sparsity if sparsity is None else sparsity
         if self.scope == "layer":
             return [(layer.slice, num_kept_at(sparsity, layer.size)) for layer in layers]
         num_weights = layers[-1].slice.stop
@@ -283,37 +286,6 @@ def expected_given_mask(
     if not isinstance(rule, LevelRule):
         return scores
     return expected_scores(rule(scores, layers), center=center, stdev=stdev, level=rule.level(scores, layers))
-
-
-def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach: float) -> Tensor:
-    """Scores with the mask of ``center``, of which enough are within ``reach`` of the rule's level.
-
-    Enough are six tenths of those that are kept, or of those that are removed, where these are fewer. Where there are
-    fewer, all are drawn towards the level by the same factor.
-
-    Args:
-        rule: Of which the level is asked.
-        layers: The network's parameter tensors.
-        center: ``(D,)``.
-        reach: In the units of scores.
-
-    Returns:
-        ``(D,)``; ``center`` itself where the rule has no ``level``.
-    """
-    if not isinstance(rule, LevelRule):
-        return center
-    above = center - rule.level(center[None], layers)
-    settled = above.isinf()  # where all weights of a scope are kept, or none
-    open_ = above[~settled]
-    if not len(open_):
-        return center
-    num_kept = int((open_ >= 0.0).count_nonzero())
-    num_near = max(1, math.ceil(_NEAR * min(num_kept, len(open_) - num_kept)))
-    farthest = kth_lowest(open_.abs(), num_near)
-    if farthest <= reach:
-        return center
-    # Not torch.lerp, whose bits depend on the number of threads.
-    return center - above.masked_fill(settled, 0.0) * (1.0 - reach / farthest)
 
 
 def scores_from_mask(mask: Tensor, *, stdev: float, seed: int, live: NDArray[np.bool_] | None = None) -> Tensor:

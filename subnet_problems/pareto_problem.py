@@ -13,8 +13,9 @@ from pymoo.core.problem import Problem
 from torch import Tensor
 
 from ._checks import check_choice, check_matrix, check_numbers, check_real, check_sparsity
+from ._confined import near_level, without_unused
 from .gym_problem import MaskedGymProblem
-from .masks import TopK, expected_given_mask, near_level, num_kept_at
+from .masks import TopK, expected_given_mask, num_kept_at
 from .pruning import chain_layers, is_chain, live_units, live_weights
 from .subnetwork import Subnetwork
 
@@ -223,13 +224,39 @@ class ParetoSparsityProblem(Problem):
             ValueError: The shape is wrong, a value is NaN, or the density is out of bounds.
         """
         values = self._checked_one("center", center)
-        near = near_level(
-            self._rule_at(values[0]),
-            self.masked.network.layers,
-            self._scores(values)[0],
-            reach=self.masked.score_stdev / 2,
+        rule, layers = self._rule_at(values[0]), self.masked.network.layers
+        return self._individual(
+            near_level(rule, layers, self._scores(values)[0], reach=self.masked.score_stdev / 2), values[0]
         )
-        return np.append(near.cpu().numpy().astype(np.float64), values[0, -1])
+
+    def narrowed(self, center: ArrayLike) -> NDArray[np.float64]:
+        """An individual like ``center``, around which noise changes only weights that may do something.
+
+        Of a sparse mask most weights that noise would keep are between units that nothing else reaches. In use are
+        inputs, outputs, and the units that are live in a mask of the same scores that keeps four times as many weights.
+        All weights that are not between these get scores far below those that are kept; the places of those that were
+        kept go to the best of the others. (A layer that would then have too few stays as it is, and so does a network
+        that is no chain of linear layers, tanh and ReLU.)
+
+        Args:
+            center: ``(D + 1,)``.
+
+        Returns:
+            ``(D + 1,)``.
+
+        Raises:
+            TypeError: The individual is not made of real numbers.
+            ValueError: The shape is wrong, a value is NaN, or the density is out of bounds.
+        """
+        values = self._checked_one("center", center)
+        scores = without_unused(
+            self._rule_at(values[0]), self.masked.network, self._scores(values)[0], stdev=self.masked.score_stdev
+        )
+        return self._individual(scores, values[0])
+
+    def _individual(self, scores: Tensor, like: Tensor) -> NDArray[np.float64]:
+        """Scores ``(D,)`` with the density of another individual."""
+        return np.append(scores.cpu().numpy().astype(np.float64), like[-1].item())
 
     def _checked_one(self, name: str, x: ArrayLike | Tensor) -> Tensor:
         """One individual ``(D + 1,)`` as ``(1, D + 1)``, float64.
@@ -251,7 +278,7 @@ class ParetoSparsityProblem(Problem):
         """The rule at the density of one individual ``(D + 1,)``."""
         rule = self.masked.mask_rule
         assert isinstance(rule, TopK)
-        return TopK(_sparsity(individual[None])[0], scope=rule.scope, rescale=rule.rescale)
+        return rule.at(_sparsity(individual[None])[0])
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
         """One individual ``(D + 1,)`` as a ``Subnetwork``; without its dead weights, where these are not counted.

@@ -18,8 +18,9 @@ from algorithms import Continuation, ParetoCheckpointer, pareto_operators, remov
 
 from . import _front
 from ._checks import check_choice, check_count, check_mask, check_path, check_real, check_seed, check_sparsity, naming
+from ._choosing import choose
 from ._files import check_file, check_folder
-from ._front import Found, choose
+from ._front import Found
 from .fronts import hypervolume
 from .gym_problem import MaskedGymProblem
 from .masks import TopK
@@ -30,7 +31,7 @@ from .pruning import is_chain
 __all__ = ["RULES", "SPARSITIES", "Found", "begin", "choose", "groups_of", "run"]
 
 #: The searches, and between which sparsities each looks where the caller does not say.
-SPARSITIES = {"continuation": (0.9, 0.997), "nsga2": (0.0, 0.99)}
+SPARSITIES = {"continuation": (0.9, 0.998), "nsga2": (0.0, 0.99)}
 #: The mask rule that suits each. Continuation removes weights, and those that stay remain what they are.
 RULES = {
     "continuation": TopK(0.9, scope="erdos_renyi", rescale="fixed"),
@@ -64,7 +65,7 @@ def begin(
             has five children, default 24.
         seed: Of the search.
         min_sparsity: The least sparsity that is looked for. Default 0.9, or where ten weights are left, for NSGA-II 0.
-        max_sparsity: The greatest. Default 0.997, for NSGA-II 0.99, with ``start`` that at which a tenth of its weights
+        max_sparsity: The greatest. Default 0.998, for NSGA-II 0.99, with ``start`` that at which a tenth of its weights
             are left, if that is more; in a network of few weights that at which one is left.
         start: ``(D,)`` bool, a mask that the continuation begins from, at its own sparsity; ``min_sparsity`` is then
             that sparsity.
@@ -207,7 +208,7 @@ def run(
             return found, stopped
         try:
             with console.status("Choosing the policies of the front on Gymnasium, and testing them on fresh episodes"):
-                policies = choose(algorithm.problem, groups_of(algorithm))
+                policies = choose(algorithm.problem, groups_of(algorithm), min_reward=min_reward)
                 _front.keep_tested(
                     policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
                 )  # fmt: skip

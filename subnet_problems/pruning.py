@@ -126,13 +126,22 @@ def live_units(layers: Sequence[ChainLayer]) -> list[Bools]:
 
 def live_weights(layers: Sequence[ChainLayer], num_weights: int) -> Bools:
     """Which of the weights are kept and between live units (a bias: of a live unit): ``(D,)``, or ``(N, D)``."""
-    live = np.zeros((*layers[0].mask.shape[:-2], num_weights), dtype=bool)
-    units = live_units(layers)
-    for layer, before, after in zip(layers, units[:-1], units[1:], strict=True):
-        live[..., layer.index] = layer.mask & before[..., None, :] & after[..., None]
+    live = weights_between(live_units(layers), layers, num_weights)
+    for layer in layers:
+        live[..., layer.index] &= layer.mask
         if layer.has_bias:
-            live[..., layer.bias_index] = layer.bias_mask & after
+            live[..., layer.bias_index] &= layer.bias_mask
     return live
+
+
+def weights_between(units: Sequence[Bools], layers: Sequence[ChainLayer], num_weights: int) -> Bools:
+    """Which weights are between such units (a bias: of such a unit), whether kept or not: ``(D,)``, or ``(N, D)``."""
+    between = np.zeros((*units[0].shape[:-1], num_weights), dtype=bool)
+    for layer, before, after in zip(layers, units[:-1], units[1:], strict=True):
+        between[..., layer.index] = before[..., None, :] & after[..., None]
+        if layer.has_bias:
+            between[..., layer.bias_index] = after
+    return between
 
 
 def compact(layers: Sequence[MaskedLayer]) -> list[MaskedLayer]:

@@ -64,7 +64,7 @@ def pareto(
         ),
     ] = None,
     max_sparsity: MaxSparsity = None,
-    budget: Budget = 2_200_000,
+    budget: Budget = 2_000_000,
     seed: Seed = 0,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
@@ -108,7 +108,7 @@ def sparsify(
     popsize: Popsize = None,
     max_sparsity: Annotated[
         float | None,
-        typer.Option(help="Where it ends: 0.997, or where a tenth of its weights are left.", show_default=False),
+        typer.Option(help="Where it ends: 0.998, or where a tenth of its weights are left.", show_default=False),
     ] = None,
     budget: Budget = 1_000_000,
     seed: Annotated[int, typer.Option(help="Of the search and the episodes.", min=0)] = 0,

@@ -45,7 +45,7 @@ Length = Annotated[
 Budget = Annotated[int, typer.Option(help="Environment steps of a search.", min=1)]
 Seed = Annotated[int, typer.Option(help="Of the network, the search and the episodes.", min=0)]
 Popsize = Annotated[int | None, typer.Option(help="Solutions of a generation; each search has its own default.", min=1)]
-MaxSparsity = Annotated[float | None, typer.Option(help="Where it ends: 0.997, or 0.99 for nsga2.", show_default=False)]
+MaxSparsity = Annotated[float | None, typer.Option(help="Where it ends: 0.998, or 0.99 for nsga2.", show_default=False)]
 MinReward = Annotated[
     float | None,
     typer.Option(help="What the smallest policy earns; the task's own threshold by default.", show_default=False),

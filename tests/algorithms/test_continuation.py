@@ -31,6 +31,7 @@ class Keys(Problem):
         )
         self.right = np.random.default_rng(9).random(30) < 0.5
         self.noise, self.rng, self.seen, self.asked = noise, np.random.default_rng(seed), [], []
+        self.narrowed_at = []
 
     def truth(self, x):
         wrong = ((x[:, :-1] > 0.0) != self.right).mean(axis=1)
@@ -51,6 +52,10 @@ class Keys(Problem):
 
     def confined(self, center):
         return np.r_[center[:-1].clip(-0.1, 0.1), center[-1]]
+
+    def narrowed(self, center):
+        self.narrowed_at.append(center[-1])
+        return center
 
 
 class Plain(Problem):
@@ -145,6 +150,19 @@ def test_centers_and_candidates_are_confined():
     assert members
     assert all(np.abs(member.x[:-1]).max() <= 0.1 for member in members)
     assert all(member.x[-1] == algorithm.levels[member.level] for member in members)
+
+
+def test_a_center_is_narrowed_where_it_comes_to_another_level():
+    problem = Keys()
+    algorithm = begin(problem, num_levels=3, first_generations=4, generations=2)
+    came_to = []
+    for _ in range(20):
+        left = algorithm._left
+        algorithm.next()
+        if left == 1:
+            came_to.append(algorithm.levels[algorithm.level])
+    assert problem.narrowed_at == came_to
+    assert len(came_to) == 9
 
 
 @pytest.mark.parametrize("pop_size", [8, 16])

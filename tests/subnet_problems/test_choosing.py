@@ -1,0 +1,92 @@
+"""Which policies make a front."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
+from subnet_problems._choosing import _by_size, _Candidate, _front, _not_beaten, choose
+
+
+def candidate(size, *rewards):
+    one = _Candidate(torch.arange(5000) < size)
+    one.rewards = list(rewards)
+    return one
+
+
+def pole(*, rescale="fixed", count="live"):
+    masked = MaskedGymProblem(
+        "CartPole-v1", hidden_sizes=(5, 5), mask=TopK(0.5, rescale=rescale), seed=0, common_random_numbers=False,
+        episode_length=60,
+    )  # fmt: skip
+    return ParetoSparsityProblem(masked, count=count)
+
+
+def groups(problem):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 9, problem.n_var))
+    x[0, :, -1], x[1, :, -1] = -0.5, -1.0
+    return list(x)
+
+
+def test_a_front_earns_more_with_each_weight_more():
+    ones = [candidate(9, 5.0), candidate(4, 3.0), candidate(4, 2.0), candidate(7, 3.0), candidate(12, 4.9)]
+    assert _front(ones, None) == [ones[1], ones[0]]
+
+
+def test_what_earns_too_little_is_not_shown_unless_nothing_earns_enough():
+    ones = [candidate(4, 3.0), candidate(9, 5.0), candidate(11, 9.0)]
+    assert _front(ones, 5.0) == ones[1:]
+    assert _front(ones, 10.0) == ones[2:]
+
+
+def test_small_policies_are_of_one_size_if_they_have_as_many_weights():
+    sizes = [[one.size for one in field] for field in _by_size([candidate(n) for n in [40, 7, 6, 7, 41, 43, 800, 830]])]
+    assert sizes == [[6], [7, 7], [40, 41], [43], [800, 830]]
+
+
+def test_fields_go_that_a_sparser_one_beats_by_more_than_evaluations_differ():
+    def field(size, mean):
+        return [candidate(size, mean - 10.0, mean, mean, mean + 10.0)]
+
+    fields = [field(4, 50.0), field(5, 30.0), field(6, 47.0), field(7, 60.0)]
+    assert _not_beaten(fields, None) == [fields[0], fields[2], fields[3]]
+    assert _not_beaten(fields, 55.0) == [fields[3]]
+    assert _not_beaten(fields, 1000.0) == [fields[3]]  # the best is there in any case
+    endless = [[candidate(3, -np.inf, 0.0)], [candidate(4, 5.0, 6.0)]]
+    assert _not_beaten(endless, None) == endless
+
+
+@pytest.mark.parametrize("min_reward", [None, 50.0])
+def test_chosen_policies_are_evaluated_anew_and_played_as_they_are_handed_out(min_reward):
+    problem = pole()
+    before = problem.masked.backend, problem.masked.episode_length
+    found = choose(problem, groups(problem), min_reward=min_reward)
+    assert (problem.masked.backend, problem.masked.episode_length) == before
+    sizes, means = [one[0].num_active for one in found], [one[1] for one in found]
+    assert sizes == sorted(set(sizes))
+    assert means == sorted(set(means))
+    assert min_reward is None or min(means) >= min_reward
+    for subnet, mean, num_evaluations in found:
+        assert num_evaluations in (30, 60)
+        assert subnet.prune().num_active == subnet.num_active
+        returns = subnet.test(num_episodes=200, seed=1)
+        assert mean == pytest.approx(returns.mean(), abs=5 * returns.std() / num_evaluations**0.5 + 1.0)
+
+
+def test_trimmed_policies_are_smaller_than_any_that_the_search_had():
+    problem = pole()
+    found = choose(problem, groups(problem))
+    alone = [problem.to_subnetwork(x).num_active for group in groups(problem) for x in group[:8]]
+    assert found[0][0].num_active < min(alone)
+
+
+@pytest.mark.parametrize("options", [{"rescale": True}, {"count": "kept"}], ids=str)
+def test_where_weights_change_with_the_mask_or_dead_ones_count_nothing_is_trimmed(options):
+    problem = pole(**options)
+    known = {problem.to_subnetwork(x).mask.numpy().tobytes() for group in groups(problem) for x in group}
+    found = choose(problem, groups(problem))
+    assert found
+    assert all(subnet.mask.numpy().tobytes() in known for subnet, _, _ in found)
