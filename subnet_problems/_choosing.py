@@ -12,17 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._trimming import live_masks, trimmed
+from ._trimming import live_masks, trimmed, without_one
 from .gym_problem import MaskedGymProblem
 from .pareto_problem import ParetoSparsityProblem
 from .subnetwork import Subnetwork
 
 #: How the best of a level are chosen: so many of each go on, and are evaluated so many times more.
-_OF_LEVELS = ((8, 3), (3, 4))
+_OF_LEVELS = ((5, 3), (2, 4))
 #: And how the best of a size are chosen then, trimmed ones among them.
-_OF_SIZES = ((100, 2), (3, 4), (1, 8))
+_OF_SIZES = ((100, 2), (2, 4), (1, 8))
+#: How it is found which weight of the smallest policy can go.
+_OF_WEIGHTS = ((100, 3), (5, 6), (2, 8))
 #: How often the best of each size is evaluated, and then those again that may be on the front.
-_FRESH = ((1, 30), (1, 30))
+_FRESH = ((1, 15), (1, 15), (1, 30))
 #: A policy of so many weights at most is trimmed, of at most so many.
 _TRIMMED, _DEPTH = 80, 16
 #: Up to so many weights each number of weights is a size; larger sizes differ by so much.
@@ -64,6 +66,8 @@ def choose(
         if can_be_trimmed:
             fields = _by_size(_with_trimmed(masked, fields))
         fields = _halved(masked, fields, _OF_SIZES, min_reward)
+        if can_be_trimmed and min_reward is not None:
+            fields = sorted([*fields, *_smaller(masked, fields, min_reward)], key=lambda field: field[0].size)
         # Of many the luckiest would win: so what they were chosen by does not count.
         fresh = [[_Candidate(max(field, key=lambda one: one.mean).mask)] for field in fields]
         fresh = _halved(masked, fresh, _FRESH, min_reward)
@@ -131,6 +135,25 @@ def _with_trimmed(masked: MaskedGymProblem, fields: Sequence[list[_Candidate]]) 
                 one = _Candidate(mask)
                 known.setdefault(one.name, one)
     return list(known.values())
+
+
+def _smaller(masked: MaskedGymProblem, fields: Sequence[list[_Candidate]], min_reward: float) -> list[list[_Candidate]]:
+    """Smaller and smaller policies, each a field: the smallest that earns enough without one weight, and so on.
+
+    How much a weight changes the outputs is not all: here each is tried, until none can go.
+    """
+    bests = (max(field, key=lambda one: one.mean) for field in fields)
+    best, result = next((one for one in bests if one.mean >= min_reward), None), []
+    while best is not None:
+        without = {one.name: one for one in map(_Candidate, without_one(masked, best.mask))}
+        if not without:
+            break
+        (field,) = _halved(masked, [list(without.values())], _OF_WEIGHTS, None)
+        best = max(field, key=lambda one: one.mean)
+        if best.mean < min_reward:
+            break
+        result.append([best])
+    return result
 
 
 def _by_size(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:

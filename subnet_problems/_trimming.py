@@ -27,6 +27,15 @@ def live_masks(masked: MaskedGymProblem, masks: Tensor) -> Tensor:
     return torch.from_numpy(live_weights(layers, masked.network.num_weights)).to(masks.device)
 
 
+def without_one(masked: MaskedGymProblem, mask: Tensor) -> Tensor:
+    """What is live of a mask ``(D,)`` of live weights without each of them, where something is: ``(n, D)``."""
+    kept = torch.nonzero(mask)[:, 0]
+    without = mask.repeat(len(kept), 1)
+    without[torch.arange(len(kept)), kept] = False
+    without = live_masks(masked, without)
+    return without[without.any(dim=1)]
+
+
 def trimmed(masked: MaskedGymProblem, mask: Tensor, *, depth: int, num_episodes: int = 4) -> list[Tensor]:
     """A policy's mask with one weight fewer, two fewer and so on: each time without the one that matters least.
 
@@ -45,11 +54,7 @@ def trimmed(masked: MaskedGymProblem, mask: Tensor, *, depth: int, num_episodes:
     """
     observations, result = _observed(masked, mask, num_episodes), []
     for _ in range(depth):
-        kept = torch.nonzero(mask)[:, 0]
-        without = mask.repeat(len(kept), 1)
-        without[torch.arange(len(kept)), kept] = False
-        without = live_masks(masked, without)
-        without = without[without.any(dim=1)]
+        without = without_one(masked, mask)
         if not len(without):
             break
         outputs = _outputs(masked, torch.cat([mask[None], without]), observations)
