@@ -201,6 +201,7 @@ def run(
         check_file("folder", folder / name)
     found: list[Found] = []
     stopped = _search(algorithm, budget, console)
+    searched = masked.interaction_count
     try:
         if algorithm.data.get("progress"):
             write_table(folder / "progress.csv", algorithm.data["progress"])
@@ -220,6 +221,8 @@ def run(
         small = _front.smallest(found, min_reward)
         console.print(_front.table(found, test_episodes))
         console.print(_front.verdict(small, min_reward))
+        chosen = masked.interaction_count - searched
+        console.print(f"Environment steps: {searched:,} in the search, {chosen:,} to choose; tests not counted.")
         with console.status("Drawing"):
             _front.draw(found, small, masked, folder)
     except KeyboardInterrupt:
