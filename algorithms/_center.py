@@ -16,6 +16,8 @@ Vectors = TypeVar("Vectors", Tensor, NDArray[np.float64])
 REPULSION = 0.3
 #: The length of a step towards what is expected.
 LEARNING_RATE = 2.0
+#: How many generations a search has at its first level, and at each of those that follow.
+FIRST_GENERATIONS, GENERATIONS = 25, 3
 
 
 def moved(values: Vectors, ranked: Sequence[int], num_elites: int, *, before: Vectors) -> Vectors:

@@ -13,7 +13,7 @@ from pymoo.core.population import Population
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from ._candidates import hope, surest
-from ._center import moved
+from ._center import FIRST_GENERATIONS, GENERATIONS, moved
 from ._checks import check_positive, check_vector, check_whole_number
 from ._continuation_checks import (
     check_center,
@@ -149,8 +149,8 @@ class Continuation(Algorithm):
         *,
         num_levels: int | None = None,
         levels: ArrayLike | None = None,
-        first_generations: int = 25,
-        generations: int = 3,
+        first_generations: int = FIRST_GENERATIONS,
+        generations: int = GENERATIONS,
         stdev: float = 0.05,
         initial_stdev: float = 0.1,
         num_elites: int | None = None,

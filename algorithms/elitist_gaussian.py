@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulatio
 from torch import Tensor
 
 from ._candidates import Candidate, judged
-from ._center import REPULSION, moved, weighted_mean
+from ._center import FIRST_GENERATIONS, GENERATIONS, REPULSION, moved, weighted_mean
 from ._checks import check_bool, check_positive, check_whole_number
 from ._fitness import evaluate
 
@@ -35,6 +36,31 @@ class DecodingProblem(Protocol):
 
     def confined(self, center: Tensor) -> Tensor:
         """A solution that is decoded as ``center`` is, but around which noise changes what is decoded.
+
+        Args:
+            center: ``(D,)``.
+
+        Returns:
+            ``(D,)``.
+        """
+        ...
+
+
+@runtime_checkable
+class LeveledDecodingProblem(DecodingProblem, Protocol):
+    """A decoding problem that is found through easier ones; the last of its levels is the problem itself."""
+
+    @property
+    def num_levels(self) -> int:
+        """How many levels it has: 1, where it is easy enough by itself."""
+        ...
+
+    def at_level(self, level: int) -> AbstractContextManager[None]:
+        """Within, solutions are decoded as at one of the levels, from 0, the easiest, to ``num_levels - 1``."""
+        ...
+
+    def narrowed(self, center: Tensor) -> Tensor:
+        """A solution like ``center`` that comes from an easier level: around it noise changes only what may matter.
 
         Args:
             center: ``(D,)``.
@@ -98,6 +124,10 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             drawn around it. Clones were chosen, not drawn: with them the centre is pulled back to where it was, even
             where fitness says nothing (and ``E[x_i]`` is not theirs).
         recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above.
+        continuation: Whether a problem that has levels (``LeveledDecodingProblem``, as has a ``MaskedGymProblem`` whose
+            ``TopK`` removes more than 0.95 of the weights) is searched through these: 25 generations at the first, and
+            3 at each that follows. Until the last is reached, evaluations are of easier levels, and what is handed out
+            was found there. Only for ``recombination="expected"``.
         obj_index: Which objective decides, for problems with several.
 
     Raises:
@@ -113,6 +143,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     _stdev: float
     _clone_elites: bool
     _recombination: str
+    _continuation: bool
     _obj_index: int
 
     def __init__(
@@ -124,6 +155,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         stdev: float = 0.05,
         clone_elites: bool = False,
         recombination: str = "expected",
+        continuation: bool = True,
         obj_index: int | None = None,
     ) -> None:
         if not isinstance(problem, Problem):
@@ -158,12 +190,14 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             raise ValueError(f"obj_index: expected a whole number from 0 to {num_objectives - 1}, got {obj_index!r}")
         self._obj_index = problem.normalize_obj_index(obj_index)
         self._recombination = recombination
+        self._continuation = check_bool("continuation", continuation) and recombination == "expected"
         self._center: Tensor | None = None
         self._average: Tensor | None = None  # of the last ``_num_averaged`` centres
         self._num_averaged = 0
         self._candidates: list[Candidate] = []
         self._handed_out: Tensor | None = None
         self._num_children = self._popsize  # of the population; its other rows are candidates
+        self._level, self._left = 0, FIRST_GENERATIONS  # of the problem's levels, and generations until the next one
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
@@ -196,6 +230,16 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return self._recombination
 
     @property
+    def continuation(self) -> bool:
+        """Whether a problem's levels are gone through."""
+        return self._continuation
+
+    @property
+    def level(self) -> int:
+        """The index of the problem's level that was evaluated last; 0 for a problem that has none."""
+        return self._level
+
+    @property
     def stdev(self) -> float:
         """Standard deviation of the noise.
 
@@ -224,6 +268,10 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         Should that fail, the search is what it was before, and so is the problem's own generator, if it has one: the
         step can be taken again.
         """
+        with self._at_level():
+            self._step_there()
+
+    def _step_there(self) -> None:
         generator = self.problem.generator
         state = None if generator is None else generator.get_state()
         num_children, center, average, handed_out = self._popsize - len(self._candidates), None, None, None
@@ -246,6 +294,19 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._population, self._num_children = population, num_children
         self._center, self._average, self._num_averaged = center, average, self._num_averaged + 1
         self._candidates, self._handed_out = candidates, handed_out
+        self._left -= 1
+
+    def _at_level(self) -> AbstractContextManager[None]:
+        """What a generation is evaluated in; at a new level the candidates are gone, and averages begin anew."""
+        problem = self.problem
+        if not self._continuation or not isinstance(problem, LeveledDecodingProblem):
+            return nullcontext()
+        if self._left <= 0 and self._level + 1 < problem.num_levels:
+            with problem.at_level(self._level + 1):
+                center = None if self._center is None else problem.confined(problem.narrowed(self._center))
+            self._level, self._left, self._center = self._level + 1, GENERATIONS, center
+            self._candidates, self._average, self._num_averaged = [], None, 0
+        return problem.at_level(self._level)
 
     def _get_center(self) -> Tensor | None:
         return self._handed_out

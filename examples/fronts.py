@@ -84,7 +84,7 @@ def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     groups: Groups = []
     for level in LEVELS:
         problem = masked(seed, TopK(level, scope="erdos_renyi"))
-        searcher = ElitistGaussianResampling(problem)
+        searcher = ElitistGaussianResampling(problem, continuation=False)
         while problem.interaction_count < steps / len(LEVELS):
             searcher.step()
         groups.append(np.append(searcher.status["center"].numpy(), np.log2(1.0 - level))[None])

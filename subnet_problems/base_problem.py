@@ -232,6 +232,10 @@ class GymProblem(SolutionMethods, Problem):
         self.after_eval_hook.append(self._evaluation_status)
         self.after_grad_hook.append(self._evaluation_status)
 
+    def _express_in_search(self, values: Tensor) -> Tensor:
+        """The payload of solutions that are evaluated."""
+        return self._express(values)
+
     def _pack(self, payload: Tensor) -> NDArray[Any]:
         """A payload as what is sent to an actor."""
         return payload.cpu().numpy()
@@ -259,7 +263,7 @@ class GymProblem(SolutionMethods, Problem):
             self._in_evaluate = False
 
     def _evaluate_all(self, batch: SolutionBatch) -> None:
-        payload = self._express(check_matrix("solutions", batch.values, self.solution_length))
+        payload = self._express_in_search(check_matrix("solutions", batch.values, self.solution_length))
         fitness, _ = self._play_round(payload)
         batch.set_evals(fitness.to(batch.device))
 

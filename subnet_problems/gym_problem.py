@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from ._checks import (
     check_bool,
+    check_count,
     check_mask,
     check_masks,
     check_matrix,
@@ -22,7 +26,7 @@ from ._checks import (
     check_seed,
     naming,
 )
-from ._confined import near_level
+from ._confined import near_level, without_unused
 from ._policy_options import policy_rule, policy_stats, policy_task
 from ._problem_network import NetworkLike
 from ._subnetwork_file import left_out_of_file
@@ -32,6 +36,10 @@ from .pruning import chain_layers, live_weights
 from .rollout import one_torch_thread
 from .subnetwork import Subnetwork
 from .task import EnvLike
+
+#: Up to which sparsity a search begins at the rule itself; beyond it where it begins, and how many levels halve the
+#: number of weights.
+_DIRECT, _EASY, _PER_OCTAVE = 0.95, 0.9, 4
 
 
 class MaskedGymProblem(GymProblem):
@@ -93,6 +101,8 @@ class MaskedGymProblem(GymProblem):
         for sentence in left_out_of_file(self._network, self._task.env_config):
             warnings.warn(sentence, stacklevel=2)
         self._frozen = self._network.weights.to(self.device)
+        self._levels = _levels_to(self._mask_rule)
+        self._level = len(self._levels) - 1
 
     @classmethod
     def from_subnetwork(
@@ -298,7 +308,7 @@ class MaskedGymProblem(GymProblem):
             check_matrix("center", center[None], self.solution_length)
         if center is None:
             center, stdev = torch.zeros_like(values[0]), self._score_stdev
-        return expected_given_mask(self._mask_rule, self._network.layers, values, center=center, stdev=stdev)
+        return expected_given_mask(self._levels[self._level], self._network.layers, values, center=center, stdev=stdev)
 
     def confined(self, center: Tensor) -> Tensor:
         """Scores with the mask of ``center``, of which enough are near the rule's level for noise to change their bits.
@@ -317,7 +327,50 @@ class MaskedGymProblem(GymProblem):
             ValueError: The shape is another, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
-        return near_level(self._mask_rule, self._network.layers, center, reach=self._score_stdev / 2)
+        return near_level(self._levels[self._level], self._network.layers, center, reach=self._score_stdev / 2)
+
+    @property
+    def num_levels(self) -> int:
+        """How many levels ``ElitistGaussianResampling`` goes through to the rule's own sparsity, which is the last.
+
+        A mask of very few weights is hardly found from nothing: most random ones connect nothing. So where ``TopK``
+        removes more than 0.95 of the weights, a search begins at 0.9, and each level keeps about a sixth fewer weights
+        than the one before. Other rules, and sparsities up to 0.95, are a single level.
+        """
+        return len(self._levels)
+
+    @contextmanager
+    def at_level(self, level: int) -> Iterator[None]:
+        """Within, solutions are evaluated at one of the levels, of which ``expected_solutions`` and ``confined`` know.
+
+        Masks, policies and tests are those of the rule itself, and evaluations of other levels are not noted as the
+        status' ``best``.
+        """
+        before, self._level = self._level, check_count("level", level, minimum=0, maximum=self.num_levels - 1)
+        try:
+            yield
+        finally:
+            self._level = before
+
+    def narrowed(self, center: Tensor) -> Tensor:
+        """Scores like those of ``center``, around which noise keeps only weights that may do something.
+
+        See ``ParetoSparsityProblem.narrowed``.
+
+        Args:
+            center: ``(D,)``.
+
+        Returns:
+            ``(D,)``.
+
+        Raises:
+            ValueError: The shape is another, or a score is NaN.
+        """
+        check_matrix("center", center[None], self.solution_length)
+        rule = self._levels[self._level]
+        return (
+            without_unused(rule, self._network, center, stdev=self._score_stdev) if isinstance(rule, TopK) else center
+        )
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
         """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.
@@ -345,7 +398,19 @@ class MaskedGymProblem(GymProblem):
         values.normal_(0.0, self._score_stdev, generator=self.generator)
 
     def _express(self, values: Tensor) -> Tensor:
-        mask = self._mask_rule(values, self._network.layers)
+        return self._masked_by(self._mask_rule, values)
+
+    def _express_in_search(self, values: Tensor) -> Tensor:
+        return self._masked_by(self._levels[self._level], values)
+
+    def _get_best_and_worst(self, batch: SolutionBatch) -> dict[str, Any] | None:
+        result: dict[str, Any] | None = (
+            super()._get_best_and_worst(batch) if self._level + 1 == self.num_levels else None
+        )
+        return result
+
+    def _masked_by(self, rule: MaskRule, values: Tensor) -> Tensor:
+        mask = rule(values, self._network.layers)
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != values.shape:
             came = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
             raise TypeError(f"mask: expected the rule to return a bool tensor {tuple(values.shape)}, got {came}")
@@ -363,6 +428,15 @@ class MaskedGymProblem(GymProblem):
 
     def _describe(self, payload: Tensor) -> dict[str, Any]:
         return {"mean_sparsity": 1.0 - int(payload.count_nonzero()) / payload.numel()}
+
+
+def _levels_to(rule: MaskRule) -> list[MaskRule]:
+    """See ``MaskedGymProblem.num_levels``."""
+    if not isinstance(rule, TopK) or rule.sparsity <= _DIRECT:
+        return [rule]
+    octaves = math.log2((1.0 - _EASY) / (1.0 - rule.sparsity))
+    num_steps = math.ceil(_PER_OCTAVE * octaves - 1e-9)
+    return [*(rule.at(1.0 - (1.0 - _EASY) * 2.0 ** (-octaves * i / num_steps)) for i in range(num_steps)), rule]
 
 
 class DenseGymProblem(GymProblem):

@@ -14,6 +14,7 @@ Writes sparsity.csv (every test of every run), sparsity.md and sparsity.png.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import NormalDist
@@ -38,6 +39,8 @@ ERDOS_RENYI = [f"top-k {sparsity}, Erdos-Renyi" for sparsity in SPARSITIES if sp
 TOP_K = [f"top-k {sparsity}" for sparsity in SPARSITIES]
 THRESHOLD = [f"threshold {sparsity}" for sparsity in SPARSITIES]
 RULES = ["free", *TOP_K, *ERDOS_RENYI, *THRESHOLD]
+#: The default search, at each sparsity from the beginning; ``levels.py`` shows what it does by default.
+FROM_NOTHING = replace(OURS, search={"continuation": False})
 #: The spread of the initial scores; thresholds are in its units.
 SCORE_STDEV = 0.1
 
@@ -106,7 +109,7 @@ def main() -> None:
             f"{task} {rule}", seed,
             partial(
                 masked, task=task, hidden_sizes=TASKS[task][0], mask=rule_of(rule), score_stdev=SCORE_STDEV,
-                setting=PLAIN if rule in THRESHOLD else OURS,
+                setting=PLAIN if rule in THRESHOLD else FROM_NOTHING,
             ),
             args.budget or TASKS[task][2],
         )

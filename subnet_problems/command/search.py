@@ -11,7 +11,7 @@ import typer
 from evotorch.algorithms import SearchAlgorithm
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from algorithms import Checkpointer, remove_checkpoint, resume
+from algorithms import Checkpointer, ElitistGaussianResampling, remove_checkpoint, resume
 
 from .. import experiments
 from ..searches import make_search
@@ -148,4 +148,11 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     if stopped:
         out.print(f"Stopped. To go on: python -m subnet_problems resume {folder}")
         raise typer.Exit(130)
+    through_levels = isinstance(searcher, ElitistGaussianResampling) and searcher.continuation
+    if through_levels and searcher.level + 1 < problem.num_levels:
+        out.print(
+            f"The search had only come to sparsity {searcher.status['mean_sparsity']:.3f} on its way, where what it "
+            f"hands out was found. To go on: python -m subnet_problems resume {folder} --budget {2 * budget}"
+        )
+        return
     remove_checkpoint(folder / "run.checkpoint")

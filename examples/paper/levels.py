@@ -1,0 +1,106 @@
+"""Few weights: found from nothing, or by way of masks that keep more?
+
+The default search with sparsity left free, with nine tenths of the weights removed, and with 97 % and 99 % removed:
+from nothing, and through levels, as ``ElitistGaussianResampling`` does by default where more than 95 % are removed.
+Layers keep their shares by Erdos-Renyi.
+
+    python examples/paper/levels.py --seeds 10
+    python examples/paper/levels.py --seeds 5 --tasks BipedalWalker
+
+Writes levels.csv (every test of every run), levels.md and levels.png. Until a search has reached its last level, tests
+are of what it would hand out at that moment: masks of the sparsity that is asked for, found at easier levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from protocol import OURS, draw_curves, markdown, masked, millions, parser, perform, report
+
+from subnet_problems import TopK
+from subnet_problems.experiments import Run
+from subnet_problems.outcomes import Row, outcome
+from subnet_problems.plots import save_figure
+
+#: Task: options of its problem, the reward that solves it, environment steps of a run.
+TASKS: dict[str, tuple[dict[str, Any], float, int]] = {
+    "LunarLanderContinuous": ({"hidden_sizes": (87, 87)}, 200.0, 1_500_000),
+    "LunarLander": ({"hidden_sizes": (87, 87)}, 200.0, 3_000_000),
+    "Acrobot": ({"hidden_sizes": (64, 64)}, -100.0, 1_000_000),
+    "BipedalWalker": (
+        {"hidden_sizes": (64, 64), "observation_normalization": True, "episode_length": 400}, 200.0, 3_000_000
+    ),
+}  # fmt: skip
+#: Search: the sparsity that is enforced, and whether it is reached through levels.
+SEARCHES: dict[str, tuple[float | None, bool]] = {
+    "free": (None, False),
+    "0.9": (0.9, False),
+    "0.97 from nothing": (0.97, False),
+    "0.97 through levels": (0.97, True),
+    "0.99 from nothing": (0.99, False),
+    "0.99 through levels": (0.99, True),
+}
+
+
+def options_of(task: str, search: str) -> dict[str, Any]:
+    """The arguments of ``masked``."""
+    sparsity, continuation = SEARCHES[search]
+    setting = replace(OURS, search={**OURS.search, "continuation": continuation})
+    mask = None if sparsity is None else TopK(sparsity, scope="erdos_renyi")
+    return {"task": task, "setting": setting, "mask": mask, **TASKS[task][0]}
+
+
+def table(rows: list[Row]) -> str:
+    """Samples to solve, and test rewards on the way and at the end."""
+    head = ["task", "search", "seeds that solve", "samples to it: best seed", "median"]
+    head += ["highest reward: median", "tested again: median (least, most)", "final: median (least, most)"]
+    lines = []
+    for task, (_, solved, _) in TASKS.items():
+        for search in SEARCHES:
+            found = outcome(rows, f"{task} {search}", solved=solved)
+            if found.num_seeds:
+                again, final = (
+                    f"{np.median(rewards):.0f} ({rewards.min():.0f}, {rewards.max():.0f})"
+                    for rewards in (found.again, found.final)
+                )
+                lines.append([
+                    task, search, f"{found.num_solved} of {found.num_seeds}", millions(found.samples.min()),
+                    millions(float(np.median(found.samples))), f"{np.median(found.highest):.0f}", again, final,
+                ])  # fmt: skip
+    return markdown(head, lines)
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Learning curves of each task."""
+    played = [task for task in TASKS if any(row["name"].startswith(f"{task} ") for row in rows)]
+    figure, all_axes = plt.subplots(1, len(played), figsize=(6 * len(played), 4), layout="constrained", squeeze=False)
+    for axes, task in zip(all_axes[0], played, strict=True):
+        for n, search in enumerate(SEARCHES):
+            if any(row["name"] == f"{task} {search}" for row in rows):
+                draw_curves(axes, rows, f"{task} {search}", label=search, color=f"C{n}")
+        axes.axhline(TASKS[task][1], color="0.5", linestyle=":")
+        axes.set(title=task, xlabel="environment steps, millions")
+    all_axes[0, 0].set_ylabel("test reward: median, quartiles; dashed: mean")
+    all_axes[0, 0].legend(frameon=False)
+    save_figure(figure, path)
+
+
+def main() -> None:
+    options = parser(__doc__, seeds=10)
+    options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
+    options.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), metavar="NAME")
+    args = options.parse_args()
+    runs = [
+        Run(f"{task} {search}", seed, partial(masked, **options_of(task, search)), args.budget or TASKS[task][2])
+        for task in args.tasks for seed in range(args.seeds) for search in args.searches
+    ]  # fmt: skip
+    report(perform(runs, args, "levels"), args.output / "levels", table, plot)
+
+
+if __name__ == "__main__":
+    main()
