@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._checkpoint_file import CheckpointError
 from .checkpoint import Checkpointer, remove_checkpoint, resume
-from .elitist_gaussian import DecodingProblem, ElitistGaussianResampling
+from .elitist_gaussian import DecodingProblem, ElitistGaussianResampling, LeveledDecodingProblem
 from .race import Race
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "ElitistGaussianResampling",
     "GaussianResampling",
     "GaussianSampling",
+    "LeveledDecodingProblem",
     "LeveledProblem",
     "MeanRecombination",
     "NeighbourSelection",

@@ -126,8 +126,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above.
         continuation: Whether a problem that has levels (``LeveledDecodingProblem``, as has a ``MaskedGymProblem`` whose
             ``TopK`` removes more than 0.95 of the weights) is searched through these: 25 generations at the first, and
-            3 at each that follows. Until the last is reached, evaluations are of easier levels, and what is handed out
-            was found there. Only for ``recombination="expected"``.
+            3 at each that follows. Until the last is reached, evaluations are of easier levels, what is handed out was
+            found there, and the status has no ``best``. Only for ``recombination="expected"``.
         obj_index: Which objective decides, for problems with several.
 
     Raises:
@@ -303,7 +303,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
             return nullcontext()
         if self._left <= 0 and self._level + 1 < problem.num_levels:
             with problem.at_level(self._level + 1):
-                center = None if self._center is None else problem.confined(problem.narrowed(self._center))
+                assert self._center is not None
+                center = problem.confined(problem.narrowed(self._center))
             self._level, self._left, self._center = self._level + 1, GENERATIONS, center
             self._candidates, self._average, self._num_averaged = [], None, 0
         return problem.at_level(self._level)

@@ -55,6 +55,8 @@ class Race(SearchAlgorithm):
     environment steps and episodes, which are of all together.
 
     EvoTorch's restarters (``Restart``, ``IPOP``) may race, too: what counts is what the searches within them see.
+    Searches that go through levels (``ElitistGaussianResampling.continuation``) should have reached the last one within
+    ``steps``, since evaluations of an easier level are others.
     Where mean evaluations are infinite, those with fewer infinitely bad ones among the last are better.
 
     Example:

@@ -2,9 +2,9 @@
 
 Every search gets the same task and frozen network (LunarLander, continuous, hidden layers of 87 and 87 units), and the
 same number of environment steps, without those that choose the policies of the front in the end: these are chosen and
-tested in the same way for all, as ``pareto_sparsity.py`` does it.
+tested in the same way for all, as ``pareto_sparsity.py`` does it, but for the trimming, which not all can have.
 
-    python examples/fronts.py --steps 2200000 --seeds 10
+    python examples/fronts.py --steps 2000000 --seeds 10
 
 Each run is added to fronts.csv as it ends. The same command goes on with the runs that are missing. To compare another
 search of pymoo's, add a line to PYMOO.
@@ -121,7 +121,7 @@ def find(search: str, seed: int, budget: int) -> list[Row]:
         make, problem_of = PYMOO[search]
         problem, groups = by_pymoo(make(), problem_of(seed), seed, budget)
     rows = []
-    for subnet, reward, _ in pareto_search.choose(problem, groups):
+    for subnet, reward, _ in pareto_search.choose(problem, groups, trim=False):
         subnet.test(num_episodes=100 if budget > QUICK else 5, seed=12345)
         rows.append({
             "sparsity": subnet.sparsity, "weights": subnet.num_active,

@@ -44,7 +44,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--num-episodes", type=int, default=1, help="episodes of one evaluation (%(default)s)")
     parser.add_argument("--episode-length", type=int, help="the most steps of an episode of the search")
     parser.add_argument("--weight-gain", type=float, default=0.7, help="a factor on the weights (%(default)s)")
-    parser.add_argument("--min-reward", type=float, help="of the smallest policy (the task's own threshold)")
+    parser.add_argument("--min-reward", type=float, help="policies below are not shown (the task's own threshold)")
     parser.add_argument("--seed", type=int, default=0, help="of the network and the search (%(default)s)")
     parser.add_argument("--test-episodes", type=int, default=100, help="(%(default)s)")
     parser.add_argument("--test-seed", type=int, default=12345, help="(%(default)s)")

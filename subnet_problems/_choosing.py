@@ -17,59 +17,67 @@ from .gym_problem import MaskedGymProblem
 from .pareto_problem import ParetoSparsityProblem
 from .subnetwork import Subnetwork
 
-#: How the best of a level are chosen: so many of each go on, and are evaluated so many times more.
+# Successive halving: in each round so many of a group are left, and each of these is evaluated so many times more.
+#: Among the candidates of each level.
 _OF_LEVELS = ((5, 3), (2, 4))
-#: And how the best of a size are chosen then, trimmed ones among them.
+#: Among those of one size, trimmed ones among them.
 _OF_SIZES = ((100, 2), (2, 4), (1, 8))
-#: How it is found which weight of the smallest policy can go.
+#: Among the versions of the smallest policy with one weight fewer.
 _OF_WEIGHTS = ((100, 3), (5, 6), (2, 8))
-#: How often the best of each size is evaluated, and then those again that may be on the front.
+#: The best of each size, by evaluations of their own; those that leave the front are not evaluated further.
 _FRESH = ((1, 15), (1, 15), (1, 30))
-#: A policy of so many weights at most is trimmed, of at most so many.
+#: Only policies of at most so many weights are trimmed, and at most so many of their weights go.
 _TRIMMED, _DEPTH = 80, 16
-#: Up to so many weights each number of weights is a size; larger sizes differ by so much.
+#: Up to so many weights each number of weights is a size of its own; larger sizes are so many times as large.
 _SMALL, _RATIO = 40, 1.08
 
 
 def choose(
-    problem: ParetoSparsityProblem, groups: Sequence[NDArray[np.float64]], *, min_reward: float | None = None
+    problem: ParetoSparsityProblem,
+    groups: Sequence[NDArray[np.float64]],
+    *,
+    min_reward: float | None = None,
+    trim: bool = True,
 ) -> list[tuple[Subnetwork, float, int]]:
     """The policies of a front: of each size the best, without those that a sparser one beats, sparsest first.
 
     They are evaluated on Gymnasium itself, in episodes of full length, since what a policy earns in another simulator
     says little of a sparse one: the few best again and again (successive halving), those of the front by 60 evaluations
-    of their own. What a sparser one beats by more than the evaluations differ is left out on the way.
+    of their own. On the way those are left out that a sparser one beats clearly (see ``_not_beaten``).
 
     First the best individuals of each group are found. Those of few weights are then trimmed, weight by weight (see
-    ``trimmed``), and of all that come of it the best of each size are found. Trimmed are policies whose dead weights
-    are not counted, under a rule whose factors do not depend on the mask.
+    ``trimmed``), and of all that come of it the best of each size are found. Of the smallest that earns enough each
+    single weight is tried: can it go? Trimmed are policies whose dead weights are not counted, under a rule whose
+    factors do not depend on the mask.
 
     Args:
         problem: The problem, which counts these evaluations, too.
         groups: Individuals ``(n, D + 1)`` of about one density, the most promising first.
-        min_reward: What is worth showing: policies that earn less are left out, unless none earns it.
+        min_reward: Policies with less fitness are left out, where there are others.
+        trim: Whether policies are trimmed, where they can be.
 
     Returns:
         Policies, each with the mean of its own evaluations, and their number.
     """
     masked = problem.masked
-    can_be_trimmed = problem.count == "live" and masked.mask_rule.rescale is not True
-    fields, known = [], set()
-    for group in sorted(groups, key=lambda group: float(group[0, -1])):
-        masks = problem.mask(group)
-        field = [_Candidate(mask) for mask in (live_masks(masked, masks) if can_be_trimmed else masks)]
-        field = [one for one in field if one.name not in known]  # neighbors may have the same policy
-        known |= {one.name for one in field}
-        fields += [field] if field else []
+    trim = trim and problem.count == "live" and masked.mask_rule.rescale is not True
+    levels: list[list[_Candidate]] = []
+    known: set[bytes] = set()
+    for individuals in groups:
+        masks = problem.mask(individuals)
+        counted = live_masks(masked, masks) if problem.count == "live" else masks
+        candidates = map(_Candidate, counted if trim else masks, counted)
+        levels.append([one for one in candidates if one.key not in known])  # neighbors may have the same policy
+        known |= {one.key for one in levels[-1]}
     with _on_gymnasium(masked):
-        fields = _halved(masked, fields, _OF_LEVELS, min_reward)
-        if can_be_trimmed:
-            fields = _by_size(_with_trimmed(masked, fields))
-        fields = _halved(masked, fields, _OF_SIZES, min_reward)
-        if can_be_trimmed and min_reward is not None:
-            fields = sorted([*fields, *_smaller(masked, fields, min_reward)], key=lambda field: field[0].size)
+        sizes = _halved(masked, [level for level in levels if level], _OF_LEVELS, min_reward)
+        if trim:
+            sizes = _by_size(_with_trimmed(masked, sizes))
+        sizes = _halved(masked, sizes, _OF_SIZES, min_reward)
+        if trim and min_reward is not None:
+            sizes += _with_one_fewer(masked, sizes, min_reward)
         # Of many the luckiest would win: so what they were chosen by does not count.
-        fresh = [[_Candidate(max(field, key=lambda one: one.mean).mask)] for field in fields]
+        fresh = [[_best(size).anew()] for size in sizes]
         fresh = _halved(masked, fresh, _FRESH, min_reward)
     policies = []
     for one in _front([one for (one,) in fresh], min_reward):
@@ -79,77 +87,90 @@ def choose(
 
 
 class _Candidate:
-    """A mask ``(D,)``, and the rewards it has earned."""
+    """A mask ``(D,)``, and the rewards it has earned; its size is how many weights ``counted`` has."""
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, counted: Tensor | None = None) -> None:
         self.mask = mask
-        self.name = mask.cpu().numpy().tobytes()
-        self.size = int(mask.count_nonzero())
+        self.key = mask.cpu().numpy().tobytes()
+        self.size = int((mask if counted is None else counted).count_nonzero())
         self.rewards: list[float] = []
 
     @property
     def mean(self) -> float:
         return float(np.mean(self.rewards)) if self.rewards else 0.0
 
+    def anew(self) -> _Candidate:
+        """The same mask without rewards."""
+        other = _Candidate(self.mask)
+        other.size = self.size
+        return other
+
+
+def _best(group: Sequence[_Candidate]) -> _Candidate:
+    return max(group, key=lambda one: one.mean)
+
 
 def _halved(
     masked: MaskedGymProblem,
-    fields: Sequence[list[_Candidate]],
+    groups: Sequence[list[_Candidate]],
     rounds: Sequence[tuple[int, int]],
     min_reward: float | None,
 ) -> list[list[_Candidate]]:
-    """The best of each field, sparsest first, after rounds in each of which fewer are evaluated, and more often."""
-    for num_kept, num_evaluations in rounds:
-        fields = [sorted(field, key=lambda one: -one.mean)[:num_kept] for field in fields]
-        _evaluate(masked, [one for field in fields for one in field], num_evaluations)
-        fields = _not_beaten(fields, min_reward)
-    return list(fields)
+    """The best of each group, sparsest first, after rounds in each of which fewer are evaluated, and more often."""
+    for num_left, num_evaluations in rounds:
+        groups = [sorted(group, key=lambda one: -one.mean)[:num_left] for group in groups]
+        _evaluate(masked, [one for group in groups for one in group], num_evaluations)
+        groups = _not_beaten(groups, min_reward)
+    return list(groups)
 
 
-def _not_beaten(fields: Sequence[list[_Candidate]], min_reward: float | None) -> list[list[_Candidate]]:
-    """Fields without those of which a sparser field has a better one almost surely, or that surely earn too little.
+def _not_beaten(groups: Sequence[list[_Candidate]], min_reward: float | None) -> list[list[_Candidate]]:
+    """Groups, sparsest first, without those that a sparser one beats, or that earn too little, if any earns enough.
 
-    The best field is there in any case.
+    The best of a group counts, and half a standard error of its mean is granted to each side.
     """
-    rewards = [one.rewards for field in fields for one in field]
-    variances = [float(np.var(shown, ddof=1)) for shown in rewards if np.isfinite(shown).all()]
+    groups = sorted(groups, key=lambda group: _best(group).size)
+    rewards = [one.rewards for group in groups for one in group]
+    variances = [float(np.var(some, ddof=1)) for some in rewards if np.isfinite(some).all()]
     stdev, left = math.sqrt(fmean(variances or [0.0])), []
-    firsts = [max(field, key=lambda one: one.mean) for field in fields]
-    margins = [0.5 * stdev / len(first.rewards) ** 0.5 for first in firsts]
-    enough = -np.inf if min_reward is None else min(min_reward, max(first.mean for first in firsts))
-    best = enough
-    for field, first, margin in zip(fields, firsts, margins, strict=True):
-        if first.mean + margin >= best:
-            left.append(field)
-        best = max(best, first.mean - margin)
+    bests = [_best(group) for group in groups]
+    enough = min_reward is not None and any(best.mean >= min_reward for best in bests)
+    least = min_reward if min_reward is not None and enough else -math.inf
+    for group, best in zip(groups, bests, strict=True):
+        margin = 0.5 * stdev / len(best.rewards) ** 0.5
+        if best.mean + margin >= least:
+            left.append(group)
+        least = max(least, best.mean - margin)
     return left
 
 
-def _with_trimmed(masked: MaskedGymProblem, fields: Sequence[list[_Candidate]]) -> list[_Candidate]:
-    """All candidates, each once, and the trimmed versions of the best of each field."""
-    known = {one.name: one for field in fields for one in field}
-    for field in fields:
-        first = max(field, key=lambda one: one.mean)
-        if first.size <= _TRIMMED:
-            for mask in trimmed(masked, first.mask, depth=_DEPTH):
-                one = _Candidate(mask)
-                known.setdefault(one.name, one)
+def _with_trimmed(masked: MaskedGymProblem, groups: Sequence[list[_Candidate]]) -> list[_Candidate]:
+    """All candidates, each once, and the trimmed versions of the best of each group."""
+    known = {one.key: one for group in groups for one in group}
+    for group in groups:
+        best = _best(group)
+        if best.size <= _TRIMMED:
+            for one in map(_Candidate, trimmed(masked, best.mask, depth=_DEPTH)):
+                known.setdefault(one.key, one)
     return list(known.values())
 
 
-def _smaller(masked: MaskedGymProblem, fields: Sequence[list[_Candidate]], min_reward: float) -> list[list[_Candidate]]:
-    """Smaller and smaller policies, each a field: the smallest that earns enough without one weight, and so on.
+def _with_one_fewer(
+    masked: MaskedGymProblem, groups: Sequence[list[_Candidate]], min_reward: float
+) -> list[list[_Candidate]]:
+    """Smaller and smaller policies, each a group: the smallest that earns enough without one weight, and so on.
 
     How much a weight changes the outputs is not all: here each is tried, until none can go.
     """
-    bests = (max(field, key=lambda one: one.mean) for field in fields)
-    best, result = next((one for one in bests if one.mean >= min_reward), None), []
-    while best is not None:
-        without = {one.name: one for one in map(_Candidate, without_one(masked, best.mask))}
+    bests = (_best(group) for group in groups)
+    best = next((one for one in bests if one.mean >= min_reward), None)
+    result: list[list[_Candidate]] = []
+    while best is not None and best.size <= _TRIMMED and len(result) < _DEPTH:
+        without = {one.key: one for one in map(_Candidate, without_one(masked, best.mask))}
         if not without:
             break
-        (field,) = _halved(masked, [list(without.values())], _OF_WEIGHTS, None)
-        best = max(field, key=lambda one: one.mean)
+        (group,) = _halved(masked, [list(without.values())], _OF_WEIGHTS, None)
+        best = _best(group)
         if best.mean < min_reward:
             break
         result.append([best])
@@ -166,10 +187,10 @@ def _by_size(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
 
 
 def _front(candidates: Sequence[_Candidate], min_reward: float | None) -> list[_Candidate]:
-    """Those that no sparser one beats, sparsest first, and that earn enough (or the best, where none does)."""
+    """Those that no sparser one beats, sparsest first, and that earn enough, if any does."""
     enough = [one for one in candidates if min_reward is None or one.mean >= min_reward]
     front: list[_Candidate] = []
-    for one in sorted(enough or [max(candidates, key=lambda one: one.mean)], key=lambda one: (one.size, -one.mean)):
+    for one in sorted(enough or candidates, key=lambda one: (one.size, -one.mean)):
         if not front or one.mean > front[-1].mean:
             front.append(one)
     return front

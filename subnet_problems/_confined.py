@@ -16,8 +16,9 @@ from .pruning import chain_layers, is_chain, live_units, weights_between
 _NEAR = 0.6
 #: A unit is in use if it is live in a mask that keeps so many times as many weights.
 _WIDER = 4.0
-#: How far below the level the scores of weights between unused units are, in units of the spread of scores.
-_FAR = 10.0
+#: How far below the level the scores of weights between unused units are, in units of the spread of scores; and how
+#: many times as far below as the farthest that are to be near scores are left where they are.
+_FAR, _ASIDE = 10.0, 10.0
 
 
 def without_unused(rule: TopK, network: FrozenNetwork, center: Tensor, *, stdev: float) -> Tensor:
@@ -60,7 +61,7 @@ def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach
     """Scores with the mask of ``center``, of which enough are within ``reach`` of the rule's level.
 
     Enough are six tenths of those that are kept, or of those that are removed, where these are fewer. Where there are
-    fewer, all are drawn towards the level by the same factor.
+    fewer, all are drawn towards the level by the same factor, but for those that were set aside.
 
     Args:
         rule: Of which the level is asked.
@@ -83,5 +84,5 @@ def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach
     farthest = kth_lowest(open_.abs(), num_near)
     if farthest <= reach:
         return center
-    # Not torch.lerp, whose bits depend on the number of threads.
-    return center - above.masked_fill(settled, 0.0) * (1.0 - reach / farthest)
+    # What was set aside stays there. Not torch.lerp, whose bits depend on the number of threads.
+    return center - above.masked_fill(settled | (above < -_ASIDE * farthest), 0.0) * (1.0 - reach / farthest)

@@ -546,6 +546,11 @@ class GymProblem(SolutionMethods, Problem):
         return self._num_episodes
 
     @property
+    def fitness_is_return(self) -> bool:
+        """Whether fitness is the mean return of the episodes, with nothing added to rewards or subtracted."""
+        return self._rule == RewardRule() and self._risk_aversion == 0.0
+
+    @property
     def interaction_count(self) -> int:
         """Environment steps of all evaluations, in all processes."""
         return self._interaction_count

@@ -31,7 +31,7 @@ from ._policy_options import policy_rule, policy_stats, policy_task
 from ._problem_network import NetworkLike
 from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
-from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, scores_from_mask
+from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, num_kept_at, scores_from_mask
 from .pruning import chain_layers, live_weights
 from .rollout import one_torch_thread
 from .subnetwork import Subnetwork
@@ -101,7 +101,7 @@ class MaskedGymProblem(GymProblem):
         for sentence in left_out_of_file(self._network, self._task.env_config):
             warnings.warn(sentence, stacklevel=2)
         self._frozen = self._network.weights.to(self.device)
-        self._levels = _levels_to(self._mask_rule)
+        self._levels = _levels_to(self._mask_rule, self._network.num_weights)
         self._level = len(self._levels) - 1
 
     @classmethod
@@ -334,8 +334,9 @@ class MaskedGymProblem(GymProblem):
         """How many levels ``ElitistGaussianResampling`` goes through to the rule's own sparsity, which is the last.
 
         A mask of very few weights is hardly found from nothing: most random ones connect nothing. So where ``TopK``
-        removes more than 0.95 of the weights, a search begins at 0.9, and each level keeps about a sixth fewer weights
-        than the one before. Other rules, and sparsities up to 0.95, are a single level.
+        removes more than 0.95 of the weights, a search begins at 0.9 (or at ten weights, if that is more), and each
+        level keeps about a sixth fewer weights than the one before. Other rules, and sparsities up to 0.95, are a
+        single level; so are factors that are given or fixed, as those of a policy to begin at.
         """
         return len(self._levels)
 
@@ -430,13 +431,18 @@ class MaskedGymProblem(GymProblem):
         return {"mean_sparsity": 1.0 - int(payload.count_nonzero()) / payload.numel()}
 
 
-def _levels_to(rule: MaskRule) -> list[MaskRule]:
+def _levels_to(rule: MaskRule, num_weights: int) -> list[MaskRule]:
     """See ``MaskedGymProblem.num_levels``."""
-    if not isinstance(rule, TopK) or rule.sparsity <= _DIRECT:
+    if type(rule) is not TopK or rule.sparsity <= _DIRECT or not isinstance(rule.rescale, bool):
         return [rule]
-    octaves = math.log2((1.0 - _EASY) / (1.0 - rule.sparsity))
-    num_steps = math.ceil(_PER_OCTAVE * octaves - 1e-9)
-    return [*(rule.at(1.0 - (1.0 - _EASY) * 2.0 ** (-octaves * i / num_steps)) for i in range(num_steps)), rule]
+    density, easy = 1.0 - rule.sparsity, max(1.0 - _EASY, 10 / num_weights)
+    num_steps = max(0, math.ceil(_PER_OCTAVE * math.log2(easy / density) - 1e-9))
+    levels = [rule]
+    for step in range(1, num_steps + 1):  # from the rule back
+        sparsity = 1.0 - density * (easy / density) ** (step / num_steps)
+        if num_kept_at(sparsity, num_weights) > num_kept_at(levels[-1].sparsity, num_weights):
+            levels.append(rule.at(sparsity))
+    return list(levels[::-1])
 
 
 class DenseGymProblem(GymProblem):

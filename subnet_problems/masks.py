@@ -109,8 +109,8 @@ class TopK:
             for itself, with round(size (1 - sparsity)) kept in each; ``"erdos_renyi"`` too, but the number kept in a
             layer is proportional to the sum of its dimensions, inputs and outputs, or is all of a layer that has less
             (Mocanu et al. 2018; Evci et al. 2020): small layers stay denser, so that what a large one keeps is
-            connected. LunarLander continuous, hidden (87, 87), sparsity 0.98, 1.5 million steps, seeds 0 to 2: 200 is
-            reached by 3 of 3 so, by none globally.
+            connected. LunarLander continuous, hidden (87, 87), sparsity 0.98, from nothing, 1.5 million steps, seeds 0
+            to 2: 200 is reached by 3 of 3 so, by none globally.
         rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density), so that the signal that
             reaches a unit does not shrink as sparsity grows (``scale_fan`` of Ramanujan et al. 2020, dynamic
             rescaling of Zhou et al. 2020). On by default by measurement: LunarLander continuous, hidden (87, 87),
@@ -173,7 +173,7 @@ class TopK:
 
     def at(self, sparsity: float) -> TopK:
         """This rule at another sparsity."""
-        return TopK(sparsity, scope=self.scope, rescale=self.rescale)
+        return TopK(sparsity, scope=self.scope, rescale="fixed" if self._is_fixed else self.rescale)
 
     def num_kept(self, layers: Sequence[Layer]) -> int:
         """How many weights each mask of this network keeps."""

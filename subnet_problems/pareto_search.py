@@ -174,7 +174,9 @@ def run(
         algorithm: From ``begin`` or ``algorithms.resume``.
         folder: Where all is kept.
         budget: Environment steps of the search. Choosing and testing take more of them.
-        min_reward: What the smallest policy earns in its test. Default the task's own threshold, if it has one.
+        min_reward: What the smallest policy earns in its test. Policies that earn less when they are chosen are not on
+            the front, where others earn it (and where fitness is the plain return). Default the task's own threshold,
+            if it has one.
         test_episodes: Fresh episodes of each test, on Gymnasium itself.
         test_seed: Their seed.
         console: Where progress and the table are shown.
@@ -209,7 +211,8 @@ def run(
             return found, stopped
         try:
             with console.status("Choosing the policies of the front on Gymnasium, and testing them on fresh episodes"):
-                policies = choose(algorithm.problem, groups_of(algorithm), min_reward=min_reward)
+                least = min_reward if masked.fitness_is_return else None
+                policies = choose(algorithm.problem, groups_of(algorithm), min_reward=least)
                 _front.keep_tested(
                     policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
                 )  # fmt: skip

@@ -48,7 +48,7 @@ Popsize = Annotated[int | None, typer.Option(help="Solutions of a generation; ea
 MaxSparsity = Annotated[float | None, typer.Option(help="Where it ends: 0.998, or 0.99 for nsga2.", show_default=False)]
 MinReward = Annotated[
     float | None,
-    typer.Option(help="What the smallest policy earns; the task's own threshold by default.", show_default=False),
+    typer.Option(help="Policies that earn less are not shown; by default the task's threshold.", show_default=False),
 ]
 Tests = Annotated[int, typer.Option(help="Fresh episodes of a test, on Gymnasium itself.", min=2)]
 File = Annotated[Path, typer.Argument(help="A subnetwork file.", show_default=False)]

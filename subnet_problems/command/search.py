@@ -151,8 +151,9 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     through_levels = isinstance(searcher, ElitistGaussianResampling) and searcher.continuation
     if through_levels and searcher.level + 1 < problem.num_levels:
         out.print(
-            f"The search had only come to sparsity {searcher.status['mean_sparsity']:.3f} on its way, where what it "
-            f"hands out was found. To go on: python -m subnet_problems resume {folder} --budget {2 * budget}"
+            f"The search stopped at sparsity {searcher.status['mean_sparsity']:.3f}, before it reached the one asked "
+            "for. The policy was found there, and earns less at yours. To go on:\n"
+            f"python -m subnet_problems resume {folder} --budget {2 * budget}"
         )
         return
     remove_checkpoint(folder / "run.checkpoint")

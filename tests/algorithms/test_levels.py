@@ -170,3 +170,35 @@ def test_a_search_goes_on_from_any_level_to_the_same_bits(tmp_path):
     resumed.run(4)
     assert torch.equal(resumed.population.values, whole.population.values)
     assert torch.equal(resumed.status["center"], whole.status["center"])
+
+
+def test_levels_that_keep_as_many_weights_are_one_and_begin_at_ten_weights():
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), sparsity=0.96, seed=0)  # 48 weights
+    values, kept = problem.generate_batch(1).values, []
+    for level in range(problem.num_levels):
+        with problem.at_level(level):
+            problem.evaluate_array(values.numpy())
+            kept.append(round(48 * (1.0 - problem.status["mean_sparsity"])))
+    assert kept == sorted(set(kept), reverse=True)
+    assert (kept[0], kept[-1]) == (10, 2)
+
+
+class OfMyOwn(TopK):
+    """A rule that is not known."""
+
+
+@pytest.mark.parametrize("mask", [OfMyOwn(0.99), TopK(0.99, rescale="fixed")], ids=repr)
+def test_a_rule_of_ones_own_and_fixed_factors_are_one_level(mask):
+    assert lander(mask).num_levels == 1
+
+
+def test_what_was_set_aside_stays_aside_however_long_the_search_goes_on():
+    problem = lander(TopK(0.97, scope="erdos_renyi"))
+    layers = problem.network.layers
+    center = problem.narrowed(problem.generate_batch(1).values.as_subclass(torch.Tensor)[0])
+    aside = center < problem.mask_rule.level(center[None], layers) - 0.9
+    assert aside.any()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        center = problem.confined(center + 0.03 * torch.randn(len(center), generator=generator) * ~aside)
+    assert (center < problem.mask_rule.level(center[None], layers) - 0.6)[aside].all()

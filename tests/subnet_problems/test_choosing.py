@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
-from subnet_problems._choosing import _by_size, _Candidate, _front, _not_beaten, choose
+from subnet_problems._choosing import _by_size, _Candidate, _front, _not_beaten, _with_one_fewer, choose
 
 
 def candidate(size, *rewards):
@@ -39,7 +39,7 @@ def test_a_front_earns_more_with_each_weight_more():
 def test_what_earns_too_little_is_not_shown_unless_nothing_earns_enough():
     ones = [candidate(4, 3.0), candidate(9, 5.0), candidate(11, 9.0)]
     assert _front(ones, 5.0) == ones[1:]
-    assert _front(ones, 10.0) == ones[2:]
+    assert _front(ones, 10.0) == ones
 
 
 def test_small_policies_are_of_one_size_if_they_have_as_many_weights():
@@ -54,7 +54,8 @@ def test_fields_go_that_a_sparser_one_beats_by_more_than_evaluations_differ():
     fields = [field(4, 50.0), field(5, 30.0), field(6, 47.0), field(7, 60.0)]
     assert _not_beaten(fields, None) == [fields[0], fields[2], fields[3]]
     assert _not_beaten(fields, 55.0) == [fields[3]]
-    assert _not_beaten(fields, 1000.0) == [fields[3]]  # the best is there in any case
+    assert _not_beaten(fields, 1000.0) == _not_beaten(fields, None)  # none earns that
+    assert _not_beaten(fields[::-1], None) == _not_beaten(fields, None)
     endless = [[candidate(3, -np.inf, 0.0)], [candidate(4, 5.0, 6.0)]]
     assert _not_beaten(endless, None) == endless
 
@@ -87,6 +88,21 @@ def test_single_weights_go_as_long_as_enough_is_earned():
     problem = pole()
     found = choose(problem, groups(problem), min_reward=8.0)  # which every policy earns
     assert found[0][0].num_active == 3  # one path from an observation to an action
+
+
+def test_of_a_policy_of_many_weights_single_weights_are_not_tried():
+    large = candidate(81, 9.0)
+    assert _with_one_fewer(None, [[large]], 1.0) == []
+
+
+@pytest.mark.parametrize("rescale", [True, "fixed"])
+def test_sizes_are_numbers_of_live_weights(rescale):
+    problem = pole(rescale=rescale)
+    found = choose(problem, groups(problem), trim=False)
+    counts = [subnet.num_active for subnet, _, _ in found]
+    assert counts == sorted(set(counts))
+    known = {problem.to_subnetwork(x).mask.numpy().tobytes() for group in groups(problem) for x in group}
+    assert all(subnet.mask.numpy().tobytes() in known for subnet, _, _ in found)  # none was trimmed
 
 
 @pytest.mark.parametrize("options", [{"rescale": True}, {"count": "kept"}], ids=str)

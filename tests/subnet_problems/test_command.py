@@ -70,15 +70,15 @@ def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_pa
     network = ["--hidden-sizes", "16,16", "--sparsity", 0.97, "--popsize", 8, "--test-episodes", 2]
     search = ["search", "Pendulum-v1", "--episode-length", 5, *network]
     out = accepted(*search, "--budget", 400, "--output", tmp_path / "run")
-    assert "The search had only come to sparsity 0.900 on its way" in out
+    assert "The search stopped at sparsity 0.900, before it reached" in out
     assert f"resume {tmp_path / 'run'} --budget 800" in "".join(out.splitlines())
     assert Subnetwork.load(tmp_path / "run" / "subnetwork.safetensors").sparsity == pytest.approx(0.97, abs=0.01)
     out = accepted("resume", tmp_path / "run", "--budget", 3000)
-    assert "on its way" not in out
+    assert "before it reached" not in out
     assert not (tmp_path / "run" / "run.checkpoint").exists()
     for algorithm in ("paper", "snes"):
         out = accepted(*search, "--budget", 400, "--algorithm", algorithm, "--output", tmp_path / algorithm)
-        assert "on its way" not in out
+        assert "before it reached" not in out
 
 
 def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
