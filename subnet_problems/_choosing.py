@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._trimming import live_masks, trimmed, without_one
+from ._trimming import trimmed, without_one
 from .gym_problem import MaskedGymProblem
 from .pareto_problem import ParetoSparsityProblem
+from .pruning import live_masks
 from .subnetwork import Subnetwork
 
 # Successive halving: in each round so many of a group are left, and each of these is evaluated so many times more.
@@ -65,7 +66,7 @@ def choose(
     known: set[bytes] = set()
     for individuals in groups:
         masks = problem.mask(individuals)
-        counted = live_masks(masked, masks) if problem.count == "live" else masks
+        counted = live_masks(masked.network, masks) if problem.count == "live" else masks
         candidates = map(_Candidate, counted if trim else masks, counted)
         levels.append([one for one in candidates if one.key not in known])  # neighbors may have the same policy
         known |= {one.key for one in levels[-1]}

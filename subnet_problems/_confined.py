@@ -21,7 +21,7 @@ _WIDER = 4.0
 _FAR, _ASIDE = 10.0, 10.0
 
 
-def without_unused(rule: TopK, network: FrozenNetwork, center: Tensor, *, stdev: float) -> Tensor:
+def without_unused(rule: MaskRule, network: FrozenNetwork, center: Tensor, *, stdev: float) -> Tensor:
     """Scores like those of ``center``, of which those of weights that do nothing are far below the level.
 
     Of a sparse mask most weights that noise would keep are between units that nothing else reaches: they change no
@@ -37,8 +37,11 @@ def without_unused(rule: TopK, network: FrozenNetwork, center: Tensor, *, stdev:
         stdev: The spread of initial scores.
 
     Returns:
-        ``(D,)``; ``center`` itself where all is in use, or where it is not known, in a network that is no chain.
+        ``(D,)``; ``center`` itself where all is in use, under another rule than ``TopK``, or where it is not known what
+        is in use, in a network that is no chain.
     """
+    if not isinstance(rule, TopK):
+        return center
     density = _WIDER * (1.0 - rule.sparsity)
     if density >= 1.0 or not is_chain(network):
         return center

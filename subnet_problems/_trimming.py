@@ -15,16 +15,10 @@ from ._episode import play_episode
 from .gym_problem import MaskedGymProblem
 from .masks import apply_mask
 from .observations import PolicyModule
-from .pruning import chain_layers, live_weights
+from .pruning import live_masks
 
 #: How many observations say how much a weight matters.
 _NUM_OBSERVATIONS = 100
-
-
-def live_masks(masked: MaskedGymProblem, masks: Tensor) -> Tensor:
-    """What of each of ``(N, D)`` masks is live, in a chain of layers."""
-    layers = chain_layers(masked.network, masks.cpu().numpy())
-    return torch.from_numpy(live_weights(layers, masked.network.num_weights)).to(masks.device)
 
 
 def without_one(masked: MaskedGymProblem, mask: Tensor) -> Tensor:
@@ -32,7 +26,7 @@ def without_one(masked: MaskedGymProblem, mask: Tensor) -> Tensor:
     kept = torch.nonzero(mask)[:, 0]
     without = mask.repeat(len(kept), 1)
     without[torch.arange(len(kept)), kept] = False
-    without = live_masks(masked, without)
+    without = live_masks(masked.network, without)
     return without[without.any(dim=1)]
 
 

@@ -32,7 +32,7 @@ from ._problem_network import NetworkLike
 from ._subnetwork_file import left_out_of_file
 from .base_problem import GymOptions, GymProblem
 from .masks import MaskRule, Threshold, TopK, apply_mask, expected_given_mask, num_kept_at, scores_from_mask
-from .pruning import chain_layers, live_weights
+from .pruning import live_masks
 from .rollout import one_torch_thread
 from .subnetwork import Subnetwork
 from .task import EnvLike
@@ -230,10 +230,9 @@ class MaskedGymProblem(GymProblem):
     def _live(self, mask: Tensor) -> NDArray[np.bool_] | None:
         """Which weights ``(D,)`` of a mask can change an output; None where that is not known."""
         try:
-            layers = chain_layers(self._network, mask.numpy())
+            return live_masks(self._network, mask).numpy()
         except ValueError:  # no chain
             return None
-        return live_weights(layers, len(mask))
 
     def decode(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
         """What the policy computes with: frozen weights times bits (times a layer's scale, where rescaling is on).

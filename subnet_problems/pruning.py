@@ -134,6 +134,16 @@ def live_weights(layers: Sequence[ChainLayer], num_weights: int) -> Bools:
     return live
 
 
+def live_masks(network: FrozenNetwork, masks: torch.Tensor) -> torch.Tensor:
+    """What of masks ``(N, D)``, or of one ``(D,)``, is live.
+
+    Raises:
+        ValueError: The network is no chain of linear layers, tanh and ReLU.
+    """
+    layers = chain_layers(network, masks.cpu().numpy())
+    return torch.from_numpy(live_weights(layers, network.num_weights)).to(masks.device)
+
+
 def weights_between(units: Sequence[Bools], layers: Sequence[ChainLayer], num_weights: int) -> Bools:
     """Which weights are between such units (a bias: of such a unit), whether kept or not: ``(D,)``, or ``(N, D)``."""
     between = np.zeros((*units[0].shape[:-1], num_weights), dtype=bool)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from subnet_problems import MaskedGymProblem, TopK
-from subnet_problems._trimming import live_masks, trimmed
+from subnet_problems._trimming import trimmed
+from subnet_problems.pruning import live_masks
 
 TASKS = {"CartPole-v1": {}, "LunarLander-v3": {"continuous": True}}
 
@@ -21,7 +22,7 @@ def problem(env="CartPole-v1", **options):
 
 def a_policy(masked, seed=0):
     scores = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, masked.solution_length)))
-    return live_masks(masked, masked.mask(scores))[0]
+    return live_masks(masked.network, masked.mask(scores))[0]
 
 
 def observations(masked, subnet, num_episodes=4):
@@ -59,7 +60,7 @@ def test_the_weight_goes_that_changes_the_outputs_least(env, normalized):
     for n in torch.nonzero(mask)[:, 0].tolist():
         fewer = mask.clone()
         fewer[n] = False
-        changes[n] = float(np.abs(outputs(live_masks(masked, fewer[None])[0]) - outputs(mask)).mean())
+        changes[n] = float(np.abs(outputs(live_masks(masked.network, fewer[None])[0]) - outputs(mask)).mean())
     least = min(changes.values())
     assert np.abs(outputs(without) - outputs(mask)).mean() == pytest.approx(least, abs=1e-5)
     removed = torch.nonzero(mask & ~without)[:, 0].tolist()
@@ -73,6 +74,6 @@ def test_masks_are_of_live_weights_and_ever_smaller():
     for more, fewer in zip([mask, *smaller], smaller, strict=False):
         assert not (fewer & ~more).any()
         assert 0 < fewer.count_nonzero() < more.count_nonzero()
-        assert torch.equal(live_masks(masked, fewer[None])[0], fewer)
+        assert torch.equal(live_masks(masked.network, fewer[None])[0], fewer)
     assert smaller[-1].count_nonzero() == 3  # a path through two hidden layers: with one weight fewer none is left
     assert len(trimmed(masked, mask, depth=4)) == 4
