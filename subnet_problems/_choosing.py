@@ -29,6 +29,8 @@ _OF_WEIGHTS = ((100, 3), (5, 6), (2, 8))
 _FRESH = ((1, 15), (1, 15), (1, 30))
 #: Only policies of at most so many weights are trimmed, and at most so many of their weights go.
 _TRIMMED, _DEPTH = 80, 16
+#: The number of rounds above, which share the steps; trying single weights takes two shares.
+_SHARES = 10
 #: Up to so many weights each number of weights is a size of its own; larger sizes are so many times as large.
 _SMALL, _RATIO = 40, 1.08
 
@@ -39,6 +41,7 @@ def choose(
     *,
     min_reward: float | None = None,
     trim: bool = True,
+    max_steps: int | None = None,
 ) -> list[tuple[Subnetwork, float, int]]:
     """The policies of a front: of each size the best, without those that a sparser one beats, sparsest first.
 
@@ -56,6 +59,8 @@ def choose(
         groups: Individuals ``(n, D + 1)`` of about one density, the most promising first.
         min_reward: Policies with less fitness are left out, where there are others.
         trim: Whether policies are trimmed, where they can be.
+        max_steps: About how many environment steps this takes at most. Where not all can be evaluated, it is those by
+            which the front gains most (``_worth_it``). Default no limit.
 
     Returns:
         Policies, each with the mean of its own evaluations, and their number.
@@ -71,15 +76,16 @@ def choose(
         levels.append([one for one in candidates if one.key not in known])  # neighbors may have the same policy
         known |= {one.key for one in levels[-1]}
     with _on_gymnasium(masked):
-        sizes = _halved(masked, [level for level in levels if level], _OF_LEVELS, min_reward)
+        games = _Games(masked, math.inf if max_steps is None else max_steps / _SHARES)
+        sizes = _halved(games, [level for level in levels if level], _OF_LEVELS, min_reward)
         if trim:
             sizes = _by_size(_with_trimmed(masked, sizes))
-        sizes = _halved(masked, sizes, _OF_SIZES, min_reward)
+        sizes = _halved(games, sizes, _OF_SIZES, min_reward)
         if trim and min_reward is not None:
-            sizes += _with_one_fewer(masked, sizes, min_reward)
+            sizes += _with_one_fewer(games, sizes, min_reward)
         # Of many the luckiest would win: so what they were chosen by does not count.
         fresh = [[_best(size).anew()] for size in sizes]
-        fresh = _halved(masked, fresh, _FRESH, min_reward)
+        fresh = _halved(games, fresh, _FRESH, min_reward)
     policies = []
     for one in _front([one for (one,) in fresh], min_reward):
         subnet = masked.mask_to_subnetwork(one.mask)
@@ -107,12 +113,42 @@ class _Candidate:
         return other
 
 
+class _Games:
+    """What evaluates candidates on a problem, and knows what that costs.
+
+    Args:
+        masked: The problem.
+        share: How many environment steps a round has.
+
+    Attributes:
+        steps: How many were taken.
+    """
+
+    def __init__(self, masked: MaskedGymProblem, share: float) -> None:
+        self.masked, self.share = masked, share
+        self.steps = self._num_evaluations = 0
+
+    def play(self, candidates: Sequence[_Candidate], num_evaluations: int) -> None:
+        """Evaluate all of them so many times more."""
+        masks, before = torch.stack([one.mask for one in candidates]), self.masked.interaction_count
+        for _ in range(num_evaluations):
+            for one, reward in zip(candidates, self.masked.evaluate_masks(masks), strict=True):
+                one.rewards.append(float(reward))
+        self.steps += self.masked.interaction_count - before
+        self._num_evaluations += num_evaluations * len(candidates)
+
+    def affordable(self, num_evaluations: int) -> float:
+        """How many candidates a round has the steps for, by what evaluations cost so far."""
+        cost = num_evaluations * self.steps / max(self._num_evaluations, 1)
+        return self.share / cost if cost else math.inf
+
+
 def _best(group: Sequence[_Candidate]) -> _Candidate:
     return max(group, key=lambda one: one.mean)
 
 
 def _halved(
-    masked: MaskedGymProblem,
+    games: _Games,
     groups: Sequence[list[_Candidate]],
     rounds: Sequence[tuple[int, int]],
     min_reward: float | None,
@@ -120,9 +156,32 @@ def _halved(
     """The best of each group, sparsest first, after rounds in each of which fewer are evaluated, and more often."""
     for num_left, num_evaluations in rounds:
         groups = [sorted(group, key=lambda one: -one.mean)[:num_left] for group in groups]
-        _evaluate(masked, [one for group in groups for one in group], num_evaluations)
+        groups = _worth_it(groups, games.affordable(num_evaluations))
+        games.play([one for group in groups for one in group], num_evaluations)
         groups = _not_beaten(groups, min_reward)
     return list(groups)
+
+
+def _worth_it(groups: Sequence[list[_Candidate]], num_candidates: float) -> list[list[_Candidate]]:
+    """Groups of at most so many candidates in all, one at least: those whose best earns most above all sparser ones.
+
+    What was not yet evaluated may be anything, so it is worth most.
+    """
+    if sum(map(len, groups)) <= num_candidates:
+        return list(groups)
+    means = [one.mean for group in groups for one in group if one.rewards]
+    gains, highest = [], min(means, default=-math.inf)
+    for group in sorted(groups, key=lambda group: _best(group).size):
+        mean = max(one.mean if one.rewards else math.inf for one in group)
+        gains.append((mean - highest if mean > highest else 0.0, group))
+        highest = max([highest, *(one.mean for one in group if one.rewards)])
+    left: list[list[_Candidate]] = []
+    for _, group in sorted(gains, key=lambda gain: -gain[0]):
+        num_candidates -= len(group)
+        if left and num_candidates < 0:
+            break
+        left.append(group)
+    return left
 
 
 def _not_beaten(groups: Sequence[list[_Candidate]], min_reward: float | None) -> list[list[_Candidate]]:
@@ -156,9 +215,7 @@ def _with_trimmed(masked: MaskedGymProblem, groups: Sequence[list[_Candidate]]) 
     return list(known.values())
 
 
-def _with_one_fewer(
-    masked: MaskedGymProblem, groups: Sequence[list[_Candidate]], min_reward: float
-) -> list[list[_Candidate]]:
+def _with_one_fewer(games: _Games, groups: Sequence[list[_Candidate]], min_reward: float) -> list[list[_Candidate]]:
     """Smaller and smaller policies, each a group: the smallest that earns enough without one weight, and so on.
 
     How much a weight changes the outputs is not all: here each is tried, until none can go.
@@ -166,11 +223,12 @@ def _with_one_fewer(
     bests = (_best(group) for group in groups)
     best = next((one for one in bests if one.mean >= min_reward), None)
     result: list[list[_Candidate]] = []
-    while best is not None and best.size <= _TRIMMED and len(result) < _DEPTH:
-        without = {one.key: one for one in map(_Candidate, without_one(masked, best.mask))}
+    enough = games.steps + 2 * games.share
+    while best is not None and best.size <= _TRIMMED and len(result) < _DEPTH and games.steps < enough:
+        without = {one.key: one for one in map(_Candidate, without_one(games.masked, best.mask))}
         if not without:
             break
-        (group,) = _halved(masked, [list(without.values())], _OF_WEIGHTS, None)
+        (group,) = _halved(games, [list(without.values())], _OF_WEIGHTS, None)
         best = _best(group)
         if best.mean < min_reward:
             break
@@ -195,14 +253,6 @@ def _front(candidates: Sequence[_Candidate], min_reward: float | None) -> list[_
         if not front or one.mean > front[-1].mean:
             front.append(one)
     return front
-
-
-def _evaluate(masked: MaskedGymProblem, candidates: Sequence[_Candidate], num_evaluations: int) -> None:
-    """Evaluate all of them so many times more."""
-    masks = torch.stack([one.mask for one in candidates])
-    for _ in range(num_evaluations):
-        for one, reward in zip(candidates, masked.evaluate_masks(masks), strict=True):
-            one.rewards.append(float(reward))
 
 
 @contextmanager

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
-from subnet_problems._choosing import _by_size, _Candidate, _front, _not_beaten, _with_one_fewer, choose
+from subnet_problems._choosing import (
+    _by_size,
+    _Candidate,
+    _front,
+    _Games,
+    _not_beaten,
+    _with_one_fewer,
+    _worth_it,
+    choose,
+)
 
 
 def candidate(size, *rewards):
@@ -92,7 +101,30 @@ def test_single_weights_go_as_long_as_enough_is_earned():
 
 def test_of_a_policy_of_many_weights_single_weights_are_not_tried():
     large = candidate(81, 9.0)
-    assert _with_one_fewer(None, [[large]], 1.0) == []
+    assert _with_one_fewer(_Games(None, 1.0), [[large]], 1.0) == []
+
+
+def test_where_steps_are_few_those_are_evaluated_by_which_the_front_gains_most():
+    small, worse, unknown = [candidate(4, 30.0), candidate(4, 10.0)], [candidate(5, 20.0)], [candidate(6)]
+    little, much = [candidate(7, 33.0)], [candidate(8, 60.0)]
+    groups = [little, worse, much, unknown, small]
+    assert _worth_it(groups, 6) == groups
+    assert _worth_it(groups, 4) == [unknown, much, small]
+    assert _worth_it(groups, 5) == [unknown, much, small, little]
+    assert _worth_it(groups, 0) == [unknown]
+    endless = [[candidate(4, -np.inf)], [candidate(5, -np.inf)]]
+    assert _worth_it(endless, 1) == endless[:1]
+
+
+def test_choosing_ends_by_the_steps_that_it_has():
+    steps = []
+    for max_steps in (None, 60_000):
+        problem = pole()
+        found = choose(problem, groups(problem), min_reward=200.0, max_steps=max_steps)
+        assert [num_evaluations for _, _, num_evaluations in found] == [60] * len(found)
+        assert found[-1][1] >= 200.0
+        steps.append(problem.interaction_count)
+    assert steps[1] < 60_000 < steps[0]
 
 
 @pytest.mark.parametrize("rescale", [True, "fixed"])
