@@ -240,6 +240,14 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return self._level
 
     @property
+    def last_level_from(self) -> int:
+        """The generation from which on the problem itself is searched, not an easier level of it: 1, if it has none."""
+        problem = self.problem
+        if not self._continuation or not isinstance(problem, LeveledDecodingProblem) or problem.num_levels == 1:
+            return 1
+        return 1 + FIRST_GENERATIONS + GENERATIONS * (problem.num_levels - 2)
+
+    @property
     def stdev(self) -> float:
         """Standard deviation of the noise.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from evotorch.algorithms import SearchAlgorithm
 
-from algorithms import resume
+from algorithms import ElitistGaussianResampling, resume
 
 from .. import experiments, outcomes
 from ..plots import drawn_if_possible, plot_learning_curves, save_figure
@@ -207,8 +207,7 @@ def compare(
     else:
         check_new(output)
     problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is told before anything runs
-    for name in names:
-        make_search(name, problem, popsize=popsize)
+    searches = {name: make_search(name, problem, popsize=popsize) for name in names}
     if not go_on:
         new_folder(output, settings)
     runs = [
@@ -225,6 +224,9 @@ def compare(
         raise
     if rows:
         _tell(rows, names, problem.task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
+        for name, searcher in searches.items():
+            if isinstance(searcher, ElitistGaussianResampling):
+                _tell_of_levels(rows, name, searcher.last_level_from)
     if len(outcomes.by_run(rows)) < len(runs):
         out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)
@@ -239,6 +241,16 @@ def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, t
         axes.set_title(title)
         save_figure(axes, output / "learning_curves.png")
     out.print(f"{output}: tests.csv, learning_curves.png")
+
+
+def _tell_of_levels(rows: list[outcomes.Row], name: str, last_level_from: int) -> None:
+    """Whether runs ended at sparsities below the one asked for."""
+    ends = [run[-1]["generation"] for (whose, _), run in outcomes.by_run(rows).items() if whose == name]
+    if early := sum(generation < last_level_from for generation in ends):
+        out.print(
+            f"{name}: {early} of {len(ends)} runs ended before the search reached the sparsity asked for, after "
+            f"{last_level_from - 1} generations; until then it learns at lower ones. A larger --budget helps."
+        )
 
 
 def _make(

@@ -148,8 +148,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     if stopped:
         out.print(f"Stopped. To go on: python -m subnet_problems resume {folder}")
         raise typer.Exit(130)
-    through_levels = isinstance(searcher, ElitistGaussianResampling) and searcher.continuation
-    if through_levels and searcher.level + 1 < problem.num_levels:
+    if isinstance(searcher, ElitistGaussianResampling) and searcher.step_count < searcher.last_level_from:
         out.print(
             f"The search stopped at sparsity {searcher.status['mean_sparsity']:.3f}, before it reached the one asked "
             "for. The policy was found there, and earns less at yours. To go on:\n"

@@ -70,6 +70,15 @@ def test_a_level_begins_with_the_center_and_nothing_else_of_the_one_before():
     assert torch.equal(searcher.status["center"], searcher._center)  # no candidate of an easier level is handed out
 
 
+def test_a_search_tells_when_its_last_level_begins():
+    searcher = ElitistGaussianResampling(Leveled(), popsize=16)
+    searcher.run(searcher.last_level_from - 1)
+    assert searcher.level == 1
+    searcher.step()
+    assert searcher.level == 2
+    assert ElitistGaussianResampling(lander(TopK(0.9)), popsize=16).last_level_from == 1
+
+
 def test_a_generation_that_fails_at_a_change_of_level_is_taken_again():
     other = ElitistGaussianResampling(Leveled(), popsize=16)
     other.run(27)
@@ -89,6 +98,7 @@ def test_levels_are_not_for_every_search(options):
     problem = Leveled()
     searcher = ElitistGaussianResampling(problem, popsize=16, **options)
     assert not searcher.continuation
+    assert searcher.last_level_from == 1
     searcher.run(27)
     SNES(problem, stdev_init=0.1, popsize=16).run(1)
     assert set(problem.evaluated_at) == {2}

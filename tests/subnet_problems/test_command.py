@@ -79,6 +79,12 @@ def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_pa
     for algorithm in ("paper", "snes"):
         out = accepted(*search, "--budget", 400, "--algorithm", algorithm, "--output", tmp_path / algorithm)
         assert "before it reached" not in out
+    words = ["compare", *search[1:], "--algorithms", "elitist,snes", "--seeds", 1, "--num-tests", 1, "--jobs", 1]
+    early = "elitist: 1 of 1 runs ended before the search reached the sparsity asked for, after"
+    out = accepted(*words, "--budget", 400, "--output", tmp_path / "few")
+    assert early in out
+    assert "snes:" not in out
+    assert early not in accepted(*words, "--budget", 3000, "--output", tmp_path / "many")
 
 
 def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
