@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+#: CartPole of 30 steps, for tests that play many episodes.
+SHORT_POLE = "ShortPole-v0"
+gym.register(SHORT_POLE, gym.spec("CartPole-v1").entry_point, max_episode_steps=30)
+
 
 class OddSpaces(gym.Env):
     """Observations of shape (2, 3) in float64; actions Discrete(3, start=5), or Box of shape (2, 2) with odd bounds.

@@ -13,12 +13,15 @@ from typing import get_args
 import gymnasium as gym
 import pytest
 import torch
+from conftest import SHORT_POLE
 from small_subnetworks import lander, make, smallest
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DiscreteActions, EvaluationError, FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems.command import main
+from subnet_problems.command.many import _tell_of_levels
 from subnet_problems.command.options import Algorithm
+from subnet_problems.outcomes import read_tests
 from subnet_problems.searches import SEARCHES, make_search
 
 SMALL = ["--hidden-sizes", "8", "--popsize", "8", "--test-episodes", "5"]
@@ -84,7 +87,11 @@ def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_pa
     out = accepted(*words, "--budget", 400, "--output", tmp_path / "few")
     assert early in out
     assert "snes:" not in out
-    assert early not in accepted(*words, "--budget", 3000, "--output", tmp_path / "many")
+    (row,) = read_tests(tmp_path / "few" / "tests.csv")
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        _tell_of_levels([row], "elitist", row["generation"])
+    assert printed.getvalue() == ""
 
 
 def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
@@ -202,7 +209,7 @@ def test_searches_are_compared(tmp_path):
 
 
 def test_a_front_is_searched(tmp_path):
-    words = ["CartPole-v1", "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
+    words = [SHORT_POLE, "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
     accepted("pareto", *words, "--output", tmp_path / "out")
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"front.csv", "front.png", "policies", "progress.csv", "settings.json"}
@@ -216,7 +223,7 @@ def test_a_front_is_searched(tmp_path):
 
 
 def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
-    words = ["pareto", "CartPole-v1", "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
+    words = ["pareto", SHORT_POLE, "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
     accepted(*words, "--output", tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subnetwork, "test", stop)
@@ -235,7 +242,20 @@ def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
 def sparsified(found, tmp_path_factory):
     """A policy that was sparsified, as words and folder."""
     file, folder = found[0] / "subnetwork.safetensors", tmp_path_factory.mktemp("sparsify") / "out"
-    words = ["sparsify", file, "--popsize", 4, "--budget", 3_000, "--min-reward", 5, "--test-episodes", 3]
+    words = [
+        "sparsify",
+        file,
+        "--env",
+        SHORT_POLE,
+        "--popsize",
+        4,
+        "--budget",
+        3_000,
+        "--min-reward",
+        5,
+        "--test-episodes",
+        3,
+    ]
     return words, folder, accepted(*words, "--output", folder)
 
 
@@ -311,7 +331,7 @@ def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, t
 def test_biases_are_weights_like_all_others(tmp_path):
     small = ["--hidden-sizes", 8, "--popsize", 4, "--budget", 500, "--test-episodes", 3, "--bias"]
     accepted("search", "CartPole-v1", *small, "--output", tmp_path / "search")
-    accepted("pareto", "CartPole-v1", *small, "--output", tmp_path / "pareto")
+    accepted("pareto", SHORT_POLE, *small, "--output", tmp_path / "pareto")
     accepted("compare", "CartPole-v1", *small, "--output", tmp_path / "compare", "--algorithms", "snes", "--seeds", 1)
     for file in [tmp_path / "search" / "subnetwork.safetensors", *(tmp_path / "pareto" / "policies").iterdir()]:
         assert Subnetwork.load(file).num_weights == 4 * 8 + 8 + 8 * 2 + 2
@@ -477,7 +497,7 @@ def test_a_folder_is_resumed_by_the_command_that_began_it(tmp_path):
 
 
 def test_a_front_that_is_over_cannot_be_resumed(tmp_path):
-    words = ["pareto", "CartPole-v1", "--hidden-sizes", 4, "--popsize", 4, "--budget", 500, "--test-episodes", 2]
+    words = ["pareto", SHORT_POLE, "--hidden-sizes", 4, "--popsize", 4, "--budget", 500, "--test-episodes", 2]
     accepted(*words, "--output", tmp_path / "out")
     done = command(*words, "--output", tmp_path / "out", "--resume")
     assert (done.code, "Error: --resume: expected a search that was stopped; that in " in done.err) == (1, True)

@@ -7,7 +7,7 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import Dim, Echo
+from conftest import SHORT_POLE, Dim, Echo
 from interruptions import contents, stop_at
 from rich.console import Console
 from small_subnetworks import RNN, module
@@ -364,7 +364,7 @@ NETWORKS = {
 @pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_front_of_any_network_is_searched(kind, algorithm, tmp_path):
-    masked = MaskedGymProblem("CartPole-v1", mask=TopK(0.5), seed=0, **NETWORKS[kind])
+    masked = MaskedGymProblem(SHORT_POLE, mask=TopK(0.5), seed=0, **NETWORKS[kind])
     before = masked.backend, masked.episode_length
     search = pareto_search.begin(masked, tmp_path, algorithm=algorithm, popsize=4)
     found, _ = pareto_search.run(search, tmp_path, budget=600, min_reward=1.0, test_episodes=2, console=quiet())

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import Dim, Echo
+from conftest import SHORT_POLE, Dim, Echo
 from interruptions import contents, stop_at
 from rich.console import Console
 from small_subnetworks import RNN, module
@@ -26,7 +26,7 @@ def short_cart_pole(**options):
     return gym.make("CartPole-v1", max_episode_steps=100, **options)
 
 
-def cart_pole(env="CartPole-v1", **options):
+def cart_pole(env=SHORT_POLE, **options):
     return MaskedGymProblem(env, **{"hidden_sizes": (8,), "seed": 0, **options})
 
 
