@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._trimming import trimmed, without_one
+from ._trimming import smaller
 from .gym_problem import MaskedGymProblem
 from .pareto_problem import ParetoSparsityProblem
 from .pruning import live_masks
@@ -21,16 +21,16 @@ from .subnetwork import Subnetwork
 # Successive halving: in each round so many of a group are left, and each of these is evaluated so many times more.
 #: Among the candidates of each level.
 _OF_LEVELS = ((5, 3), (2, 4))
-#: Among those of one size, trimmed ones among them.
-_OF_SIZES = ((100, 2), (2, 4), (1, 8))
-#: Among the versions of the smallest policy with one weight fewer.
-_OF_WEIGHTS = ((100, 3), (5, 6), (2, 8))
+#: Among the versions of a policy with a weight fewer.
+_OF_SMALLER = ((100, 3), (6, 6), (2, 12))
+#: Among those of one size, such versions among them.
+_OF_SIZES = ((4, 2), (2, 4), (1, 8))
 #: The best of each size, by evaluations of their own; those that leave the front are not evaluated further.
 _FRESH = ((1, 15), (1, 15), (1, 30))
-#: Only policies of at most so many weights are trimmed, and at most so many of their weights go.
-_TRIMMED, _DEPTH = 80, 16
-#: The number of rounds above, which share the steps; trying single weights takes two shares.
-_SHARES = 10
+#: Smaller versions are made of policies of at most so many weights, if there are any.
+_SMALL_ENOUGH = 80
+#: A round has a share of the steps, smaller versions have five.
+_SHARES, _FOR_SMALLER = 9, 5
 #: Up to so many weights each number of weights is a size of its own; larger sizes are so many times as large.
 _SMALL, _RATIO = 40, 1.08
 
@@ -49,10 +49,10 @@ def choose(
     says little of a sparse one: the few best again and again (successive halving), those of the front by 60 evaluations
     of their own. On the way those are left out that a sparser one beats clearly (see ``_not_beaten``).
 
-    First the best individuals of each group are found. Those of few weights are then trimmed, weight by weight (see
-    ``trimmed``), and of all that come of it the best of each size are found. Of the smallest that earns enough each
-    single weight is tried: can it go? Trimmed are policies whose dead weights are not counted, under a rule whose
-    factors do not depend on the mask.
+    First the best individuals of each group are found. Those of few weights are then trimmed, weight by weight: of the
+    versions with a weight fewer (see ``smaller``) the best goes on. Of all that come of it the best of each size are
+    found. Trimmed are policies whose dead weights are not counted, under a rule whose factors do not depend on the
+    mask.
 
     Args:
         problem: The problem, which counts these evaluations, too.
@@ -79,10 +79,8 @@ def choose(
         games = _Games(masked, math.inf if max_steps is None else max_steps / _SHARES)
         sizes = _halved(games, [level for level in levels if level], _OF_LEVELS, min_reward)
         if trim:
-            sizes = _by_size(_with_trimmed(masked, sizes))
+            sizes = _by_size(_with_smaller(games, sizes, min_reward))
         sizes = _halved(games, sizes, _OF_SIZES, min_reward)
-        if trim and min_reward is not None:
-            sizes += _with_one_fewer(games, sizes, min_reward)
         # Of many the luckiest would win: so what they were chosen by does not count.
         fresh = [[_best(size).anew()] for size in sizes]
         fresh = _halved(games, fresh, _FRESH, min_reward)
@@ -204,36 +202,25 @@ def _not_beaten(groups: Sequence[list[_Candidate]], min_reward: float | None) ->
     return left
 
 
-def _with_trimmed(masked: MaskedGymProblem, groups: Sequence[list[_Candidate]]) -> list[_Candidate]:
-    """All candidates, each once, and the trimmed versions of the best of each group."""
-    known = {one.key: one for group in groups for one in group}
-    for group in groups:
-        best = _best(group)
-        if best.size <= _TRIMMED:
-            for one in map(_Candidate, trimmed(masked, best.mask, depth=_DEPTH)):
-                known.setdefault(one.key, one)
-    return list(known.values())
+def _with_smaller(games: _Games, groups: Sequence[list[_Candidate]], min_reward: float | None) -> list[_Candidate]:
+    """All candidates, each once, and ever smaller versions of the best of each group.
 
-
-def _with_one_fewer(games: _Games, groups: Sequence[list[_Candidate]], min_reward: float) -> list[list[_Candidate]]:
-    """Smaller and smaller policies, each a group: the smallest that earns enough without one weight, and so on.
-
-    How much a weight changes the outputs is not all: here each is tried, until none can go.
+    Versions of a policy with a weight fewer are evaluated, and the best of them goes on, as long as it earns enough:
+    first those of the policy that has earned most, then, while there are steps left, those of the next.
     """
-    bests = (_best(group) for group in groups)
-    best = next((one for one in bests if one.mean >= min_reward), None)
-    result: list[list[_Candidate]] = []
-    enough = games.steps + 2 * games.share
-    while best is not None and best.size <= _TRIMMED and len(result) < _DEPTH and games.steps < enough:
-        without = {one.key: one for one in map(_Candidate, without_one(games.masked, best.mask))}
-        if not without:
-            break
-        (group,) = _halved(games, [list(without.values())], _OF_WEIGHTS, None)
-        best = _best(group)
-        if best.mean < min_reward:
-            break
-        result.append([best])
-    return result
+    known = {one.key: one for group in groups for one in group}
+    bests = sorted(map(_best, groups), key=lambda one: -one.mean)
+    starts = [one for one in bests if one.size <= _SMALL_ENOUGH] or [min(bests, key=lambda one: one.size)]
+    enough = min_reward if min_reward is not None and bests[0].mean >= min_reward else -math.inf
+    end = games.steps + _FOR_SMALLER * games.share
+    for best in starts:
+        while best.mean >= enough and games.steps < end:
+            versions = [one for one in map(_Candidate, smaller(games.masked, best.mask)) if one.key not in known]
+            if not versions:
+                break
+            known |= {one.key: one for one in versions}
+            ((best, *_),) = _halved(games, [versions], _OF_SMALLER, None)
+    return list(known.values())
 
 
 def _by_size(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import SHORT_POLE
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
 from subnet_problems._choosing import (
@@ -13,10 +14,11 @@ from subnet_problems._choosing import (
     _front,
     _Games,
     _not_beaten,
-    _with_one_fewer,
+    _with_smaller,
     _worth_it,
     choose,
 )
+from subnet_problems.pruning import live_masks
 
 
 def candidate(size, *rewards):
@@ -25,10 +27,10 @@ def candidate(size, *rewards):
     return one
 
 
-def pole(*, rescale="fixed", count="live"):
+def pole(*, rescale="fixed", count="live", hidden_sizes=(5, 5)):
     masked = MaskedGymProblem(
-        "CartPole-v1", hidden_sizes=(5, 5), mask=TopK(0.5, rescale=rescale), seed=0, common_random_numbers=False,
-        episode_length=60,
+        SHORT_POLE, hidden_sizes=hidden_sizes, mask=TopK(0.5, rescale=rescale), seed=0, common_random_numbers=False,
+        episode_length=15,
     )  # fmt: skip
     return ParetoSparsityProblem(masked, count=count)
 
@@ -69,7 +71,7 @@ def test_fields_go_that_a_sparser_one_beats_by_more_than_evaluations_differ():
     assert _not_beaten(endless, None) == endless
 
 
-@pytest.mark.parametrize("min_reward", [None, 50.0])
+@pytest.mark.parametrize("min_reward", [None, 12.0])
 def test_chosen_policies_are_evaluated_anew_and_played_as_they_are_handed_out(min_reward):
     problem = pole()
     before = problem.masked.backend, problem.masked.episode_length
@@ -99,9 +101,17 @@ def test_single_weights_go_as_long_as_enough_is_earned():
     assert found[0][0].num_active == 3  # one path from an observation to an action
 
 
-def test_of_a_policy_of_many_weights_single_weights_are_not_tried():
-    large = candidate(81, 9.0)
-    assert _with_one_fewer(_Games(None, 1.0), [[large]], 1.0) == []
+def test_smaller_versions_are_made_of_small_policies_if_there_are_any():
+    problem = pole(hidden_sizes=(20, 20))
+    few, many = (live_masks(problem.masked.network, torch.rand(problem.masked.solution_length) < p) for p in (0.2, 0.6))
+    few, many = _Candidate(few), _Candidate(many)
+    assert few.size < 80 < 100 < many.size
+    few.rewards, many.rewards = [0.0], [1.0]
+    for groups, start, least in [([[few], [many]], few, few.size - 5), ([[many]], many, many.size - 20)]:
+        found = _with_smaller(_Games(problem.masked, 1.0), groups, None)
+        made = [one for one in found if one not in (few, many)]
+        assert made
+        assert all(least < one.size < start.size for one in made)
 
 
 def test_where_steps_are_few_those_are_evaluated_by_which_the_front_gains_most():
@@ -120,9 +130,9 @@ def test_choosing_ends_by_the_steps_that_it_has():
     steps = []
     for max_steps in (None, 60_000):
         problem = pole()
-        found = choose(problem, groups(problem), min_reward=200.0, max_steps=max_steps)
+        found = choose(problem, groups(problem), min_reward=25.0, max_steps=max_steps)
         assert [num_evaluations for _, _, num_evaluations in found] == [60] * len(found)
-        assert found[-1][1] >= 200.0
+        assert found[-1][1] >= 25.0
         steps.append(problem.interaction_count)
     assert steps[1] < 60_000 < steps[0]
 
