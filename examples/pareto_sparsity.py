@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--env-config", type=json.loads, help="JSON; for LunarLander-v3 '{\"continuous\": true}'")
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="(%(default)s)")
     parser.add_argument("--algorithm", choices=list(pareto_search.SPARSITIES), default="continuation")
-    parser.add_argument("--budget", type=int, default=2_000_000, help="environment steps (%(default)s)")
+    parser.add_argument("--budget", type=int, default=1_600_000, help="environment steps (%(default)s)")
     parser.add_argument("--min-sparsity", type=float, help="where the front begins (0.9; for NSGA-II 0)")
     parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.998; for NSGA-II 0.99)")
     parser.add_argument("--popsize", type=int, help="individuals of a generation (64; for NSGA-II 24 that survive)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from statistics import fmean
 
 import numpy as np
@@ -21,10 +22,10 @@ from .subnetwork import Subnetwork
 # Successive halving: in each round so many of a group are left, and each of these is evaluated so many times more.
 #: Among the candidates of each level.
 _OF_LEVELS = ((5, 3), (2, 4))
-#: Among the versions of a policy with a weight fewer.
-_OF_SMALLER = ((100, 3), (6, 6), (2, 12))
-#: Among those of one size, such versions among them.
-_OF_SIZES = ((4, 2), (2, 4), (1, 8))
+#: Among the versions of a policy with a weight fewer, after so many evaluations in the search's own simulator.
+_FIRST, _OF_SMALLER = 3, ((6, 6), (2, 12))
+#: Among the three of each size that earned most, such versions among them.
+_OF_SIZES = ((3, 6), (1, 8))
 #: The best of each size, by evaluations of their own; those that leave the front are not evaluated further.
 _FRESH = ((1, 15), (1, 15), (1, 30))
 #: Smaller versions are made of policies of at most so many weights, if there are any.
@@ -75,15 +76,14 @@ def choose(
         candidates = map(_Candidate, counted if trim else masks, counted)
         levels.append([one for one in candidates if one.key not in known])  # neighbors may have the same policy
         known |= {one.key for one in levels[-1]}
+    games = _Games(masked, math.inf if max_steps is None else max_steps / _SHARES)
     with _on_gymnasium(masked):
-        games = _Games(masked, math.inf if max_steps is None else max_steps / _SHARES)
-        sizes = _halved(games, [level for level in levels if level], _OF_LEVELS, min_reward)
+        sizes = _halved(games, [level for level in levels if level], _OF_LEVELS, min_reward, margin=math.inf)
         if trim:
             sizes = _by_size(_with_smaller(games, sizes, min_reward))
-        sizes = _halved(games, sizes, _OF_SIZES, min_reward)
-        # Of many the luckiest would win: so what they were chosen by does not count.
-        fresh = [[_best(size).anew()] for size in sizes]
-        fresh = _halved(games, fresh, _FRESH, min_reward)
+        # Of many the luckiest have won: so what they were chosen by does not count, twice.
+        sizes = _halved(games, [_anew(size, _OF_SIZES[0][0]) for size in sizes], _OF_SIZES, min_reward, margin=1.0)
+        fresh = _halved(games, [_anew(size, 1) for size in sizes], _FRESH, min_reward)
     policies = []
     for one in _front([one for (one,) in fresh], min_reward):
         subnet = masked.mask_to_subnetwork(one.mask)
@@ -104,11 +104,13 @@ class _Candidate:
     def mean(self) -> float:
         return float(np.mean(self.rewards)) if self.rewards else 0.0
 
-    def anew(self) -> _Candidate:
-        """The same mask without rewards."""
-        other = _Candidate(self.mask)
-        other.size = self.size
-        return other
+
+def _anew(group: Sequence[_Candidate], number: int) -> list[_Candidate]:
+    """So many that have earned most, without these rewards."""
+    best = [copy(one) for one in sorted(group, key=lambda one: -one.mean)[:number]]
+    for one in best:
+        one.rewards = []
+    return best
 
 
 class _Games:
@@ -119,17 +121,18 @@ class _Games:
         share: How many environment steps a round has.
 
     Attributes:
+        simulator: The problem's own.
         steps: How many were taken.
     """
 
     def __init__(self, masked: MaskedGymProblem, share: float) -> None:
-        self.masked, self.share = masked, share
+        self.masked, self.share, self.simulator = masked, share, masked.backend
         self.steps = self._num_evaluations = 0
 
     def play(self, candidates: Sequence[_Candidate], num_evaluations: int) -> None:
         """Evaluate all of them so many times more."""
         masks, before = torch.stack([one.mask for one in candidates]), self.masked.interaction_count
-        for _ in range(num_evaluations):
+        for _ in range(num_evaluations):  # one after the other: in a round, equal masks play the same episodes
             for one, reward in zip(candidates, self.masked.evaluate_masks(masks), strict=True):
                 one.rewards.append(float(reward))
         self.steps += self.masked.interaction_count - before
@@ -150,13 +153,14 @@ def _halved(
     groups: Sequence[list[_Candidate]],
     rounds: Sequence[tuple[int, int]],
     min_reward: float | None,
+    margin: float = 0.5,
 ) -> list[list[_Candidate]]:
     """The best of each group, sparsest first, after rounds in each of which fewer are evaluated, and more often."""
     for num_left, num_evaluations in rounds:
         groups = [sorted(group, key=lambda one: -one.mean)[:num_left] for group in groups]
         groups = _worth_it(groups, games.affordable(num_evaluations))
         games.play([one for group in groups for one in group], num_evaluations)
-        groups = _not_beaten(groups, min_reward)
+        groups = _not_beaten(groups, min_reward, margin)
     return list(groups)
 
 
@@ -182,10 +186,12 @@ def _worth_it(groups: Sequence[list[_Candidate]], num_candidates: float) -> list
     return left
 
 
-def _not_beaten(groups: Sequence[list[_Candidate]], min_reward: float | None) -> list[list[_Candidate]]:
+def _not_beaten(
+    groups: Sequence[list[_Candidate]], min_reward: float | None, margin: float = 0.5
+) -> list[list[_Candidate]]:
     """Groups, sparsest first, without those that a sparser one beats, or that earn too little, if any earns enough.
 
-    The best of a group counts, and half a standard error of its mean is granted to each side.
+    The best of a group counts, and so many standard errors of its mean are granted to each side.
     """
     groups = sorted(groups, key=lambda group: _best(group).size)
     rewards = [one.rewards for group in groups for one in group]
@@ -195,10 +201,10 @@ def _not_beaten(groups: Sequence[list[_Candidate]], min_reward: float | None) ->
     enough = min_reward is not None and any(best.mean >= min_reward for best in bests)
     least = min_reward if min_reward is not None and enough else -math.inf
     for group, best in zip(groups, bests, strict=True):
-        margin = 0.5 * stdev / len(best.rewards) ** 0.5
-        if best.mean + margin >= least:
+        granted = margin * stdev / len(best.rewards) ** 0.5 if stdev else 0.0
+        if best.mean + granted >= least:
             left.append(group)
-        least = max(least, best.mean - margin)
+        least = max(least, best.mean - granted)
     return left
 
 
@@ -218,6 +224,10 @@ def _with_smaller(games: _Games, groups: Sequence[list[_Candidate]], min_reward:
             versions = [one for one in map(_Candidate, smaller(games.masked, best.mask)) if one.key not in known]
             if not versions:
                 break
+            backend, games.masked.backend = games.masked.backend, games.simulator
+            games.play(versions, _FIRST)
+            games.masked.backend = backend
+            versions = _anew(versions, _OF_SMALLER[0][0])
             known |= {one.key: one for one in versions}
             ((best, *_),) = _halved(games, [versions], _OF_SMALLER, None)
     return list(known.values())

@@ -64,7 +64,7 @@ def pareto(
         ),
     ] = None,
     max_sparsity: MaxSparsity = None,
-    budget: Budget = 2_000_000,
+    budget: Budget = 1_600_000,
     seed: Seed = 0,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
