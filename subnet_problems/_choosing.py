@@ -30,8 +30,8 @@ _OF_SIZES = ((3, 6), (1, 8))
 _FRESH = ((1, 15), (1, 15), (1, 30))
 #: Smaller versions are made of policies of at most so many weights, if there are any.
 _SMALL_ENOUGH = 80
-#: A round has a share of the steps, smaller versions have five.
-_SHARES, _FOR_SMALLER = 9, 5
+#: Each of the seven rounds above has a share of the steps, smaller versions have five.
+_SHARES, _FOR_SMALLER = 12, 5
 #: Up to so many weights each number of weights is a size of its own; larger sizes are so many times as large.
 _SMALL, _RATIO = 40, 1.08
 

@@ -214,7 +214,7 @@ def run(
             with console.status("Choosing the policies of the front on Gymnasium, and testing them on fresh episodes"):
                 least = min_reward if masked.fitness_is_return else None
                 policies = choose(
-                    algorithm.problem, groups_of(algorithm), min_reward=least, max_steps=max(2 * budget // 5, 200_000)
+                    algorithm.problem, groups_of(algorithm), min_reward=least, max_steps=max(budget // 2, 200_000)
                 )
                 _front.keep_tested(
                     policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
