@@ -92,24 +92,29 @@ def choose(
 
 
 class _Candidate:
-    """A mask ``(D,)``, and the rewards it has earned; its size is how many weights ``counted`` has."""
+    """A mask ``(D,)``, and the rewards it has earned; its size is how many weights ``counted`` has.
+
+    Attributes:
+        hoped: What it is expected to earn while it has no rewards.
+    """
 
     def __init__(self, mask: Tensor, counted: Tensor | None = None) -> None:
         self.mask = mask
         self.key = mask.cpu().numpy().tobytes()
         self.size = int((mask if counted is None else counted).count_nonzero())
         self.rewards: list[float] = []
+        self.hoped = math.inf
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.rewards)) if self.rewards else 0.0
+        return float(np.mean(self.rewards)) if self.rewards else self.hoped
 
 
 def _anew(group: Sequence[_Candidate], number: int) -> list[_Candidate]:
     """So many that have earned most, without these rewards."""
     best = [copy(one) for one in sorted(group, key=lambda one: -one.mean)[:number]]
     for one in best:
-        one.rewards = []
+        one.hoped, one.rewards = one.mean, []
     return best
 
 
@@ -165,20 +170,16 @@ def _halved(
 
 
 def _worth_it(groups: Sequence[list[_Candidate]], num_candidates: float) -> list[list[_Candidate]]:
-    """Groups of at most so many candidates in all, one at least: those whose best earns most above all sparser ones.
-
-    What was not yet evaluated may be anything, so it is worth most.
-    """
+    """Groups of at most so many candidates in all, one at least: those whose best earns most above all sparser ones."""
     if sum(map(len, groups)) <= num_candidates:
         return list(groups)
-    means = [one.mean for group in groups for one in group if one.rewards]
-    gains, highest = [], min(means, default=-math.inf)
-    for group in sorted(groups, key=lambda group: _best(group).size):
-        mean = max(one.mean if one.rewards else math.inf for one in group)
-        gains.append((mean - highest if mean > highest else 0.0, group))
-        highest = max([highest, *(one.mean for one in group if one.rewards)])
+    bests = sorted(map(_best, groups), key=lambda one: one.size)
+    highest, gains = min(one.mean for one in bests), {}
+    for best in bests:
+        gains[best.key] = best.mean - highest if best.mean > highest else 0.0
+        highest = max(highest, best.mean)
     left: list[list[_Candidate]] = []
-    for _, group in sorted(gains, key=lambda gain: -gain[0]):
+    for group in sorted(groups, key=lambda group: (-gains[_best(group).key], _best(group).size)):
         num_candidates -= len(group)
         if left and num_candidates < 0:
             break

@@ -9,6 +9,7 @@ from conftest import SHORT_POLE
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
 from subnet_problems._choosing import (
+    _anew,
     _by_size,
     _Candidate,
     _front,
@@ -115,13 +116,16 @@ def test_smaller_versions_are_made_of_small_policies_if_there_are_any():
 
 
 def test_where_steps_are_few_those_are_evaluated_by_which_the_front_gains_most():
-    small, worse, unknown = [candidate(4, 30.0), candidate(4, 10.0)], [candidate(5, 20.0)], [candidate(6)]
+    small, worse = [candidate(4, 30.0), candidate(4, 10.0)], [candidate(5, 20.0)]
     little, much = [candidate(7, 33.0)], [candidate(8, 60.0)]
-    groups = [little, worse, much, unknown, small]
-    assert _worth_it(groups, 6) == groups
-    assert _worth_it(groups, 4) == [unknown, much, small]
-    assert _worth_it(groups, 5) == [unknown, much, small, little]
-    assert _worth_it(groups, 0) == [unknown]
+    groups = [little, worse, much, small]
+    assert _worth_it(groups, 5) == groups
+    assert _worth_it(groups, 4) == [much, small, little]
+    assert _worth_it(groups, 3) == [much, small]
+    assert _worth_it(groups, 0) == [much]
+    anew = [_anew(group, 1) for group in groups]  # what they earned is still what is hoped for
+    assert not any(one.rewards for group in anew for one in group)
+    assert _worth_it(anew, 3) == [anew[2], anew[3], anew[0]]
     endless = [[candidate(4, -np.inf)], [candidate(5, -np.inf)]]
     assert _worth_it(endless, 1) == endless[:1]
 
