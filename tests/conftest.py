@@ -14,10 +14,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 
 #: CartPole of 30 steps, for tests that play many episodes.
 SHORT_POLE = "ShortPole-v0"
-gym.register(SHORT_POLE, gym.spec("CartPole-v1").entry_point, max_episode_steps=30)
+gym.register(SHORT_POLE, lambda **options: CartPoleEnv(**options), max_episode_steps=30)
 
 
 class OddSpaces(gym.Env):
