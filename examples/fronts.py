@@ -1,8 +1,9 @@
 """Which search finds the best front of reward and sparsity? Five of them, at equal environment steps, over many seeds.
 
 Every search gets the same task and frozen network (LunarLander, continuous, hidden layers of 87 and 87 units), and the
-same number of environment steps, without those that choose the policies of the front in the end: these are chosen and
-tested in the same way for all, as ``pareto_sparsity.py`` does it, but for the trimming, which not all can have.
+same number of environment steps, without those that choose the policies of the front in the end (half as many at most):
+these are chosen and tested in the same way for all, as ``pareto_sparsity.py`` does it, but for the trimming, which not
+all can have.
 
     python examples/fronts.py --steps 2000000 --seeds 10
 
@@ -121,7 +122,7 @@ def find(search: str, seed: int, budget: int) -> list[Row]:
         make, problem_of = PYMOO[search]
         problem, groups = by_pymoo(make(), problem_of(seed), seed, budget)
     rows = []
-    for subnet, reward, _ in pareto_search.choose(problem, groups, trim=False):
+    for subnet, reward, _ in pareto_search.choose(problem, groups, trim=False, max_steps=budget // 2):
         subnet.test(num_episodes=100 if budget > QUICK else 5, seed=12345)
         rows.append({
             "sparsity": subnet.sparsity, "weights": subnet.num_active,

@@ -31,8 +31,8 @@ _NUM_OBSERVATIONS = 100
 _PLAIN, _FITTED = 16, 12
 #: How many units of a version are replaced at most, and by how much each has to lower the change of the outputs.
 _REPLACED, _LEAST = 4, 1e-4
-#: Of a policy of many weights, one in so many goes at once.
-_PART = 20
+#: Of a policy of many weights, one in so many goes from one policy to the next, and one in so many at once.
+_PART, _AT_ONCE = 20, 80
 
 
 def smaller(masked: MaskedGymProblem, mask: Tensor, *, num_episodes: int = 4) -> Tensor:
@@ -58,13 +58,17 @@ def smaller(masked: MaskedGymProblem, mask: Tensor, *, num_episodes: int = 4) ->
     """
     chain, observations = _Chain(masked), _observed(masked, mask, num_episodes)
     wanted = _Units.of(chain, mask, observations).outputs
-    for _ in range(max(1, int(mask.count_nonzero()) // _PART)):
-        without = without_one(masked, mask)
-        if not len(without):
-            return without
+    size = int(mask.count_nonzero())
+    left = max(1, size // _PART)
+    while len(without := without_one(masked, mask)):
         versions = [_Units.of(chain, one, observations) for one in without]
-        changes = [_change(one.outputs, wanted) for one in versions]
-        mask = without[int(np.argmin(changes))]
+        changes = np.array([_change(one.outputs, wanted) for one in versions])
+        if left == 1:
+            break
+        first = np.argsort(changes, kind="stable")[: min(max(1, size // _AT_ONCE), left - 1)]
+        mask, left = live_masks(masked.network, without[first].all(dim=0)), left - len(first)
+    else:
+        return without
     order = np.argsort(changes, kind="stable")
     fitted = [_fitted(versions[n], wanted).mask() for n in order[:_FITTED]]
     return torch.from_numpy(np.unique(np.stack([*without[order[:_PLAIN]].numpy(), *fitted]), axis=0))

@@ -173,7 +173,7 @@ def run(
     Args:
         algorithm: From ``begin`` or ``algorithms.resume``.
         folder: Where all is kept.
-        budget: Environment steps of the search. Choosing takes up to about half as many again, or 200,000; tests take
+        budget: Environment steps of the search. Choosing takes up to about half as many again, or 50,000; tests take
             more of them.
         min_reward: What the smallest policy earns in its test. Policies that earn less when they are chosen are not on
             the front, where others earn it (and where fitness is the plain return). Default the task's own threshold,
@@ -214,7 +214,7 @@ def run(
             with console.status("Choosing the policies of the front on Gymnasium, and testing them on fresh episodes"):
                 least = min_reward if masked.fitness_is_return else None
                 policies = choose(
-                    algorithm.problem, groups_of(algorithm), min_reward=least, max_steps=max(budget // 2, 200_000)
+                    algorithm.problem, groups_of(algorithm), min_reward=least, max_steps=max(budget // 2, 50_000)
                 )
                 _front.keep_tested(
                     policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
