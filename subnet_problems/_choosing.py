@@ -107,6 +107,7 @@ class _Candidate:
 
     @property
     def mean(self) -> float:
+        """Of its rewards; without any, what is hoped for."""
         return float(np.mean(self.rewards)) if self.rewards else self.hoped
 
 

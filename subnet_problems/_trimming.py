@@ -56,6 +56,7 @@ def smaller(masked: MaskedGymProblem, mask: Tensor, *, num_episodes: int = 4) ->
     Returns:
         ``(N, D)`` masks of live weights, each once; none where no weight can go.
     """
+    device, mask = mask.device, mask.cpu()
     chain, observations = _Chain(masked), _observed(masked, mask, num_episodes)
     wanted = _Units.of(chain, mask, observations).outputs
     size = int(mask.count_nonzero())
@@ -68,10 +69,10 @@ def smaller(masked: MaskedGymProblem, mask: Tensor, *, num_episodes: int = 4) ->
         first = np.argsort(changes, kind="stable")[: min(max(1, size // _AT_ONCE), left - 1)]
         mask, left = live_masks(masked.network, without[first].all(dim=0)), left - len(first)
     else:
-        return without
+        return without.to(device)
     order = np.argsort(changes, kind="stable")
     fitted = [_fitted(versions[n], wanted).mask() for n in order[:_FITTED]]
-    return torch.from_numpy(np.unique(np.stack([*without[order[:_PLAIN]].numpy(), *fitted]), axis=0))
+    return torch.from_numpy(np.unique(np.stack([*without[order[:_PLAIN]].numpy(), *fitted]), axis=0)).to(device)
 
 
 def without_one(masked: MaskedGymProblem, mask: Tensor) -> Tensor:
@@ -121,6 +122,7 @@ class _Chain:
         return np.concatenate([values, np.ones((*values.shape[:-1], 1), np.float32)], axis=-1)
 
     def clipped(self, outputs: Floats) -> Floats:
+        """Outputs, clipped to the actions' bounds."""
         return outputs if self.limits is None else np.clip(outputs, *self.limits)
 
 

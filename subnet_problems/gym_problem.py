@@ -367,10 +367,7 @@ class MaskedGymProblem(GymProblem):
             ValueError: The shape is another, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
-        rule = self._levels[self._level]
-        return (
-            without_unused(rule, self._network, center, stdev=self._score_stdev) if isinstance(rule, TopK) else center
-        )
+        return without_unused(self._levels[self._level], self._network, center, stdev=self._score_stdev)
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
         """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.
