@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._checkpoint import Checkpointer, remove_checkpoint, resume
 from ._checkpoint_file import CheckpointError
-from .checkpoint import Checkpointer, remove_checkpoint, resume
-from .elitist_gaussian import DecodingProblem, ElitistGaussianResampling, LeveledDecodingProblem
-from .race import Race
+from ._elitist_gaussian import DecodingProblem, ElitistGaussianResampling, LeveledDecodingProblem
+from ._race import Race
 
 if TYPE_CHECKING:
-    from .continuation import Continuation, LeveledProblem
-    from .pareto import (
+    from ._continuation import Continuation, LeveledProblem
+    from ._pareto import (
         GaussianResampling,
         GaussianSampling,
         MeanRecombination,
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
         NicheSurvival,
         pareto_operators,
     )
-    from .pareto_algorithms import pareto_algorithm
-    from .pareto_checkpoint import ParetoCheckpointer
-    from .reevaluation import ReevaluatingSurvival, evaluate_again
+    from ._pareto_algorithms import pareto_algorithm
+    from ._pareto_checkpoint import ParetoCheckpointer
+    from ._reevaluation import ReevaluatingSurvival, evaluate_again
 
 __all__ = [
     "CheckpointError",
@@ -47,7 +47,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # pymoo is loaded when it is first needed
-        from . import continuation, pareto, pareto_algorithms, pareto_checkpoint, reevaluation
+        from . import _continuation as continuation
+        from . import _pareto as pareto
+        from . import _pareto_algorithms as pareto_algorithms
+        from . import _pareto_checkpoint as pareto_checkpoint
+        from . import _reevaluation as reevaluation
 
         return next(
             getattr(module, name)

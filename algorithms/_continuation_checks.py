@@ -12,7 +12,7 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 
 from ._checks import check_vector
-from .pareto import last_bounds
+from ._pareto import last_bounds
 
 Floats = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from subnet_problems import MaskedGymProblem
-from subnet_problems.outcomes import write_table
+from subnet_problems.experiments import write_table
 
 
 def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:

@@ -33,9 +33,9 @@ from rich.table import Table
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, TopK
-from subnet_problems.outcomes import write_table
-from subnet_problems.plots import save_figure
-from subnet_problems.task import num_processors
+from subnet_problems.experiments import write_table
+from subnet_problems.pictures import save_figure
+from subnet_problems.tasks._gym_task import num_processors
 
 #: Hidden sizes whose networks have about 1k, 10k, 100k and 1M weights, for 8 observations and 2 actions.
 HIDDEN = {1_000: (27, 27), 10_000: (95, 95), 100_000: (311, 311), 1_000_000: (995, 995)}

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from subnet_problems import MaskedGymProblem
-from subnet_problems.outcomes import write_table
-from subnet_problems.simulators.envpool import EnvPoolSimulator
+from subnet_problems.experiments import write_table
+from subnet_problems.tasks.simulators._envpool import EnvPoolSimulator
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "LunarLander-v3, continuous": ("LunarLander-v3", {"continuous": True}),
@@ -63,7 +63,7 @@ class Recorder(EnvPoolSimulator):
 
 def record(problem: MaskedGymProblem, values: torch.Tensor) -> tuple[str, list[int], list[tuple[np.ndarray, ...]]]:
     """The name, the seeds and every step's live rows and actions of one evaluation, as if of a single pool."""
-    import subnet_problems.task as task_module
+    import subnet_problems.tasks._gym_task as task_module
 
     Recorder.made = []
     task_module.EnvPoolSimulator = Recorder  # type: ignore[misc]

@@ -30,10 +30,8 @@ from rich.console import Console
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem
-from subnet_problems.experiments import Run, has_begun, perform
-from subnet_problems.outcomes import Row, comparison, learning_curves
-from subnet_problems.plots import drawn_if_possible, save_figure
-from subnet_problems.searches import make_search
+from subnet_problems.experiments import Row, Run, comparison, has_begun, learning_curves, make_search, perform
+from subnet_problems.pictures import drawn_if_possible, save_figure
 
 Problem = MaskedGymProblem | DenseGymProblem
 TASK = {"env": "LunarLander-v3", "env_config": {"continuous": True}, "hidden_sizes": (87, 87)}

@@ -36,10 +36,9 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms import Continuation, ElitistGaussianResampling, pareto_algorithm, pareto_operators
-from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK, jobs, pareto_search
-from subnet_problems.fronts import Front, hypervolume
-from subnet_problems.outcomes import Row
-from subnet_problems.plots import drawn_if_possible, plot_attainment, save_figure
+from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
+from subnet_problems.experiments import Front, Row, hypervolume, jobs, pareto_search, plot_attainment
+from subnet_problems.pictures import drawn_if_possible, save_figure
 
 Groups = list[NDArray[np.float64]]
 SOLVED, BEST = 200.0, 300.0

@@ -28,7 +28,8 @@ matplotlib.use("Agg")
 from rich.console import Console
 
 from algorithms import resume
-from subnet_problems import MaskedGymProblem, pareto_search
+from subnet_problems import MaskedGymProblem
+from subnet_problems.experiments import pareto_search
 
 
 def parse() -> argparse.Namespace:

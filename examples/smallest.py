@@ -33,8 +33,8 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms import remove_checkpoint
-from subnet_problems import MaskedGymProblem, jobs, pareto_search
-from subnet_problems.outcomes import Row
+from subnet_problems import MaskedGymProblem
+from subnet_problems.experiments import Row, jobs, pareto_search
 
 QUICK = 10_000
 LANDER = {"env": "LunarLander-v3", "weight_gain": 0.7, "episode_length": 400}

@@ -1,24 +1,17 @@
-"""Sparse subnetworks of frozen random networks as optimisation problems for EvoTorch and pymoo."""
+"""Sparse subnetworks of frozen random networks as optimization problems for EvoTorch and pymoo."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .base_problem import GymProblem
-from .gym_problem import DenseGymProblem, MaskedGymProblem
-from .masks import LevelRule, MaskRule, Threshold, TopK
-from .networks import FrozenNetwork
-from .rollout import EvaluationError, Normalizer
-from .spaces import BoxActions, DiscreteActions
-from .subnetwork import Subnetwork, SubnetworkFileError
-from .task import GymTask
-from .workers import WorkersLostError
+from ._lazy import lazy
 
 if TYPE_CHECKING:
-    from ._sparsify import sparsify
-    from .experiments import ProcessLostError
-    from .pareto_problem import ParetoSparsityProblem
-    from .plots import plot_front, plot_learning_curves, plot_mask, plot_network
-    from .video import record_video
+    from .experiments import ProcessLostError, plot_front, plot_learning_curves, sparsify
+    from .masks import LevelRule, MaskRule, Threshold, TopK
+    from .networks import FrozenNetwork
+    from .pictures import plot_mask, plot_network, record_video
+    from .problems import DenseGymProblem, GymProblem, MaskedGymProblem, ParetoSparsityProblem, WorkersLostError
+    from .subnetworks import Subnetwork, SubnetworkFileError
+    from .tasks import BoxActions, DiscreteActions, EvaluationError, GymTask, Normalizer
 
 __all__ = [
     "BoxActions",
@@ -47,20 +40,32 @@ __all__ = [
     "sparsify",
 ]
 
-#: Public names whose modules are loaded when they are first needed: pymoo and matplotlib take a while.
-_LAZY = {
-    "ParetoSparsityProblem": "pareto_problem",
-    "ProcessLostError": "experiments",
-    "plot_front": "plots",
-    "plot_learning_curves": "plots",
-    "plot_mask": "plots",
-    "plot_network": "plots",
-    "record_video": "video",
-    "sparsify": "_sparsify",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "FrozenNetwork": ".networks",
+        "LevelRule": ".masks",
+        "MaskRule": ".masks",
+        "Threshold": ".masks",
+        "TopK": ".masks",
+        "BoxActions": ".tasks",
+        "DiscreteActions": ".tasks",
+        "EvaluationError": ".tasks",
+        "GymTask": ".tasks",
+        "Normalizer": ".tasks",
+        "Subnetwork": ".subnetworks",
+        "SubnetworkFileError": ".subnetworks",
+        "DenseGymProblem": ".problems",
+        "GymProblem": ".problems",
+        "MaskedGymProblem": ".problems",
+        "ParetoSparsityProblem": ".problems",
+        "WorkersLostError": ".problems",
+        "plot_mask": ".pictures",
+        "plot_network": ".pictures",
+        "record_video": ".pictures",
+        "ProcessLostError": ".experiments",
+        "plot_front": ".experiments",
+        "plot_learning_curves": ".experiments",
+        "sparsify": ".experiments",
+    },
+)

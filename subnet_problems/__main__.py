@@ -1,5 +1,7 @@
 """The command: ``python -m subnet_problems``."""
 
+from __future__ import annotations
+
 import sys
 
 from .command import main

@@ -21,7 +21,7 @@ from torch import nn
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, Subnetwork, record_video
-from subnet_problems._philox import episode_seeds
+from subnet_problems.networks._philox import episode_seeds
 
 FLOAT = partial(spaces.Box, dtype=np.float32)
 LOW, HIGH = np.float32([[-0.25], [-np.inf]]), np.float32([[0.75], [2.0]])

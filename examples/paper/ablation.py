@@ -29,9 +29,8 @@ from torch import Tensor
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, by_run, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, by_run, outcome
+from subnet_problems.pictures import save_figure
 
 #: Setting: its problem, reward that solves it, environment steps of a run.
 SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {

@@ -25,9 +25,8 @@ import numpy as np
 from evotorch.algorithms import SearchAlgorithm
 from protocol import dense, draw_curves, markdown, masked, millions, parser, perform, report
 
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.pictures import save_figure
 
 HIDDEN = (64, 64)
 #: Task: its problem, reward that solves it, environment steps of a run. Mountain cars move at most 0.07 a step and are

@@ -29,9 +29,8 @@ from evotorch.algorithms.searchalgorithm import SearchAlgorithm, SinglePopulatio
 from protocol import OURS, TASKS, markdown, masked, parser, perform, report
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome, write_table
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, outcome, write_table
+from subnet_problems.pictures import save_figure
 
 TASK, HIDDEN, SOLVED, BUDGET = "LunarLanderContinuous", (87, 87), 200.0, 1_000_000
 SPARSITIES = {"free": None, "0.9": 0.9}

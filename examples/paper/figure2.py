@@ -23,9 +23,8 @@ from evotorch.algorithms import SearchAlgorithm
 from protocol import WEIGHTED, dense, dense_pgpe, draw_curves, markdown, masked, millions, parser, perform, report
 
 from algorithms import ElitistGaussianResampling, Race
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.pictures import save_figure
 
 #: Task: its problem, environment steps of a run, the task's own threshold. A walker that stands still does so for 1,600
 #: steps, so all searches cut its episodes at 400; tests are whole.

@@ -22,9 +22,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import OURS, PLAIN, WEIGHTED, markdown, masked, parser, perform, report
 
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, by_run
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, by_run
+from subnet_problems.pictures import save_figure
 
 TASK, BUDGET, TEST_EPISODES = "BipedalWalker", 5_000_000, 20
 #: A walker that stands still does so for 1,600 steps, so the searches cut its episodes; tests are whole.

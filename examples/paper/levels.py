@@ -23,9 +23,8 @@ import numpy as np
 from protocol import OURS, draw_curves, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import TopK
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.pictures import save_figure
 
 #: Task: options of its problem, the reward that solves it, environment steps of a run.
 TASKS: dict[str, tuple[dict[str, Any], float, int]] = {

@@ -24,12 +24,11 @@ from evotorch.algorithms import SearchAlgorithm
 from scipy.stats import wilcoxon
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
+from subnet_problems import DenseGymProblem, MaskedGymProblem
 from subnet_problems._files import write_whole
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, learning_curves, read_tests
-from subnet_problems.plots import drawn_if_possible
-from subnet_problems.searches import make_search
+from subnet_problems.experiments import Row, Run, learning_curves, make_search, read_tests
+from subnet_problems.experiments import _perform as experiments
+from subnet_problems.pictures import drawn_if_possible
 
 
 @dataclass(frozen=True)

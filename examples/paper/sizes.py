@@ -18,9 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from protocol import WEIGHTED, markdown, masked, millions, parser, perform, report
 
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.pictures import save_figure
 
 TASK, SOLVED, BUDGET = "LunarLanderContinuous", 200.0, 1_000_000
 OBS_LENGTH, ACT_LENGTH = 8, 2

@@ -24,9 +24,8 @@ import numpy as np
 from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import MaskRule, Threshold, TopK
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, outcome
+from subnet_problems.pictures import save_figure
 
 #: Task: hidden sizes, reward that solves it, environment steps of a run.
 TASKS = {

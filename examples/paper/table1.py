@@ -21,9 +21,8 @@ import numpy as np
 from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report, significance
 
 from subnet_problems import TopK
-from subnet_problems.experiments import Run
-from subnet_problems.outcomes import Row, by_run, outcome
-from subnet_problems.plots import save_figure
+from subnet_problems.experiments import Row, Run, by_run, outcome
+from subnet_problems.pictures import save_figure
 
 #: The paper's rows: task, hidden sizes, test reward, millions of samples.
 PAPER = [

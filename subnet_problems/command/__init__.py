@@ -8,9 +8,11 @@ from collections.abc import Callable
 import matplotlib
 from rich.text import Text
 
-from . import many, policy, search
-from .options import app, err
-from .refusals import Refused, in_the_users_words
+from . import _many as many
+from . import _policy as policy
+from . import _search as search
+from ._options import app, err
+from ._refusals import Refused, in_the_users_words
 
 __all__ = ["main"]
 

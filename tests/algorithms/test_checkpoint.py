@@ -43,8 +43,8 @@ from algorithms import (
     remove_checkpoint,
     resume,
 )
+from algorithms._checkpoint import versions
 from algorithms._checkpoint_file import MAGIC, read, write
-from algorithms.checkpoint import versions
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 
 NAMES = [*SEARCHES, "NSGA2"]

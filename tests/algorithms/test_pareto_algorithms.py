@@ -36,7 +36,7 @@ from algorithms import (
     pareto_operators,
     resume,
 )
-from algorithms.pareto_algorithms import TAKEN
+from algorithms._pareto_algorithms import TAKEN
 
 #: Modules that need a package which is not installed everywhere.
 OPTIONAL = {"kgb": "sklearn"}

@@ -10,7 +10,7 @@ from evotorch.logging import PandasLogger
 
 from algorithms import Checkpointer, ElitistGaussianResampling, Race, resume
 from subnet_problems import MaskedGymProblem
-from subnet_problems.searches import make_search
+from subnet_problems.experiments import make_search
 
 
 def search(seed, **options):

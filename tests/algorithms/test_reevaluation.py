@@ -9,7 +9,7 @@ from pymoo.core.survival import Survival
 from pymoo.optimize import minimize
 
 from algorithms import NicheSurvival, ReevaluatingSurvival, evaluate_again, pareto_operators
-from algorithms.reevaluation import without_infinities
+from algorithms._reevaluation import without_infinities
 
 
 def test_a_parent_is_known_by_the_mean_of_all_its_evaluations():

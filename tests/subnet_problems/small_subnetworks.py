@@ -14,8 +14,7 @@ from safetensors.numpy import save as save_tensors
 from torch import nn
 
 from subnet_problems import FrozenNetwork, Subnetwork, TopK
-from subnet_problems.rollout import Normalizer
-from subnet_problems.spaces import BoxActions, DiscreteActions, actions_of, observations_of
+from subnet_problems.tasks import BoxActions, DiscreteActions, Normalizer, actions_of, observations_of
 
 BOX = BoxActions(low=(-1.0, -math.inf), high=(1.0, 2.0), shape=(2,))
 DISCRETE = DiscreteActions(2, start=1)

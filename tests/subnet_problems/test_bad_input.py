@@ -52,7 +52,7 @@ from subnet_problems import (
     record_video,
     sparsify,
 )
-from subnet_problems.spaces import observations_of
+from subnet_problems.tasks import observations_of
 
 NAN, INF = float("nan"), float("inf")
 #: A solution of the problem below, its bits, and a normaliser's numbers.

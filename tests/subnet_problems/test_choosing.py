@@ -8,7 +8,7 @@ import torch
 from conftest import SHORT_POLE
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
-from subnet_problems._choosing import (
+from subnet_problems.experiments._choosing import (
     _anew,
     _by_size,
     _Candidate,
@@ -19,7 +19,7 @@ from subnet_problems._choosing import (
     _worth_it,
     choose,
 )
-from subnet_problems.pruning import live_masks
+from subnet_problems.masks import live_masks
 
 
 def candidate(size, *rewards):

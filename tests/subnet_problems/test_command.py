@@ -19,10 +19,9 @@ from small_subnetworks import lander, make, smallest
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DiscreteActions, EvaluationError, FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems.command import main
-from subnet_problems.command.many import _tell_of_levels
-from subnet_problems.command.options import Algorithm
-from subnet_problems.outcomes import read_tests
-from subnet_problems.searches import SEARCHES, make_search
+from subnet_problems.command._many import _tell_of_levels
+from subnet_problems.command._options import Algorithm
+from subnet_problems.experiments import SEARCHES, make_search, read_tests
 
 SMALL = ["--hidden-sizes", "8", "--popsize", "8", "--test-episodes", "5"]
 

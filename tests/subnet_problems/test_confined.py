@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
-from subnet_problems.pruning import chain_layers, live_units
+from subnet_problems.masks._live import chain_layers, live_units
 
 
 def front(**options):

@@ -25,10 +25,20 @@ from evotorch.logging import PandasLogger
 
 from algorithms import ElitistGaussianResampling, Race
 from algorithms._checkpoint_file import read
-from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, experiments
-from subnet_problems.experiments import ProcessLostError, Run, hand_out, has_begun, perform
-from subnet_problems.outcomes import FIELDS, by_run, outcome, read_tests
-from subnet_problems.searches import make_search
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork
+from subnet_problems.experiments import (
+    ProcessLostError,
+    Run,
+    by_run,
+    hand_out,
+    has_begun,
+    make_search,
+    outcome,
+    perform,
+    read_tests,
+)
+from subnet_problems.experiments import _perform as experiments
+from subnet_problems.experiments._outcomes import FIELDS
 
 SCRIPT = """
 import sys

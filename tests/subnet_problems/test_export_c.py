@@ -14,9 +14,9 @@ from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, lan
 from torch import nn
 
 from subnet_problems import BoxActions, DiscreteActions, FrozenNetwork, Subnetwork
-from subnet_problems.export_c import rice_code
 from subnet_problems.networks import WEIGHT_INITS
-from subnet_problems.spaces import MultiDiscreteActions, actions_of
+from subnet_problems.subnetworks.export._c import rice_code
+from subnet_problems.tasks import MultiDiscreteActions, actions_of
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 

@@ -12,7 +12,7 @@ from small_subnetworks import BOX, DISCRETE, NORMALIZER, RNN, STRING, lander, ma
 from torch import nn
 
 from subnet_problems import BoxActions, FrozenNetwork, Subnetwork
-from subnet_problems.spaces import actions_of
+from subnet_problems.tasks import actions_of
 
 SUBNETWORKS = {
     "lander": lander(),

@@ -15,10 +15,9 @@ from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, lan
 from torch import nn
 
 from subnet_problems import DiscreteActions, FrozenNetwork, Subnetwork
-from subnet_problems._names import _TASKS, latex, names_of
 from subnet_problems.masks import TopK
-from subnet_problems.rollout import Normalizer
-from subnet_problems.spaces import BoxActions, MultiBinaryActions, MultiDiscreteActions, actions_of
+from subnet_problems.subnetworks._names import _TASKS, latex, names_of
+from subnet_problems.tasks import BoxActions, MultiBinaryActions, MultiDiscreteActions, Normalizer, actions_of
 
 ALL = 10_000
 

@@ -19,7 +19,7 @@ from subnet_problems import (
     Threshold,
     TopK,
 )
-from subnet_problems._philox import episode_seeds
+from subnet_problems.networks._philox import episode_seeds
 
 
 def found(*, mask=None, normalized=False, **options):

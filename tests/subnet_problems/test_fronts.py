@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from subnet_problems.fronts import Front, attainment, hypervolume, read_front
+from subnet_problems.experiments import Front, attainment, hypervolume, read_front
 
 points = st.lists(st.tuples(st.floats(-300, 300), st.floats(0, 1)), min_size=1, max_size=8).map(np.array)
 #: Few different numbers, so that there are ties.

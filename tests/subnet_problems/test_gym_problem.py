@@ -13,7 +13,7 @@ from torch import nn
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, FrozenNetwork, MaskedGymProblem, Threshold, TopK
-from subnet_problems.observations import ObservationStats
+from subnet_problems.tasks._observation_stats import ObservationStats
 
 LINEAR = "Linear(obs_length, act_length, bias=False)"
 WEIGHTS = torch.tensor([[2.0], [-1.0], [0.5]])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from subnet_problems.jobs import collect, read_rows
+from subnet_problems.experiments import collect, read_rows
 
 
 def work(name, seed):

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from algorithms import Checkpointer, ElitistGaussianResampling, resume
 from subnet_problems import MaskedGymProblem
-from subnet_problems.logs import CSVLogger, TensorBoardLogger
+from subnet_problems.experiments import CSVLogger, TensorBoardLogger
 
 
 def search(folder):

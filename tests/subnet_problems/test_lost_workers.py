@@ -20,8 +20,9 @@ from conftest import fitness
 from ray.cluster_utils import Cluster
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, WorkersLostError, workers
-from subnet_problems.workers import Workers
+from subnet_problems import DenseGymProblem, WorkersLostError
+from subnet_problems.problems import _workers as workers
+from subnet_problems.problems._workers import Workers
 
 STATUS = ("iter", "total_interaction_count", "total_episode_count", "pop_best_eval", "mean_eval")
 

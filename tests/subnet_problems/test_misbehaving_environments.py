@@ -11,7 +11,7 @@ from conftest import FAULTS, Moody, batch_of, fitness
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem, record_video
-from subnet_problems.simulators.envpool import destroy_closed_pools
+from subnet_problems.tasks.simulators._pools import destroy_closed_pools
 
 REASONS = {
     "reset raises": r"the environment's reset raised RuntimeError\('not today'\)",

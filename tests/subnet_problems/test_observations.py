@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from subnet_problems import FrozenNetwork
-from subnet_problems.observations import ObservationStats, PolicyModule
-from subnet_problems.rollout import Episodes, Normalizer
-from subnet_problems.spaces import BoxActions, DiscreteActions, MultiBinaryActions, TupleActions
+from subnet_problems.subnetworks._policy_module import PolicyModule
+from subnet_problems.tasks import BoxActions, DiscreteActions, MultiBinaryActions, Normalizer, TupleActions
+from subnet_problems.tasks._episodes import Episodes
+from subnet_problems.tasks._observation_stats import ObservationStats
 
 LENGTH = 3
 

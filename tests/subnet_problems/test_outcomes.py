@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from disks import full_disk
 
-from subnet_problems.outcomes import FIELDS, comparison, learning_curves, outcome, read_tests, write_table
+from subnet_problems.experiments import comparison, learning_curves, outcome, read_tests, write_table
+from subnet_problems.experiments._outcomes import FIELDS
 
 
 def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():

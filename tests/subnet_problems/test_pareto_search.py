@@ -13,7 +13,9 @@ from rich.console import Console
 from small_subnetworks import RNN, module
 
 from algorithms import ParetoCheckpointer, resume
-from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork, TopK, _front, pareto_search
+from subnet_problems import EvaluationError, MaskedGymProblem, Subnetwork, TopK
+from subnet_problems.experiments import _found as _front
+from subnet_problems.experiments import pareto_search
 
 CHECKPOINTS = {"checkpoint", "checkpoint.previous"}
 SMALLEST = {"smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png"}

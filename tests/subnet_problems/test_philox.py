@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subnet_problems._philox import episode_seeds, raw_words, signs, standard_normal, symmetric_uniform
+from subnet_problems.networks._philox import episode_seeds, raw_words, signs, standard_normal, symmetric_uniform
 
 _WORDS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8)
 _HALF_KEYS = st.integers(0, 2**64 - 1)

@@ -10,16 +10,10 @@ from matplotlib.colors import to_rgb
 from small_subnetworks import PATHS, RNN, STRING, lander, make, smallest
 
 from subnet_problems import Normalizer, Subnetwork
-from subnet_problems._network_picture import _PLACES
-from subnet_problems.plots import (
-    plot_attainment,
-    plot_front,
-    plot_learning_curves,
-    plot_mask,
-    plot_network,
-    save_figure,
-)
-from subnet_problems.pruning import masked_layers
+from subnet_problems.experiments import plot_attainment, plot_front, plot_learning_curves
+from subnet_problems.pictures import plot_mask, plot_network, save_figure
+from subnet_problems.pictures._network_picture import _PLACES
+from subnet_problems.subnetworks._pruning import masked_layers
 
 
 @pytest.fixture(autouse=True)

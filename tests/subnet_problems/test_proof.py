@@ -14,7 +14,7 @@ from small_subnetworks import BOX, NORMALIZER, assert_same, make, parts_of, writ
 from torch import nn
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork, SubnetworkFileError
-from subnet_problems._probe import probe_inputs
+from subnet_problems.networks._probe import probe_inputs
 
 
 @pass_info

@@ -9,7 +9,8 @@ from small_subnetworks import DISCRETE, NORMALIZER, RNN, bits, make
 from torch import nn
 
 from subnet_problems import FrozenNetwork, Subnetwork
-from subnet_problems.pruning import chain_layers, compact, live_units, live_weights, masked_layers, reached, to_module
+from subnet_problems.masks._live import chain_layers, live_units, live_weights
+from subnet_problems.subnetworks._pruning import compact, masked_layers, reached, to_module
 
 OBS = torch.randn((50, 4), generator=torch.Generator().manual_seed(1))
 

@@ -19,8 +19,8 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.envs.registration import WrapperSpec
 
 from subnet_problems import MaskedGymProblem, Subnetwork, record_video
-from subnet_problems._registration import Registration, describe_shipped
-from subnet_problems.task import GymTask
+from subnet_problems.tasks import GymTask
+from subnet_problems.tasks._registration import Registration, describe_shipped
 
 
 class Penalized(CartPoleEnv):
@@ -240,7 +240,8 @@ def test_entry_points_without_a_name_are_told_apart(before, after, register):
 
 
 def test_the_name_of_a_function_is_the_same_in_every_process():
-    code = "from subnet_problems._registration import describe_callable as d; print(d(lambda k: k in {'a', 'b', 'c'}))"
+    code = "from subnet_problems.tasks._registration import describe_callable; "
+    code += "print(describe_callable(lambda k: k in {'a', 'b', 'c'}))"
     names = set()
     code += "; print(list({'a', 'b', 'c'}))"
     orders = set()

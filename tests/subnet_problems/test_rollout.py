@@ -13,9 +13,9 @@ from evotorch.neuroevolution.net.rl import AliveBonusScheduleWrapper
 from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
 
 from subnet_problems import EvaluationError, FrozenNetwork
-from subnet_problems.rollout import Normalizer, RewardRule, play, play_tests
-from subnet_problems.spaces import DiscreteActions
-from subnet_problems.task import GymTask
+from subnet_problems.tasks import DiscreteActions, GymTask, Normalizer
+from subnet_problems.tasks._reward_rule import RewardRule
+from subnet_problems.tasks._rollout import play, play_tests
 
 SEEDS = np.array([[3, 1, 4], [1, 5, 9], [2, 6, 5], [3, 5, 8], [9, 7, 9]])
 

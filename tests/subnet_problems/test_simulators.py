@@ -10,11 +10,11 @@ from conftest import OddSpaces
 from scipy.stats import ks_2samp
 
 from subnet_problems import EvaluationError, FrozenNetwork
-from subnet_problems._philox import episode_seeds
-from subnet_problems.rollout import play
-from subnet_problems.simulators import SimulatorError
-from subnet_problems.simulators.envpool import EnvPoolSimulator
-from subnet_problems.task import GymTask
+from subnet_problems.networks._philox import episode_seeds
+from subnet_problems.tasks import GymTask
+from subnet_problems.tasks._rollout import play
+from subnet_problems.tasks.simulators._envpool import EnvPoolSimulator
+from subnet_problems.tasks.simulators._simulator import SimulatorError
 
 BOTH = pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
 SEEDS = np.array([11, 12, 11, 13])

@@ -11,15 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from subnet_problems.spaces import (
-    BoxActions,
-    BoxObservations,
-    DiscreteActions,
-    actions_from_json,
-    actions_of,
-    observations_from_json,
-    observations_of,
-)
+from subnet_problems.tasks import BoxActions, BoxObservations, DiscreteActions, actions_of, observations_of
+from subnet_problems.tasks._action_parts import actions_from_json
+from subnet_problems.tasks._observation_rules import observations_from_json
 
 quick = settings(max_examples=40, deadline=None)
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from small_subnetworks import RNN, module
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, Threshold, TopK, pareto_search, sparsify
-from subnet_problems._sparsify import _rule, begin
+from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, Threshold, TopK, sparsify
+from subnet_problems.experiments import pareto_search
+from subnet_problems.experiments._sparsify import _rule, begin
 
 
 def quiet():

@@ -10,9 +10,8 @@ from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, bits, make
 from torch import nn
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, Subnetwork
-from subnet_problems._philox import episode_seeds
-from subnet_problems.rollout import Normalizer
-from subnet_problems.spaces import DiscreteActions
+from subnet_problems.networks._philox import episode_seeds
+from subnet_problems.tasks import DiscreteActions, Normalizer
 
 # The policy -----------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from torch import nn
 
 from subnet_problems import BoxActions, FrozenNetwork, Subnetwork
 from subnet_problems.networks import WEIGHT_INITS
-from subnet_problems.spaces import observations_of
+from subnet_problems.tasks import observations_of
 
 
 @pytest.mark.parametrize("init", [None, *WEIGHT_INITS])

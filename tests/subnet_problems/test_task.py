@@ -10,10 +10,9 @@ import pytest
 from conftest import Echo, Moody, OddSpaces
 
 from subnet_problems import EvaluationError, MaskedGymProblem
-from subnet_problems._registration import Registration
-from subnet_problems.simulators.envpool import envpool_task_name
-from subnet_problems.spaces import BoxActions, DiscreteActions, TupleActions
-from subnet_problems.task import GymTask
+from subnet_problems.tasks import BoxActions, DiscreteActions, GymTask, TupleActions
+from subnet_problems.tasks._registration import Registration
+from subnet_problems.tasks.simulators._envpool import envpool_task_name
 
 
 def test_a_task_knows_its_spaces():
@@ -217,7 +216,7 @@ def test_a_callable_that_hands_out_one_environment_again_and_again_is_refused():
 
 
 def test_without_envpool_gymnasium_serves(monkeypatch):
-    monkeypatch.setattr("subnet_problems.simulators.envpool.find_spec", lambda name: None)
+    monkeypatch.setattr("subnet_problems.tasks.simulators._envpool.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "envpool", None)  # an import fails
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), seed=0)
     assert problem.backend == "gymnasium"

@@ -16,9 +16,9 @@ import torch
 from conftest import fitness
 
 from subnet_problems import MaskedGymProblem
-from subnet_problems.rollout import one_torch_thread
-from subnet_problems.simulators import _pools
-from subnet_problems.simulators.envpool import destroy_closed_pools
+from subnet_problems.tasks._torch_threads import one_torch_thread
+from subnet_problems.tasks.simulators import _pools
+from subnet_problems.tasks.simulators._pools import destroy_closed_pools
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks at threads in /proc")
 CPUS = os.cpu_count() or 1
@@ -125,7 +125,7 @@ for _ in range(2):  # at first, and after other evaluations
     for _ in range(60):
         problem.evaluate(problem.generate_batch(8))
     print("played", problem.evaluation_round - rounds, flush=True)
-    from subnet_problems.simulators import _pools
+    from subnet_problems.tasks.simulators import _pools
     _pools.destroy_closed_pools()
     _pools._room_until = 0.0  # 5 seconds later
 limit(2)

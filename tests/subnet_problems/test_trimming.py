@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from subnet_problems import MaskedGymProblem, TopK
-from subnet_problems._trimming import _Chain, _fitted, _observed, _Units, smaller, without_one
-from subnet_problems.pruning import live_masks
+from subnet_problems.experiments._trimming import _Chain, _fitted, _observed, _Units, smaller, without_one
+from subnet_problems.masks import live_masks
 
 TASKS = {"CartPole-v1": {}, "LunarLander-v3": {"continuous": True}}
 NETWORKS = {

@@ -12,7 +12,7 @@ from PIL import Image
 from small_subnetworks import BOX, RNN, make
 
 from subnet_problems import DiscreteActions, EvaluationError
-from subnet_problems.video import record_video
+from subnet_problems.pictures import record_video
 
 
 def cart_pole(network=(6, 5), **arguments):

@@ -1,0 +1,23 @@
+"""Public names whose modules are imported when they are first used: pymoo, Ray and matplotlib take seconds to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's ``__getattr__``.
+
+    Args:
+        package: Its ``__name__``.
+        modules: For each public name the module that defines it, relative to the package.
+    """
+
+    def getattr_(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(modules[name], package), name)
+
+    return getattr_

@@ -1,0 +1,263 @@
+"""``pareto``, ``sparsify`` and ``compare``: many policies, many searches."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from evotorch.algorithms import SearchAlgorithm
+
+from algorithms import ElitistGaussianResampling, resume
+
+from .. import experiments
+from ..experiments import _outcomes as outcomes
+from ..experiments._curves import plot_learning_curves
+from ..experiments._presets import SEARCHES, make_search
+from ..pictures._saving import drawn_if_possible, save_figure
+from ._options import (
+    Bias,
+    Budget,
+    Elsewhere,
+    Env,
+    EnvConfig,
+    Episodes,
+    File,
+    Gain,
+    Hidden,
+    Length,
+    MaxSparsity,
+    MinReward,
+    Normalize,
+    OtherConfig,
+    OtherLength,
+    ParetoAlgorithm,
+    Popsize,
+    Seed,
+    Sparsity,
+    Tests,
+    check_new,
+    make_problem,
+    new_folder,
+    out,
+    read_config,
+    same_folder,
+    write_settings,
+)
+from ._policy import of_the_file, player
+
+
+def pareto(
+    env: Env,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/pareto"),
+    algorithm: Annotated[ParetoAlgorithm, typer.Option(help="The search.")] = "continuation",
+    env_config: EnvConfig = "{}",
+    hidden_sizes: Hidden = "87,87",
+    bias: Bias = False,
+    weight_gain: Gain = 1.0,
+    episode_length: Length = None,
+    observation_normalization: Normalize = False,
+    popsize: Popsize = None,
+    min_sparsity: Annotated[
+        float | None,
+        typer.Option(
+            help="Where the front begins: 0.9, or where ten weights are left; 0 for nsga2.", show_default=False
+        ),
+    ] = None,
+    max_sparsity: MaxSparsity = None,
+    budget: Budget = 1_600_000,
+    seed: Seed = 0,
+    min_reward: MinReward = None,
+    test_episodes: Tests = 100,
+    go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
+) -> None:
+    """Search a front of policies, reward against sparsity; test, draw and keep all of them.
+
+    Of the smallest policy that earns enough there are its file, a film, a C header, and its graph with its formula.
+    After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
+    """
+    from ..experiments import pareto_search
+
+    options: dict[str, Any] = {
+        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "weight_gain": weight_gain,
+        "episode_length": episode_length, "observation_normalization": observation_normalization, "seed": seed,
+    }  # fmt: skip
+    settings = {
+        **options, "algorithm": algorithm, "popsize": popsize, "min_sparsity": min_sparsity,
+        "max_sparsity": max_sparsity,
+    }  # fmt: skip
+    searching = _stopped(output, settings) if go_on else None
+    if searching is None:
+        check_new(output)
+        masked = make_problem(
+            **options, num_episodes=1, mask=pareto_search.RULES[algorithm], common_random_numbers=algorithm == "nsga2"
+        )
+        searching = pareto_search.begin(
+            masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
+            max_sparsity=max_sparsity,
+        )  # fmt: skip
+        write_settings(output, settings)
+    _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+
+
+def sparsify(
+    file: File,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/sparsify"),
+    env: Elsewhere = None,
+    env_config: OtherConfig = None,
+    episode_length: OtherLength = None,
+    popsize: Popsize = None,
+    max_sparsity: Annotated[
+        float | None,
+        typer.Option(help="Where it ends: 0.998, or where a tenth of its weights are left.", show_default=False),
+    ] = None,
+    budget: Budget = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Of the search and the episodes.", min=0)] = 0,
+    min_reward: MinReward = None,
+    test_episodes: Tests = 100,
+    go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
+) -> None:
+    """Make a policy sparser and sparser, as far as it earns enough; test, draw and keep what is found.
+
+    The folder has what that of [bold]pareto[/] has: smallest.safetensors is the smallest policy that earns enough.
+    After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
+    """
+    from ..experiments._sparsify import begin
+
+    settings = {
+        "file": str(file), "env": env, "env_config": env_config, "episode_length": episode_length, "popsize": popsize,
+        "max_sparsity": max_sparsity, "seed": seed,
+    }  # fmt: skip
+    searching = _stopped(output, settings) if go_on else None
+    if searching is None:
+        check_new(output)
+        options: dict[str, Any] = {"episode_length": episode_length}
+        if env_config is not None:
+            options["env_config"] = read_config(env_config)
+        subnet = player(file, env)
+        with of_the_file(env):
+            searching = begin(subnet, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
+        write_settings(output, settings)
+    _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+
+
+def _stopped(output: Path, settings: dict[str, Any]) -> Any:
+    """The search for a front that was stopped in a folder, with these settings; None, where it hardly began."""
+    same_folder(output, settings)
+    if [file.name for file in output.iterdir()] == ["settings.json"]:  # stopped in the first generation
+        return None
+    try:
+        return resume(output / "checkpoint", allow_pickle=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--resume: expected a search that was stopped; that in {output} is over") from None
+
+
+def _run_front(searching: Any, output: Path, **options: Any) -> None:
+    """Search, and tell what is there then."""
+    from ..experiments import pareto_search
+
+    try:
+        found, stopped = pareto_search.run(searching, output, console=out, **options)
+    except Exception as error:
+        error.add_note("To go on from the last checkpoint: the same command with --resume")
+        raise
+    if found:
+        files = sorted(path.name for path in output.iterdir() if path.name != "settings.json")
+        out.print(f"{output}: {', '.join(files)}")
+    if stopped:
+        out.print("Stopped. To go on: the same command with --resume")
+        raise typer.Exit(130)
+
+
+def compare(
+    env: Env,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/compare"),
+    algorithms: Annotated[str, typer.Option(help="The searches.", metavar="NAME,NAME,...")] = ",".join(SEARCHES),
+    env_config: EnvConfig = "{}",
+    hidden_sizes: Hidden = "64,64",
+    bias: Bias = False,
+    sparsity: Sparsity = None,
+    popsize: Popsize = None,
+    num_episodes: Episodes = None,
+    episode_length: Length = None,
+    weight_gain: Gain = 1.0,
+    observation_normalization: Normalize = False,
+    budget: Budget = 600_000,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
+    num_tests: Annotated[int, typer.Option(help="Tests in each run.", min=1)] = 12,
+    test_episodes: Tests = 20,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; one for each processor by default.", min=1)] = None,
+    go_on: Annotated[bool, typer.Option("--resume", help="Go on with what was stopped there.")] = False,
+) -> None:
+    """Compare searches on one task, with the same seeds and an equal budget: a table and learning curves."""
+    names = list(dict.fromkeys(name for name in algorithms.split(",") if name))
+    if not names or not set(names) <= set(SEARCHES):
+        raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
+    tests = output / "tests.csv"
+    options: dict[str, Any] = {
+        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "sparsity": sparsity,
+        "weight_gain": weight_gain, "observation_normalization": observation_normalization,
+        "episode_length": episode_length,
+    }  # fmt: skip
+    settings = {
+        **options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
+        "test_episodes": test_episodes,
+    }  # fmt: skip
+    if go_on:
+        same_folder(output, settings)
+    else:
+        check_new(output)
+    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is told before anything runs
+    searches = {name: make_search(name, problem, popsize=popsize) for name in names}
+    if not go_on:
+        new_folder(output, settings)
+    runs = [
+        experiments.Run(
+            name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),
+            budget, num_tests, test_episodes,
+        )
+        for seed in range(seeds) for name in names
+    ]  # fmt: skip
+    try:
+        rows = experiments.perform(runs, tests, num_jobs=jobs)
+    except Exception as error:
+        error.add_note("What is over is kept. To go on: the same command with --resume")
+        raise
+    if rows:
+        _tell(rows, names, problem.task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
+        for name, searcher in searches.items():
+            if isinstance(searcher, ElitistGaussianResampling):
+                _tell_of_levels(rows, name, searcher.last_level_from)
+    if len(outcomes.by_run(rows)) < len(runs):
+        out.print("Stopped. To go on: the same command with --resume")
+        raise typer.Exit(130)
+
+
+def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
+    """Table and picture of a comparison."""
+    names = [name for name in names if any(row["name"] == name for row in rows)]
+    out.print(outcomes.comparison(rows, names, solved=threshold))
+    with drawn_if_possible(output / "learning_curves.png"):
+        axes = plot_learning_curves(rows, names, threshold=threshold)
+        axes.set_title(title)
+        save_figure(axes, output / "learning_curves.png")
+    out.print(f"{output}: tests.csv, learning_curves.png")
+
+
+def _tell_of_levels(rows: list[outcomes.Row], name: str, last_level_from: int) -> None:
+    """Whether runs ended at sparsities below the one asked for."""
+    ends = [run[-1]["generation"] for (whose, _), run in outcomes.by_run(rows).items() if whose == name]
+    if early := sum(generation < last_level_from for generation in ends):
+        out.print(
+            f"{name}: {early} of {len(ends)} runs ended before the search reached the sparsity asked for, after "
+            f"{last_level_from - 1} generations; until then it learns at lower ones. A larger --budget helps."
+        )
+
+
+def _make(
+    seed: int, num_threads: int, *, name: str, popsize: int | None, num_episodes: int | None, options: dict[str, Any]
+) -> SearchAlgorithm:
+    num_episodes = num_episodes or (3 if name == "paper" else 1)
+    problem = make_problem(seed=seed, num_episodes=num_episodes, num_threads=num_threads, **options)
+    return make_search(name, problem, popsize=popsize)

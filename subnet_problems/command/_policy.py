@@ -1,0 +1,151 @@
+"""``test``, ``show``, ``record`` and ``export``: what is done with a policy."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from .._checks import naming
+from .._json import split
+from ..pictures._plots import plot_mask
+from ..pictures._saving import check_picture, save_figure
+from ..pictures._video import record_video
+from ..subnetworks._formula import MAX_WEIGHTS
+from ..subnetworks._pruning import masked_layers, reached
+from ..subnetworks._subnetwork import Subnetwork, summary
+from ._options import Elsewhere, File, Form, OtherConfig, OtherLength, out, read_config, tell_tests
+
+
+def play(
+    file: File,
+    num_episodes: Annotated[int, typer.Option(help="Fresh episodes, on Gymnasium itself.", min=2)] = 100,
+    seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
+    env: Elsewhere = None,
+    env_config: OtherConfig = None,
+    episode_length: OtherLength = None,
+) -> None:
+    """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
+    subnet = player(file, env)
+    with of_the_file(env):
+        task = subnet.task(env, env_config=_other(env_config), episode_length=episode_length)
+    returns = subnet.test(num_episodes=num_episodes, seed=seed, env=task, episode_length=episode_length)
+    tell_tests(summary(returns, seed=seed), task.reward_threshold)
+
+
+def show(
+    file: File,
+    plot: Annotated[Path | None, typer.Option(help="A file for the picture of its masks.", show_default=False)] = None,
+) -> None:
+    """Tell what a file holds and how many units are dead, write the formula of a small policy, and draw its masks."""
+    if plot is not None:
+        check_picture("--plot", plot)
+    subnet = Subnetwork.load(file)
+    network = subnet.network
+    table = Table(show_header=False, box=None)
+    formula = ""
+    lines = {
+        "file": f"{file}, {file.stat().st_size:,} bytes",
+        "task": f"{subnet.env or 'unknown'} {json.dumps(split(subnet.env_config)[0]) if subnet.env_config else ''}",
+        "network": f"{network.architecture}, {network.obs_length} observations, {network.act_length} outputs",
+        "weights": f"{network.weight_init or 'kept in the file'}, gain {network.weight_gain:g}, seed {network.seed}",
+        "kept": f"{subnet.num_active:,} of {subnet.num_weights:,}, sparsity {subnet.sparsity:.3f}",
+    }
+    try:
+        layers = masked_layers(subnet)
+        units, alive = subnet.live_units(), subnet.prune().num_active
+        dead = ", ".join(f"{(~level).sum()} of {len(level)}" for level in units[1:-1]) or "no hidden layers"
+        paths = reached(layers)
+        lines["dead units"] = f"{dead}; without them {alive:,} weights do the same"
+        lines["inputs"] = f"{paths.any(axis=0).sum()} of {paths.shape[1]} reach an output"
+        formula = subnet.formula() if alive <= MAX_WEIGHTS else ""
+    except ValueError:
+        lines["dead units"] = "unknown: the network is no chain of linear layers"
+    lines["normalised"] = "yes" if subnet.normalizer is not None else "no"
+    for name, text in lines.items():
+        table.add_row(name, text)
+    out.print(table, highlight=False)
+    try:
+        threshold = subnet.task().reward_threshold
+    except ValueError:  # the task is not known here
+        threshold = None
+    tell_tests(subnet.tests, threshold)
+    if formula:
+        out.print(formula)
+    if plot is not None:
+        save_figure(plot_mask(subnet)[0], plot)
+        out.print(f"masks: {plot}")
+
+
+def record(
+    file: File,
+    path: Annotated[Path, typer.Argument(help="The film: .gif, or .mp4 (which needs moviepy).", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
+    env: Elsewhere = None,
+    env_config: OtherConfig = None,
+    episode_length: OtherLength = None,
+) -> None:
+    """Film one episode."""
+    subnet, config = player(file, env), _other(env_config)
+    with of_the_file(env):
+        record_video(subnet, env, path, env_config=config, episode_length=episode_length, seed=seed)
+    out.print(f"{path}")
+
+
+def player(file: Path, env: str | None) -> Subnetwork:
+    """The policy of a file, which must say what it plays, if nobody else does."""
+    subnet = Subnetwork.load(file)
+    if env is None and subnet.env is None:
+        raise ValueError(
+            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which does not say what it plays: "
+            "give --env"
+        )
+    return subnet
+
+
+def of_the_file(env: str | None) -> AbstractContextManager[None]:
+    """Errors of the environment are the file's, where no other environment is given."""
+    return naming(env="FILE") if env is None else nullcontext()
+
+
+def _other(env_config: str | None) -> Any:
+    return None if env_config is None else read_config(env_config)
+
+
+def export(
+    file: File,
+    path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for the header.", show_default=False)],
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            help="ONNX; C with the kept weights, row by row; or C with the seed and the mask alone. By default "
+            "ONNX for an .onnx file, and C for a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the header, and what all in it begins with: lander.h, lander_act. By default the folder's. "
+            "Not for ONNX.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a policy as an ONNX model, or as one C99 header without allocation."""
+    is_onnx = path.suffix.lower() == ".onnx"
+    form = form or ("onnx" if is_onnx else "c")
+    if is_onnx != (form == "onnx") or path.suffix == ".h" or (form != "onnx" and path.is_file()):
+        raise ValueError(f"path: expected {'a file .onnx' if form == 'onnx' else 'a folder'} for {form}, got {path}")
+    if form == "onnx" and name is not None:
+        raise ValueError(f"--name: expected none for ONNX, whose path has the name, got {name!r}")
+    subnet = Subnetwork.load(file)
+    if form == "onnx":
+        subnet.export_onnx(path)
+    else:
+        path = subnet.export_c(path, name=name, form="rows" if form == "c" else "seed")
+    out.print(f"{path}, {path.stat().st_size:,} bytes")

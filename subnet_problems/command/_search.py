@@ -1,0 +1,158 @@
+"""``search`` and ``resume``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from evotorch.algorithms import SearchAlgorithm
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from algorithms import Checkpointer, ElitistGaussianResampling, remove_checkpoint, resume
+
+from .. import experiments
+from ..experiments._presets import make_search
+from ._options import (
+    Algorithm,
+    Bias,
+    Budget,
+    Env,
+    EnvConfig,
+    Episodes,
+    Gain,
+    Hidden,
+    Length,
+    Normalize,
+    Popsize,
+    Seed,
+    Sparsity,
+    Tests,
+    check_new,
+    err,
+    make_problem,
+    new_folder,
+    out,
+    read_settings,
+    tell_tests,
+    write_settings,
+)
+
+
+def search(
+    env: Env,
+    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/search"),
+    env_config: EnvConfig = "{}",
+    hidden_sizes: Hidden = "64,64",
+    bias: Bias = False,
+    sparsity: Sparsity = None,
+    algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
+    popsize: Popsize = None,
+    num_episodes: Episodes = None,
+    episode_length: Length = None,
+    weight_gain: Gain = 1.0,
+    observation_normalization: Normalize = False,
+    budget: Budget = 1_000_000,
+    seed: Seed = 0,
+    num_actors: Annotated[int, typer.Option(help="Ray actors; 0 for none.", min=0)] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Generations between two checkpoints.", min=1)] = 20,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")] = False,
+    test_episodes: Tests = 100,
+) -> None:
+    """Search a mask for a task, test what was found, and keep it as a file.
+
+    The folder has log.csv (each generation), subnetwork.safetensors and, until the search is over, run.checkpoint.
+    After Ctrl-C or a kill, [bold]resume FOLDER[/] goes on, to the same bits.
+    """
+    from ..experiments._loggers import CSVLogger, TensorBoardLogger
+
+    check_new(output)
+    num_episodes = num_episodes or (3 if algorithm == "paper" else 1)
+    problem = make_problem(
+        env=env, env_config=env_config, hidden_sizes=hidden_sizes, bias=bias, seed=seed, num_episodes=num_episodes,
+        sparsity=sparsity, weight_gain=weight_gain, observation_normalization=observation_normalization,
+        episode_length=episode_length, num_actors=num_actors or None,
+    )  # fmt: skip
+    torch.manual_seed(seed)  # some of EvoTorch's searches draw from the global generator
+    searcher = make_search(algorithm, problem, popsize=popsize)
+    CSVLogger(searcher, output / "log.csv")
+    if tensorboard:
+        TensorBoardLogger(searcher, output / "tensorboard")
+    settings = {"budget": budget, "test_episodes": test_episodes}
+    new_folder(output, settings)
+    Checkpointer(searcher, output / "run.checkpoint", every=checkpoint_every)
+    _run(searcher, output, **settings)
+
+
+def resume_search(
+    folder: Annotated[Path, typer.Argument(help="The folder of a search that was stopped.", show_default=False)],
+    budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
+) -> None:
+    """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
+    from ..experiments._loggers import CSVLogger, TensorBoardLogger
+
+    settings = read_settings("FOLDER", folder)
+    if settings.keys() != {"budget", "test_episodes"}:
+        raise ValueError(f"FOLDER: expected that of the command search, got {folder}, which is of another command")
+    try:
+        searcher = resume(folder / "run.checkpoint", allow_pickle=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"FOLDER: expected a search that was stopped; that in {folder} is over, or never began"
+        ) from None
+    for logger in searcher.log_hook:  # the folder may have been moved
+        if isinstance(logger, CSVLogger):
+            logger.path = (folder / "log.csv").absolute()
+        elif isinstance(logger, TensorBoardLogger):
+            logger.folder = (folder / "tensorboard").absolute()
+    if budget is not None:
+        settings["budget"] = budget
+        write_settings(folder, settings)
+    _run(searcher, folder, **settings)
+
+
+def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:
+    """Search until the budget is spent, show how it goes, test, save."""
+    problem, path = searcher.problem, folder / "subnetwork.safetensors"
+    first, start = problem.interaction_count, time.perf_counter()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}%"))
+    stopped = False
+    with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
+        bar = progress.add_task("", total=budget, completed=first)
+        try:
+            while problem.interaction_count < budget:
+                searcher.step()
+                status, rate = searcher.status, (problem.interaction_count - first) / (time.perf_counter() - start)
+                text = f"generation {status['iter']}: mean return {status['mean_eval']:.1f}, "
+                text += f"sparsity {status['mean_sparsity']:.3f}, {rate / 1000:.1f}k steps/s"
+                progress.update(bar, completed=min(problem.interaction_count, budget), description=text)
+        except KeyboardInterrupt:
+            stopped = True
+        except Exception as error:
+            error.add_note(f"To go on from the last checkpoint: python -m subnet_problems resume {folder}")
+            raise
+    if searcher.step_count:
+        subnet = problem.to_subnetwork(experiments.hand_out(searcher))
+        subnet.save(path)
+        if not stopped:
+            try:
+                with err.status(f"Testing on {test_episodes} fresh episodes"):
+                    subnet.test(num_episodes=test_episodes, seed=12345, env=problem.task)
+                subnet.save(path)
+            except KeyboardInterrupt:
+                stopped = True
+        out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
+        tell_tests(subnet.tests, problem.task.reward_threshold)
+    if stopped:
+        out.print(f"Stopped. To go on: python -m subnet_problems resume {folder}")
+        raise typer.Exit(130)
+    if isinstance(searcher, ElitistGaussianResampling) and searcher.step_count < searcher.last_level_from:
+        out.print(
+            f"The search stopped at sparsity {searcher.status['mean_sparsity']:.3f}, before it reached the one asked "
+            "for. The policy was found there, and earns less at yours. To go on:\n"
+            f"python -m subnet_problems resume {folder} --budget {2 * budget}"
+        )
+        return
+    remove_checkpoint(folder / "run.checkpoint")

@@ -1,0 +1,81 @@
+"""Experiments: seeded runs, their outcomes and curves, and the search for a front."""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from ._curves import plot_learning_curves
+    from ._front_plots import plot_attainment, plot_front
+    from ._fronts import Front, attainment, hypervolume, read_front
+    from ._loggers import CSVLogger, TensorBoardLogger
+    from ._outcomes import Outcome, Row, by_run, comparison, learning_curves, outcome, read_tests, write_table
+    from ._perform import has_begun, perform
+    from ._presets import SEARCHES, make_search
+    from ._processes import ProcessLostError
+    from ._run import Run, hand_out
+    from ._sparsify import sparsify
+    from .jobs import collect, read_rows
+
+__all__ = [
+    "SEARCHES",
+    "CSVLogger",
+    "Front",
+    "Outcome",
+    "ProcessLostError",
+    "Row",
+    "Run",
+    "TensorBoardLogger",
+    "attainment",
+    "by_run",
+    "collect",
+    "comparison",
+    "hand_out",
+    "has_begun",
+    "hypervolume",
+    "learning_curves",
+    "make_search",
+    "outcome",
+    "perform",
+    "plot_attainment",
+    "plot_front",
+    "plot_learning_curves",
+    "read_front",
+    "read_rows",
+    "read_tests",
+    "sparsify",
+    "write_table",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "plot_learning_curves": "._curves",
+        "plot_attainment": "._front_plots",
+        "plot_front": "._front_plots",
+        "Front": "._fronts",
+        "attainment": "._fronts",
+        "hypervolume": "._fronts",
+        "read_front": "._fronts",
+        "CSVLogger": "._loggers",
+        "TensorBoardLogger": "._loggers",
+        "Outcome": "._outcomes",
+        "Row": "._outcomes",
+        "by_run": "._outcomes",
+        "comparison": "._outcomes",
+        "learning_curves": "._outcomes",
+        "outcome": "._outcomes",
+        "read_tests": "._outcomes",
+        "write_table": "._outcomes",
+        "has_begun": "._perform",
+        "perform": "._perform",
+        "SEARCHES": "._presets",
+        "make_search": "._presets",
+        "ProcessLostError": "._processes",
+        "Run": "._run",
+        "hand_out": "._run",
+        "sparsify": "._sparsify",
+        "collect": ".jobs",
+        "read_rows": ".jobs",
+    },
+)

@@ -1,0 +1,53 @@
+"""Pictures of learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from ._outcomes import Row, learning_curves
+
+
+def plot_learning_curves(
+    rows: Sequence[Row],
+    names: Sequence[str] | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    threshold: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw test reward against environment steps: the median over seeds, and the interquartile range as a band.
+
+    Args:
+        rows: Tests, from ``experiments.perform`` or ``outcomes.read_tests``.
+        names: Whose runs; all of them, in order, by default.
+        labels: How they are called in the picture; by default by their names.
+        threshold: The reward at which the task is solved, or None.
+        ax: Where; a new one by default.
+
+    Raises:
+        ValueError: There are no tests of one of the names, or not as many labels as names.
+    """
+    present = list(dict.fromkeys(row["name"] for row in rows))
+    names = present if names is None else list(names)
+    if not names or not set(names) <= set(present):
+        raise ValueError(f"names: expected some of {present}, got {names}")
+    labels = names if labels is None else labels
+    if len(labels) != len(names):
+        raise ValueError(f"labels: expected one for each of {names}, got {labels}")
+    axes = ax if ax is not None else plt.figure(figsize=(8, 5), layout="constrained").subplots()
+    for number, (name, label) in enumerate(zip(names, labels, strict=True)):
+        at, lines = learning_curves(rows, name)
+        low, median, high = np.percentile(lines, [25, 50, 75], axis=0)
+        style: dict[str, Any] = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--"}
+        axes.plot(at / 1e6, median, label=f"{label} ({len(lines)} seed{'s' * (len(lines) > 1)})", **style)
+        axes.fill_between(at / 1e6, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if threshold is not None:
+        axes.axhline(threshold, color="0.5", linewidth=1, linestyle=":", label=f"solved ({threshold:g})")
+    axes.set(xlabel="environment steps (millions)", ylabel="test reward: median and interquartile range")
+    axes.legend(frameon=False)
+    return axes

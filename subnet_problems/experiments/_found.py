@@ -1,0 +1,136 @@
+"""What comes of a search for a front: its policies are chosen on Gymnasium, tested, kept and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from ..masks._live import is_chain
+from ..pictures._plots import plot_network
+from ..pictures._saving import drawn_if_possible, save_figure
+from ..pictures._video import record_video
+from ..problems._masked import MaskedGymProblem
+from ..subnetworks._formula import MAX_WEIGHTS
+from ..subnetworks._subnetwork import Subnetwork
+from ._front_plots import plot_front
+from ._outcomes import write_table
+
+#: What there is of the smallest policy that earns enough.
+_SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")
+#: What there is of a front, beside its policies.
+FILES = ("front.csv", "progress.csv", "front.png", *_SMALLEST)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A policy of the front.
+
+    Attributes:
+        subnet: The policy, tested.
+        seen: Its mean reward before the test, by which it was chosen.
+        num_evaluations: How many evaluations that is the mean of.
+    """
+
+    subnet: Subnetwork
+    seen: float
+    num_evaluations: int
+
+
+def keep_tested(
+    policies: Sequence[tuple[Subnetwork, float, int]],
+    masked: MaskedGymProblem,
+    folder: Path,
+    found: list[Found],
+    *,
+    test_episodes: int,
+    test_seed: int,
+) -> None:
+    """Test policies in order, save each at once, and then their table; those of an earlier front go in the end."""
+    saved = folder / "policies"
+    saved.mkdir(exist_ok=True)
+    earlier = set(saved.glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
+    try:
+        for subnet, seen, num_evaluations in policies:
+            subnet.test(num_episodes=test_episodes, seed=test_seed, env=masked.task)
+            subnet.save(path := saved / f"{subnet.num_active}_weights.safetensors")
+            earlier.discard(path)
+            found.append(Found(subnet, seen, num_evaluations))
+        for path in earlier:
+            path.unlink()
+    finally:  # also of a front whose tests were stopped, or ended in a fault
+        if found:
+            for name in _SMALLEST:  # of an earlier front
+                (folder / name).unlink(missing_ok=True)
+            write_table(folder / "front.csv", [_row(one) for one in found])
+
+
+def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:
+    """The policy of the fewest weights that earns a reward in its test; None where no policy earns it."""
+    enough = [one for one in found if min_reward is not None and one.subnet.tests["mean"] >= min_reward]
+    return min(enough, key=lambda one: (one.subnet.num_active, -one.subnet.tests["mean"]), default=None)
+
+
+def verdict(small: Found | None, min_reward: float | None) -> str:
+    """What is said of the smallest policy."""
+    if min_reward is None:
+        return "No policy is called the smallest: the task names no threshold, and no min_reward is given."
+    if small is None:
+        return f"No policy earns {min_reward:g}; a longer search (or another seed) may find one."
+    tests = small.subnet.tests
+    return (
+        f"The smallest policy that earns {min_reward:g} has {small.subnet.num_active:,} weights: "
+        f"{tests['mean']:.1f} ± {tests['standard_error']:.1f} in its test."
+    )
+
+
+def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
+    """Draw the front; save the smallest policy, with its graph and formula, film and C header, where possible."""
+    if small is not None:
+        small.subnet.save(folder / "smallest.safetensors")
+    with drawn_if_possible(folder / "front.png"):
+        subnets, seen = [one.subnet for one in found], [one.seen for one in found]
+        axes = plot_front(subnets, threshold=masked.task.reward_threshold, seen=seen)
+        name = masked.task.name or "the task"
+        axes.set_title(f"{name}: reward against sparsity, {masked.network.num_weights:,} random weights")
+        save_figure(axes, folder / "front.png")
+    if small is None:
+        return
+    subnet = small.subnet
+    with drawn_if_possible(folder / "smallest.gif"):
+        record_video(subnet, masked.task, folder / "smallest.gif")
+    if not is_chain(subnet.network):  # there is neither a graph nor a header of it
+        return
+    with drawn_if_possible(folder / "smallest.h"):
+        subnet.export_c(folder, name="smallest")
+    with drawn_if_possible(folder / "smallest.png"):
+        save_figure(plot_network(subnet, formula=subnet.num_active <= MAX_WEIGHTS), folder / "smallest.png")
+
+
+def table(found: Sequence[Found], test_episodes: int) -> Table:
+    """The front, to be printed."""
+    result = Table(title=f"Pareto front; tests: {test_episodes} fresh episodes on Gymnasium")
+    columns = ("sparsity", "weights", "reward when chosen", "test reward", "standard error")
+    for column in columns:
+        result.add_column(column, justify="right")
+    for one in found:
+        tests = one.subnet.tests
+        result.add_row(
+            f"{one.subnet.sparsity:.4f}", f"{one.subnet.num_active:,}", f"{one.seen:.1f}", f"{tests['mean']:.1f}",
+            f"{tests['standard_error']:.1f}",
+        )  # fmt: skip
+    return result
+
+
+def _row(one: Found) -> dict[str, float]:
+    """A policy's line in ``front.csv``."""
+    return {
+        "sparsity": one.subnet.sparsity,
+        "weights_kept": one.subnet.num_active,
+        "search_reward": one.seen,
+        "search_evaluations": one.num_evaluations,
+        "test_reward": one.subnet.tests["mean"],
+        "test_standard_error": one.subnet.tests["standard_error"],
+    }

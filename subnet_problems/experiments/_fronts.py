@@ -1,0 +1,210 @@
+"""Fronts of reward and density as numbers: the area that they dominate, and what a share of all seeds attains."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import moocore
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import check_numbers, check_path, check_real
+
+Floats = NDArray[np.float64]
+
+
+class Front(NamedTuple):
+    """The policies of a front, in any order. Dominated ones may be among them: they change nothing.
+
+    Attributes:
+        rewards: ``(n,)``, the higher the better; negative infinity is infinitely bad.
+        densities: ``(n,)`` in [0, 1], the share of the weights that is kept (or live).
+    """
+
+    rewards: Floats
+    densities: Floats
+
+
+def hypervolume(
+    rewards: ArrayLike,
+    densities: ArrayLike,
+    *,
+    worst: float,
+    best: float | None = None,
+    least_density: float = 1e-3,
+) -> float:
+    """The area that policies dominate in the plane of reward and density, in units of reward times decades.
+
+    A policy of reward r and density d dominates a rectangle: r - ``worst`` wide, and as high as the decades from
+    density 1 down to d, -log10(d). The hypervolume is the area of the union of these rectangles. So a reward of 100
+    above ``worst`` at a tenth of the weights is 100; at a hundredth it is 200. The greatest hypervolume possible is
+    (``best`` - ``worst``) times log10(1 / ``least_density``).
+
+    Hypervolumes are comparable where ``worst``, ``best`` and ``least_density`` are the same.
+
+    Args:
+        rewards: ``(n,)``. A policy whose reward is at most ``worst``, negative infinity included, adds nothing.
+        densities: ``(n,)`` in [0, 1]. A policy that keeps all weights adds nothing.
+        worst: The reward from which on a policy counts, such as that of a random mask.
+        best: Rewards above it count as this one, since the task asks for no more; None for no such limit.
+        least_density: Densities below it count as this one.
+
+    Returns:
+        The area; 0 where there is no policy.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: Rewards and densities have wrong or different shapes, or contain NaN; a reward is positive infinity,
+            and ``best`` is None; a density is outside [0, 1]; ``best`` is at most ``worst``; or ``least_density`` is
+            not within (0, 1).
+    """
+    worst = check_real("worst", worst)
+    best = np.inf if best is None else check_real("best", best)
+    if best <= worst:
+        raise ValueError(f"best: expected more than worst = {worst:g}, got {best:g}")
+    least_density = check_real("least_density", least_density, above=0.0, below=1.0)
+    front = _checked("rewards", "densities", rewards, densities, greatest=best)
+    gains = np.minimum(front.rewards, best) - worst
+    decades = -np.log10(np.maximum(front.densities, least_density))
+    return float(moocore.hypervolume(np.column_stack([gains, decades])[gains > 0.0], ref=[0.0, 0.0], maximise=True))
+
+
+def attainment(
+    fronts: Sequence[tuple[ArrayLike, ArrayLike] | ArrayLike], *, percentiles: Sequence[float]
+) -> dict[float, Floats]:
+    """Empirical attainment surfaces: which rewards at which densities a share of all fronts attains.
+
+    A front attains a point (r, d) where one of its policies has a reward of at least r and a density of at most d.
+    Of n fronts, the surface of percentile p is the best points (those that no other dominates) among all that are
+    attained by at least p percent of the fronts, which is at least ceil(p n / 100) of them. So 50 is the median: at
+    least half of the seeds came to each of its points or further. 100 is the worst: all of them did. At a density
+    between two points of a surface, the reward is that of the sparser one; below its least density there is none.
+
+    Each point is attained by as many fronts, but not always by the same ones: no single front needs to be this good
+    at all densities.
+
+    The definition is that of Grunert da Fonseca, Fonseca and Hall (2001), the computation that of ``moocore.eaf``.
+
+    Args:
+        fronts: One for each seed: a tuple ``(rewards, densities)`` of arrays ``(n,)`` such as a ``Front``, or an array
+            ``(n, 2)`` with these columns. One without policies, or whose rewards are all negative infinity, attains
+            nothing and counts as a front nevertheless.
+        percentiles: Each in (0, 100].
+
+    Returns:
+        For each percentile ``(n, 2)`` points, reward and density, by ascending density and reward. There are none where
+        so many fronts have no point in common.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: There is no front or no percentile, one of these is out of range, or a front has a wrong shape, a
+            NaN, a reward of positive infinity, or a density outside [0, 1].
+    """
+    if isinstance(fronts, str | bytes) or not isinstance(fronts, Sequence | np.ndarray):
+        raise TypeError(f"fronts: expected a sequence of fronts, got {fronts!r}")
+    if not len(fronts):
+        raise ValueError("fronts: expected one at least, got none")
+    levels = _checked_percentiles(percentiles)
+    checked = [_checked_front(f"fronts[{i}]", front) for i, front in enumerate(fronts)]
+    # one that attains nothing is a point that everything dominates: without a point, moocore would not count it
+    padded = [np.vstack([np.column_stack([-front.rewards, front.densities]), [[np.inf, np.inf]]]) for front in checked]
+    sets = np.repeat(np.arange(len(padded)), [len(points) for points in padded])
+    found = np.asarray(moocore.eaf(np.vstack(padded), sets, percentiles=levels))
+    found = found[np.isfinite(found[:, 0])]
+    surfaces = {}
+    for level in levels:
+        points = found[found[:, 2] == level][:, :2] * [-1.0, 1.0]
+        surfaces[level] = points[np.argsort(points[:, 1])]
+    return surfaces
+
+
+def read_front(path: str | Path) -> Front:
+    """Test rewards and densities of a ``front.csv``, as ``pareto_search`` writes it.
+
+    Args:
+        path: The file. It has at least the columns ``sparsity`` and ``test_reward``.
+
+    Raises:
+        TypeError: ``path`` is no path.
+        ValueError: The file has no such columns, or a line is not a policy.
+        OSError: The file cannot be read.
+    """
+    path = check_path("path", path)
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := [name for name in ("sparsity", "test_reward") if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"path: expected a front.csv, got {path}, which has no columns {', '.join(missing)}")
+        rewards, densities = [], []
+        for row in reader:
+            try:
+                densities.append(1.0 - float(row["sparsity"]))
+                rewards.append(float(row["test_reward"]))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"path: expected a policy in line {reader.line_num} of {path}: {error}") from None
+    return _checked(f"path: columns of {path}: test_reward", f"path: columns of {path}: sparsity", rewards, densities)
+
+
+def _checked_front(name: str, front: tuple[ArrayLike, ArrayLike] | ArrayLike) -> Front:
+    """A front that was given as a tuple or as an array.
+
+    Raises:
+        TypeError: It is not made of real numbers.
+        ValueError: See ``_checked``.
+    """
+    if isinstance(front, tuple):
+        if len(front) != 2:
+            raise ValueError(f"{name}: expected a tuple (rewards, densities), got one of length {len(front)}")
+        return _checked(f"{name}[0]", f"{name}[1]", *front)
+    points = _floats(name, front)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"{name}: expected a tuple (rewards, densities) or shape (n, 2), got {points.shape}")
+    return _checked(f"{name}[:, 0]", f"{name}[:, 1]", points[:, 0], points[:, 1])
+
+
+def _checked(
+    rewards_name: str, densities_name: str, rewards: ArrayLike, densities: ArrayLike, *, greatest: float = np.inf
+) -> Front:
+    """Rewards and densities ``(n,)`` as float64; ``greatest`` is what infinite rewards count as.
+
+    Raises:
+        TypeError: They are not made of real numbers.
+        ValueError: A shape is wrong, a number is NaN, a density is outside [0, 1], or a reward is positive infinity,
+            and counts as infinite.
+    """
+    front = Front(_floats(rewards_name, rewards), _floats(densities_name, densities))
+    if front.rewards.ndim != 1:
+        raise ValueError(f"{rewards_name}: expected shape (n,), got {front.rewards.shape}")
+    if front.densities.shape != front.rewards.shape:
+        expected = f"(n,) = {front.rewards.shape}, that of {rewards_name}"
+        raise ValueError(f"{densities_name}: expected shape {expected}, got {front.densities.shape}")
+    bad_reward = np.isnan(front.rewards) | (np.minimum(front.rewards, greatest) == np.inf)
+    if bad_reward.any():
+        i = int(np.argmax(bad_reward))
+        raise ValueError(
+            f"{rewards_name}: expected finite numbers or negative infinity, got {front.rewards[i]} at index {i}"
+        )
+    bad_density = ~((front.densities >= 0.0) & (front.densities <= 1.0))
+    if bad_density.any():
+        i = int(np.argmax(bad_density))
+        raise ValueError(f"{densities_name}: expected densities in [0, 1], got {front.densities[i]} at index {i}")
+    return front
+
+
+def _floats(name: str, values: ArrayLike) -> Floats:
+    return np.asarray(check_numbers(name, values, dtype=torch.float64).numpy())
+
+
+def _checked_percentiles(percentiles: Sequence[float]) -> list[float]:
+    if isinstance(percentiles, str | bytes) or not isinstance(percentiles, Sequence | np.ndarray):
+        raise TypeError(f"percentiles: expected numbers in (0, 100], got {percentiles!r}")
+    levels = [check_real(f"percentiles[{i}]", level, above=0.0) for i, level in enumerate(percentiles)]
+    if not levels:
+        raise ValueError("percentiles: expected one at least, got none")
+    for i, level in enumerate(levels):
+        if level > 100.0:
+            raise ValueError(f"percentiles[{i}]: expected a number in (0, 100], got {level:g}")
+    return levels

@@ -1,0 +1,185 @@
+"""What came of experiments: their tests in a CSV file, and what those say of the searches."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from .._checks import check_path
+from .._files import write_whole
+
+Row = dict[str, Any]
+
+#: The columns of a file of tests, a row for each test. ``again_*`` are only in a run's last row: the policy of the
+#: highest test, tested once more, since the highest of many is lucky.
+FIELDS = ["name", "seed", "generation", "steps", "episodes", "mean_eval", "sparsity"]
+FIELDS += ["test_mean", "test_standard_error", "again_mean", "again_standard_error"]
+
+
+def read_tests(path: str | Path) -> list[Row]:
+    """The tests of the runs that are over; none where there is no file yet.
+
+    Raises:
+        TypeError: ``path`` is no path.
+        ValueError: The file is none of tests.
+        OSError: It cannot be read.
+    """
+    path = check_path("path", path)
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := [name for name in FIELDS if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"path: expected a file of tests, got {path}, which has no columns {', '.join(missing)}")
+        try:
+            return [{key: _number(key, value) for key, value in row.items()} for row in reader]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"path: expected a test in line {reader.line_num} of {path}: {error}") from None
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
+    """Write rows as a CSV file. It appears whole or not at all.
+
+    Args:
+        path: Where; folders that are missing are made.
+        rows: From the columns' names to values; what a row lacks stays empty.
+        fields: The columns; by default those of the first row.
+
+    Raises:
+        TypeError: ``path`` is no path.
+        ValueError: There is neither a row nor ``fields``, or a row has something that is no column.
+        OSError: The file cannot be written.
+    """
+    path = check_path("path", path)
+    if fields is None and not rows:
+        raise ValueError("fields: expected the columns, since there are no rows, got None")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0] if fields is None else fields), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.getvalue().encode())
+
+
+def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
+    """The tests of each run, in order; runs by name and seed."""
+    runs: dict[tuple[str, int], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])):
+        runs.setdefault((row["name"], row["seed"]), []).append(row)
+    return runs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the runs of one name came to, a number for each seed.
+
+    Attributes:
+        highest: The highest test reward.
+        again: The reward of that policy in other episodes.
+        final: The last test reward.
+        samples: Environment steps until the first test that reached what is asked for; infinity where none did.
+        sparsity: Of the policy handed out at the end; NaN for a search on the weights themselves.
+    """
+
+    highest: NDArray[np.float64]
+    again: NDArray[np.float64]
+    final: NDArray[np.float64]
+    samples: NDArray[np.float64]
+    sparsity: NDArray[np.float64]
+
+    @property
+    def num_seeds(self) -> int:
+        """How many runs."""
+        return len(self.samples)
+
+    @property
+    def num_solved(self) -> int:
+        """How many of them reached it."""
+        return int(np.isfinite(self.samples).sum())
+
+
+def outcome(rows: Iterable[Row], name: str, *, solved: float) -> Outcome:
+    """What the runs of a name came to, by the order of seeds.
+
+    Args:
+        rows: Tests.
+        name: Of the runs.
+        solved: The test reward that is asked for.
+
+    Returns:
+        Arrays of length 0 where there are no runs of that name.
+    """
+    runs = _runs_of(rows, name)
+    first = [next((row["steps"] for row in tests if row["test_mean"] >= solved), np.inf) for tests in runs]
+    return Outcome(
+        highest=np.array([max(row["test_mean"] for row in tests) for tests in runs]),
+        again=np.array([tests[-1]["again_mean"] for tests in runs]),
+        final=np.array([tests[-1]["test_mean"] for tests in runs]),
+        samples=np.array(first),
+        sparsity=np.array([np.nan if tests[-1]["sparsity"] == "" else tests[-1]["sparsity"] for tests in runs]),
+    )
+
+
+def learning_curves(rows: Iterable[Row], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Test reward of all seeds of a name at common numbers of environment steps, between tests on a straight line.
+
+    Returns:
+        ``(points,)`` environment steps, and ``(seeds, points)`` test rewards.
+
+    Raises:
+        ValueError: There are no runs of that name.
+    """
+    runs = _runs_of(rows, name)
+    if not runs:
+        raise ValueError(f"name: expected that of some runs, got {name!r}")
+    at = np.linspace(max(tests[0]["steps"] for tests in runs), min(tests[-1]["steps"] for tests in runs), 201)
+    return at, np.array([np.interp(at, [r["steps"] for r in t], [r["test_mean"] for r in t]) for t in runs])
+
+
+def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | None) -> Table:
+    """A table of what the searches of some names came to.
+
+    Args:
+        rows: Tests.
+        names: Of the runs.
+        solved: The test reward that solves the task, or None.
+
+    Raises:
+        ValueError: There are no runs of one of these names.
+    """
+    goal = "" if solved is None else f"; solved: a test of at least {solved:g}"
+    result = Table(title=f"Test reward on fresh episodes{goal}")
+    for column in ("search", "seeds", "final, median", "least", "most", "seeds that solve", "steps to it, median"):
+        result.add_column(column, justify="left" if column == "search" else "right", no_wrap=column == "search")
+    for name in names:
+        found = outcome(rows, name, solved=np.inf if solved is None else solved)
+        if not found.num_seeds:
+            raise ValueError(f"names: expected those of some runs, got {name!r}")
+        steps = float(np.median(found.samples))
+        result.add_row(
+            name, str(found.num_seeds), *(f"{f(found.final):.1f}" for f in (np.median, np.min, np.max)),
+            "-" if solved is None else f"{found.num_solved} of {found.num_seeds}",
+            f"{steps:,.0f}" if np.isfinite(steps) else "-",
+        )  # fmt: skip
+    return result
+
+
+def _runs_of(rows: Iterable[Row], name: str) -> list[list[Row]]:
+    """The tests of each run of a name, by the order of seeds."""
+    return list(by_run(row for row in rows if row["name"] == name).values())
+
+
+def _number(key: str | None, value: Any) -> Any:
+    if key is None:
+        raise ValueError(f"more cells than columns, {value}")
+    if key == "name" or key not in FIELDS or value == "":  # other columns are the caller's own
+        return value
+    return int(float(value)) if key in ("seed", "generation", "steps", "episodes") else float(value)

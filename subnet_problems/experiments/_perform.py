@@ -1,0 +1,324 @@
+"""Experiments: many seeded runs of searches, several at a time, tested as they go, kept as they end, and resumable.
+
+A run is one search with one seed. Each time it has spent another share of its budget, the policy that the search would
+hand out at that moment is tested on fresh episodes, on Gymnasium itself. The rows of a run that is over are in a CSV
+file; one that was stopped goes on from its checkpoint, to the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+from evotorch.algorithms import SearchAlgorithm
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from algorithms import Checkpointer, remove_checkpoint, resume
+
+from .._checks import check_count, check_path
+from .._files import check_file
+from ..tasks._gym_task import num_processors
+from ..tasks._observation_stats import ObservationStats
+from ..tasks._registration import fingerprint, pickled_registrations, register_pickled
+from ._outcomes import FIELDS, Row, by_run, read_tests, write_table
+from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
+from ._run import Run, hand_out
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = None, quiet: bool = False) -> list[Row]:
+    """Play the runs that have not been played yet, and show how far they are.
+
+    After Ctrl-C or a kill the same call goes on, to the same bits: runs that are over are in the file, the others in
+    checkpoints in a folder beside it, which are deleted as their runs end. So it is after a fault in one of the runs,
+    which ends the call. Runs are played in new processes, so a script that calls this needs
+    ``if __name__ == "__main__":``. What is registered in Gymnasium by then is registered in them, too.
+
+    Args:
+        runs: What is asked for. One whose name and seed are in the file, with at least its budget spent, is over.
+        path: The CSV file of all tests (see ``FIELDS``); it may hold other runs, too.
+        num_jobs: How many runs at a time, each in a process of its own; None takes the number of processors. Results
+            do not depend on it.
+        quiet: Whether no progress is shown.
+
+    Returns:
+        The rows of these runs; after Ctrl-C of those that are over.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: A run is there twice, ``num_jobs`` is below 1, or a checkpoint is of a run with other settings.
+        BlockingIOError: Another process is at work on this file.
+        OSError: Nothing can be written there.
+        ProcessLostError: A process ended before its run did, as one does that takes too much memory, or before it began
+            to work.
+        RuntimeError: This process may not start others, or its script cannot be imported by them.
+    """
+    path = check_file("path", check_path("path", path))
+    if not isinstance(runs, Iterable):
+        raise TypeError(f"runs: expected Runs, got {runs!r}")
+    runs = list(runs)
+    for run in runs:
+        if not isinstance(run, Run):
+            raise TypeError(f"runs: expected Runs, got {run!r}")
+    num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
+    if len({(run.name, run.seed) for run in runs}) < len(runs):
+        raise ValueError("runs: expected each name with each seed once, got one twice")
+    if _missing(runs, path):  # what is wrong is said before minutes of work
+        check_can_start_processes()
+        for name, file in [("path", path), *(("keep", run.keep) for run in _missing(runs, path))]:
+            if file is not None:
+                check_file(name, file)
+    _check_kept(runs, path)
+    with heard_ctrl_c() as ctrl_c:
+        _work(path).mkdir(parents=True, exist_ok=True)
+        with _locked(_work(path)), suppress(KeyboardInterrupt):  # which only a handler of the caller's own raises
+            missing = _missing(runs, path)
+            for run in runs:
+                if run not in missing:  # a kill may have come just before its checkpoint was removed
+                    remove_checkpoint(_checkpoint(path, run))
+            if missing:
+                _play_all(missing, path, num_jobs, quiet, ctrl_c)
+        done = by_run(read_tests(path))
+    return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
+
+
+def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: CtrlC) -> None:
+    """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
+    num_threads = max(1, num_processors() // num_jobs)
+    registrations = pickled_registrations()
+    jobs = [(_pickled(run), registrations, _checkpoint(path, run), num_threads) for run in runs]
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
+    missing = set(range(len(runs)))
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet) as progress,
+        Processes(_work_on, jobs, num_jobs) as processes,
+    ):
+        bar = progress.add_task("", total=sum(run.budget for run in runs))
+        while missing and not ctrl_c.came:
+            messages = processes.listen(timeout=0.2)
+            for message in messages:  # what is over is kept first
+                if message.kind == "report":
+                    progress.advance(bar, message.content)
+                elif message.kind == "result":
+                    _add_tests(path, message.content)
+                    remove_checkpoint(_checkpoint(path, runs[message.job]))
+                    missing.remove(message.job)
+            progress.update(bar, description=f"{path.stem}, {len(missing)} runs to go")
+            for message in messages:
+                if message.kind == "error":
+                    raise message.content
+                if message.kind == "lost":
+                    raise _lost(runs, message, processes.at_work, path)
+        if missing:
+            progress.console.print("Stopped; what was played is kept.")
+
+
+def _check_kept(runs: Sequence[Run], path: Path) -> None:
+    """Refuse policies that would overwrite each other, or the tests."""
+    taken = {path.absolute()}
+    for run in runs:
+        if run.keep is not None:
+            keep = run.keep.absolute()
+            if keep in taken or _work(path).absolute() in keep.parents:
+                raise ValueError(
+                    f"keep: expected a file of its own for {run.name!r} with seed {run.seed}, got {run.keep}"
+                )
+            taken.add(keep)
+
+
+def _pickled(run: Run) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(run)
+    except Exception as error:
+        raise ValueError(f"make: expected a callable that can be pickled, got {run.make!r}: {error}") from error
+    return data
+
+
+def _lost(runs: Sequence[Run], message: Message, others: Iterable[int], path: Path) -> ProcessLostError:
+    """What is said where a process ended in the middle of a run."""
+    lost, *rest = (f"{runs[job].name!r} with seed {runs[job].seed}" for job in (message.job, *sorted(others)))
+    return ProcessLostError(
+        f"the process that played {lost} {message.content}"
+        + (", as the system does where memory runs out. " if "SIGKILL" in message.content else ". ")
+        + (f"Stopped with it: {', '.join(rest)}. " if rest else "")
+        + f"What is over is in {path}; the same call goes on with the others from their last checkpoints."
+    )
+
+
+def has_begun(path: str | Path) -> bool:
+    """Whether there is something of an experiment with this file of tests, finished or not.
+
+    Raises:
+        TypeError: ``path`` is no path.
+    """
+    path = check_path("path", path)
+    return path.exists() or _work(path).exists()
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The policy of the highest test."""
+
+    mean: float
+    problem: Any
+    solution: torch.Tensor
+    stats: ObservationStats | None
+
+
+class _Diary:
+    """A row for each test of a search. As a logger it is part of the search's checkpoints."""
+
+    def __init__(self, searcher: SearchAlgorithm, run: Run) -> None:
+        self.searcher, self.run = searcher, run
+        self.rows: list[Row] = []
+        self.best: _Best | None = None
+        searcher.log_hook.append(self)
+
+    def __call__(self, status: Row) -> None:
+        """What EvoTorch asks of a logger, after each generation."""
+        run, steps = self.run, status["total_interaction_count"]
+        share = run.budget / run.num_tests if run.num_tests else 0.0
+        if steps < min(share * (len(self.rows) + 1), run.budget):
+            return
+        problem, solution = self.searcher.problem, hand_out(self.searcher)
+        tested = self.test(problem, solution, number=len(self.rows))
+        row = {"name": run.name, "seed": run.seed, "generation": status["iter"], "steps": steps}
+        row |= {"episodes": status["total_episode_count"], "mean_eval": _mean_eval(status)}
+        row |= {"test_mean": tested[0], "test_standard_error": tested[1], "sparsity": _sparsity(problem, solution)}
+        self.rows.append(row)
+        if self.best is None or tested[0] > self.best.mean:
+            stats = problem.get_observation_stats() if problem.observation_normalization else None
+            self.best = _Best(tested[0], problem, solution.clone(), stats)
+
+    def test(self, problem: Any, solution: torch.Tensor, *, number: int) -> tuple[float, float]:
+        """Mean return of fresh episodes and its standard error; each test of a run has episodes of its own."""
+        seed = 100_000 * (self.run.seed + 1) + number
+        returns = problem.test(solution, num_episodes=self.run.test_episodes, seed=seed)
+        return float(returns.mean()), float(returns.std(ddof=1) / len(returns) ** 0.5)
+
+    def close(self) -> list[Row]:
+        """All rows, the last with one more test of the policy whose test was the highest."""
+        best = self.best
+        assert best is not None
+        if best.stats is not None:  # a policy is what normalises its observations, too
+            best.problem.set_observation_stats(best.stats)
+        again = self.test(best.problem, best.solution, number=99_999)
+        if self.run.keep is not None:
+            self.run.keep.parent.mkdir(parents=True, exist_ok=True)
+            best.problem.to_subnetwork(best.solution).save(self.run.keep)
+        self.rows[-1] |= {"again_mean": again[0], "again_standard_error": again[1]}
+        return self.rows
+
+
+def _mean_eval(status: Mapping[str, Any]) -> float:
+    """That of the last population; EvoTorch's restarters leave it to the search within."""
+    while "mean_eval" not in status:
+        status = status["search_algorithm"]
+    return float(status["mean_eval"])
+
+
+def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:
+    """Share of the weights that a policy does without; empty for a search on the weights themselves."""
+    return 1.0 - float(problem.mask(solution).double().mean()) if hasattr(problem, "mask") else ""
+
+
+def _work_on(
+    pickled_run: bytes, registrations: bytes, checkpoint: Path, num_threads: int, advance: Callable[[int], None]
+) -> list[Row]:
+    """What a process of its own does with a run; it knows the environments that are registered in the main process."""
+    register_pickled(registrations)
+    torch.set_num_threads(num_threads)
+    logging.getLogger("evotorch").setLevel(logging.WARNING)  # of each problem it tells three lines
+    return _play(cloudpickle.loads(pickled_run), checkpoint, num_threads, advance)
+
+
+def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int], None]) -> list[Row]:
+    """One run from its beginning, or from where it was stopped, to its end; ``advance`` takes the steps since."""
+    try:
+        searcher = resume(checkpoint, allow_pickle=True)
+    except FileNotFoundError:
+        torch.manual_seed(run.seed)  # some of EvoTorch's searches draw from the global generator
+        searcher = run.make(run.seed, num_threads)
+        if not isinstance(searcher, SearchAlgorithm) or not hasattr(searcher.problem, "interaction_count"):
+            raise TypeError(
+                f"make: expected a callable that returns a search on a problem that counts environment steps, got one "
+                f"that returns {searcher!r}"
+            ) from None
+        if run.keep is not None and not hasattr(searcher.problem, "to_subnetwork"):
+            raise ValueError(f"keep: expected None, since {searcher.problem!r} has no masks, got {run.keep}") from None
+        _Diary(searcher, run)
+        Checkpointer(searcher, checkpoint, every=20)
+    diary = next(logger for logger in searcher.log_hook if isinstance(logger, _Diary))
+    for name in ("budget", "num_tests", "test_episodes", "keep"):
+        before, now = getattr(diary.run, name), getattr(run, name)
+        if before != now:
+            raise ValueError(f"{name}: expected {before!r}, that of the run in {checkpoint}, got {now!r}")
+    if fingerprint(diary.run.make) != fingerprint(run.make):
+        raise ValueError(
+            f"make: expected that of the run in {checkpoint}, got another: {fingerprint(run.make)} in place of "
+            f"{fingerprint(diary.run.make)}. Remove the checkpoint to begin anew"
+        )
+    spent = searcher.status.get("total_interaction_count", 0)
+    advance(spent)
+    while spent < run.budget:
+        searcher.step()
+        before, spent = spent, searcher.status["total_interaction_count"]
+        advance(spent - before)
+    return diary.close()
+
+
+def _work(path: Path) -> Path:
+    """The folder of what is not over yet."""
+    return path.with_name(path.name + ".unfinished")
+
+
+def _checkpoint(path: Path, run: Run) -> Path:
+    return _work(path) / f"{run.name} {run.seed}.checkpoint"
+
+
+def _missing(runs: Iterable[Run], path: Path) -> list[Run]:
+    """Those that are not over yet."""
+    done = by_run(read_tests(path))
+    return [run for run in runs if not _is_over(run, done)]
+
+
+def _is_over(run: Run, done: dict[tuple[str, int], list[Row]]) -> bool:
+    tests = done.get((run.name, run.seed))
+    return tests is not None and tests[-1]["steps"] >= run.budget
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """One process at a time; the lock of one that dies goes with it. Once left, an empty folder is removed."""
+    with open(work / "lock", "w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BlockingIOError(f"another process plays runs in {work}") from error
+        try:
+            yield
+        finally:  # by its owner alone
+            with suppress(OSError):  # something is left to go on with
+                (work / "lock").unlink()
+                work.rmdir()
+
+
+def _add_tests(path: Path, tests: list[Row]) -> None:
+    """A run that is over, in the place of one of that name and seed; at every instant there is a whole file."""
+    runs = {(row["name"], row["seed"]) for row in tests}
+    rows = [row for row in read_tests(path) if (row["name"], row["seed"]) not in runs] + tests
+    fields = list(dict.fromkeys([*FIELDS, *(key for row in rows for key in row)]))
+    write_table(path, sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])), fields)

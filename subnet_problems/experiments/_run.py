@@ -1,0 +1,86 @@
+"""Run: what one seeded run of an experiment is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from evotorch import Solution
+from evotorch.algorithms import SearchAlgorithm
+
+from .._checks import check_count, check_path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search with one seed.
+
+    Attributes:
+        name: What it is a run of; with the seed it says which run.
+        seed: The seed of the network, the search and the tests.
+        make: Makes the search from the seed and the number of threads that it may use.
+        budget: Environment steps of the search.
+        num_tests: How often it is tested, at equal distances (less often where a generation takes more steps); 0 for
+            after every generation.
+        test_episodes: Fresh episodes a test.
+        keep: A file for the policy of the highest test, of a masked problem; or None. It is written as the run ends,
+            not for a run that is over already.
+
+    Raises:
+        TypeError: An attribute has the wrong type.
+        ValueError: A number is out of range, or the name is not fit for a file's name.
+    """
+
+    name: str
+    seed: int
+    make: Callable[[int, int], SearchAlgorithm]
+    budget: int
+    num_tests: int = 20
+    test_episodes: int = 100
+    keep: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name: expected a string, got {self.name!r}")
+        if not self.name.isprintable() or not 0 < len(self.name.encode()) <= 200 or {"/", os.sep} & set(self.name):
+            raise ValueError(f"name: expected one fit for a file's name, got {self.name!r}")
+        check_count("seed", self.seed, minimum=0, maximum=2**46)  # seeds of tests are made of it
+        if not callable(self.make):
+            raise TypeError(f"make: expected a callable that makes a search, got {self.make!r}")
+        check_count("budget", self.budget)
+        check_count("num_tests", self.num_tests, minimum=0)
+        check_count("test_episodes", self.test_episodes, minimum=2)  # a standard error needs two
+        if self.keep is not None:
+            object.__setattr__(self, "keep", check_path("keep", self.keep))
+
+
+def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
+    """What a search would hand out now: the centre of its distribution if it has one, else its best solution.
+
+    For EvoTorch's restarters (``Restart``, ``IPOP``) it is what the search within would hand out, as long as that is
+    the first. Later ones know nothing of those before: then it is the best solution of all evaluations.
+
+    Returns:
+        ``(solution_length,)``.
+
+    Raises:
+        TypeError: ``searcher`` is no EvoTorch search.
+        ValueError: It has neither a centre nor a best solution, as before its first step or with several objectives.
+    """
+    if not isinstance(searcher, SearchAlgorithm):
+        raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
+    status = searcher.status
+    while "search_algorithm" in status and (status["num_restarts"] == 1 or "best" not in status):
+        status = status["search_algorithm"]
+    name = next((name for name in ("center", "pop_best", "best") if name in status), None)
+    solution = None if name is None else status[name]
+    solution = solution.values if isinstance(solution, Solution) else solution
+    if not isinstance(solution, torch.Tensor):
+        raise ValueError(
+            f"searcher: expected one that has a center, a pop_best or a best solution by now, got {searcher!r}, whose "
+            f"status has {sorted(status)}"
+        )
+    return torch.as_tensor(solution)

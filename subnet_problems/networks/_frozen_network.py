@@ -1,0 +1,362 @@
+"""FrozenNetwork: an architecture and a seed make weights that never change; forward for a whole population."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy, deepcopy
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from evotorch.neuroevolution.net import str_to_net
+from evotorch.tools.misc import pass_info_if_needed
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .._checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_mapping,
+    check_mask,
+    check_numbers,
+    check_real,
+    check_seed,
+    check_shape,
+    reason_of,
+)
+from ._layer import list_layers
+from ._philox import raw_words, signs, standard_normal, symmetric_uniform
+from ._probe import agree, buffers_of, impurity, probe, probe_inputs, rounding, seeded, set_buffers
+from .forward._chain import as_chain
+from .forward._population import PopulationPolicy, make_population
+
+Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
+
+WEIGHT_INITS = ("uniform", "uniform_fan_in", "kaiming_normal", "signed_constant", "signed_kaiming_constant")
+
+
+class FrozenNetwork:
+    """A network whose weights come from a seed, once, and never change.
+
+    Weight ``i`` (in the order of the module's ``parameters()``) is made from word ``i`` of
+    ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``); with
+    ``u`` in (-1, 1) by ``subnet_problems.networks._philox.symmetric_uniform``, ``s`` in {-1, 1} the word's top bit, and
+    ``z`` standard normal, computed in float64 and rounded once to float32:
+
+    | name | weight |
+    |---|---|
+    | ``uniform`` | gain * u (the paper's) |
+    | ``uniform_fan_in`` | gain * u / sqrt(fan_in) |
+    | ``kaiming_normal`` | gain * z * sqrt(2 / fan_in) (He et al. 2015) |
+    | ``signed_constant`` | gain * s (Zhou et al. 2020) |
+    | ``signed_kaiming_constant`` | gain * s * sqrt(2 / fan_in) (Ramanujan et al. 2020) |
+
+    Example:
+        >>> network = FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0)
+        >>> network.num_weights
+        8439
+
+    Args:
+        network: The sizes of the hidden layers (tanh between fully connected layers, the paper's model), an EvoTorch
+            network string, an ``nn.Module``, or a callable that makes one, as ``GymNE`` takes them.
+        obs_length: Length of the flat observation vector.
+        act_length: Length of the output vector.
+        obs_shape: Shape of an observation, offered to strings and callables. Default ``(obs_length,)``.
+        act_shape: Likewise. Default ``(act_length,)``.
+        network_args: Keyword arguments for a callable, or constants for a string.
+        bias: Whether the fully connected layers have biases. Only for hidden sizes.
+        weight_init: One of the table's names. Default ``"uniform"``, but an ``nn.Module`` keeps the weights it has.
+        weight_gain: The table's gain.
+        seed: Seed of the weights, and of what a string's or a callable's module draws for itself, such as buffers.
+
+    Raises:
+        TypeError: An argument has the wrong type, or a callable does not make an ``nn.Module``.
+        ValueError: A size is not positive, an initialisation is unknown, the network has no parameters, cannot be
+            vectorised over a population, does not turn ``(obs_length,)`` into ``(act_length,)``, or computes with
+            something that it draws or keeps from call to call.
+    """
+
+    def __init__(
+        self,
+        network: Network = (64, 64),
+        *,
+        obs_length: int,
+        act_length: int,
+        obs_shape: tuple[int, ...] | None = None,
+        act_shape: tuple[int, ...] | None = None,
+        network_args: Mapping[str, Any] | None = None,
+        bias: bool = False,
+        weight_init: str | None = None,
+        weight_gain: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.obs_length = check_count("obs_length", obs_length)
+        self.act_length = check_count("act_length", act_length)
+        self.seed = check_seed("seed", seed)
+        self.bias = check_bool("bias", bias)
+        self.weight_gain = check_real("weight_gain", weight_gain, above=0.0)
+        if weight_init is None:
+            weight_init = None if isinstance(network, nn.Module) else "uniform"
+        else:
+            check_choice("weight_init", weight_init, WEIGHT_INITS)
+        self.weight_init = weight_init
+
+        by_sizes = isinstance(network, Sequence) and not isinstance(network, str | bytes)
+        if self.bias and not by_sizes:
+            raise ValueError(f"bias: expected False for a network that is not given by hidden sizes, got {bias!r}")
+        self.obs_shape = _shape_of("obs_shape", obs_shape, self.obs_length)
+        self.act_shape = _shape_of("act_shape", act_shape, self.act_length)
+        self.network_args = check_mapping("network_args", network_args)
+        if self.network_args and (by_sizes or isinstance(network, nn.Module)):
+            raise ValueError(
+                f"network_args: expected None for hidden sizes and for an nn.Module, got {self.network_args}"
+            )
+        self.architecture: tuple[int, ...] | str | None = None
+        with seeded(self.seed):  # what a module draws for itself follows from the network's seed, too
+            self._module = self._materialized(self._build(network).float().cpu().eval())
+        self.layers = list_layers(self._module)
+        self._weights = self._draw_weights()
+        self._check_forward()
+
+    def _build(self, network: Network) -> nn.Module:
+        constants = {
+            "obs_length": self.obs_length,
+            "act_length": self.act_length,
+            "obs_shape": self.obs_shape,
+            "act_shape": self.act_shape,
+        }
+        if isinstance(network, nn.Module):
+            return _copied(network)
+        if isinstance(network, str):
+            constants |= self.network_args
+            names = set(re.findall(r"\w+", network))
+            # Constants are written out, so that the string alone says what the network is.
+            self.architecture, self.architecture_args = network, {k: v for k, v in constants.items() if k in names}
+            try:
+                module: nn.Module = str_to_net(network, **constants)
+            except Exception as error:
+                raise ValueError(
+                    f"network: EvoTorch cannot read the network string {network!r}: {reason_of(error)}"
+                ) from error
+            return module
+        if isinstance(network, Sequence) and not isinstance(network, bytes):
+            sizes = self.architecture = check_shape("network", network)
+            try:
+                return _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
+            except RuntimeError as error:
+                raise ValueError(f"network: expected sizes that memory can hold, got {sizes}: {error}") from error
+        if not callable(network):
+            raise TypeError(
+                "network: expected hidden sizes, an EvoTorch network string, an nn.Module or a callable that "
+                f"returns one, got {network!r}"
+            )
+        try:
+            module = pass_info_if_needed(network, constants)(**self.network_args)
+        except Exception as error:
+            raise ValueError(f"network: expected a callable that makes a module; it raised {error!r}") from error
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
+        return _copied(module)
+
+    def _materialized(self, module: nn.Module) -> nn.Module:
+        """A module whose lazy layers, such as ``nn.LazyLinear``, have found their sizes."""
+        tensors = [*module.parameters(), *module.buffers()]
+        if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
+            try:
+                with torch.no_grad():
+                    module(torch.zeros(self.obs_length, dtype=torch.float32))
+            except Exception as error:
+                raise ValueError(
+                    f"network: expected a module that turns an observation of shape ({self.obs_length},) into an "
+                    f"output; it failed with: {reason_of(error)}"
+                ) from error
+        return module
+
+    def _draw_weights(self) -> Tensor:
+        if not self.layers:
+            raise ValueError("network: expected a module with parameters, got one with none")
+        for layer, parameter in zip(self.layers, self._module.parameters(), strict=True):
+            if parameter.dtype != torch.float32 or not parameter.numel():
+                came = f"{parameter.dtype} {layer.shape}"
+                raise ValueError(f"network: expected parameters of real numbers, at least one in each, got {came}")
+        if self.weight_init is None:
+            weights = torch.cat([p.detach().reshape(-1) for p in self._module.parameters()])
+            if not weights.isfinite().all():
+                raise ValueError("network: expected a module whose weights are finite, got one with NaN or infinity")
+            return weights
+        fan_in = np.repeat([float(layer.fan_in) for layer in self.layers], [layer.size for layer in self.layers])
+        words = raw_words(self.seed, self.num_weights * (2 if self.weight_init == "kaiming_normal" else 1))
+        match self.weight_init:
+            case "uniform":
+                values = symmetric_uniform(words)
+            case "uniform_fan_in":
+                values = symmetric_uniform(words) / np.sqrt(fan_in)
+            case "kaiming_normal":
+                values = standard_normal(words) * np.sqrt(2.0 / fan_in)
+            case "signed_constant":
+                values = signs(words)
+            case _:
+                values = signs(words) * np.sqrt(2.0 / fan_in)
+        with np.errstate(over="ignore"):
+            drawn: NDArray[np.float32] = (self.weight_gain * values).astype(np.float32)
+        if not np.isfinite(drawn).all():
+            raise ValueError(f"weight_gain: expected weights that float32 can hold, got {self.weight_gain!r}")
+        return torch.from_numpy(drawn)
+
+    def _check_forward(self) -> None:
+        inputs = probe_inputs(self.obs_length)
+        try:
+            module = self.to_module(self._weights)
+            outputs = probe(module, inputs)  # PyTorch checks sizes; the kernel does not
+            found = "" if as_chain(module) is not None else impurity(module, inputs, seed=self.seed + 1)
+        except Exception as error:
+            raise self._not_a_policy(error) from error
+        if found:
+            raise ValueError(
+                "network: expected a module that computes with its weights, its buffers, the observation and the "
+                f"state that it returned before, and with nothing else; {found}"
+            )
+        try:
+            policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
+            played = np.concatenate([policy.act(np.zeros(1, dtype=np.int32), obs[None]) for obs in inputs])
+        except Exception as error:
+            raise self._not_a_policy(error) from error
+        if played.shape[1:] != (self.act_length,):
+            raise ValueError(
+                f"network: expected an output of shape (act_length,) = ({self.act_length},), got {played.shape[1:]}"
+            )
+        if not agree(played, outputs, rtol=1e-3, rounding=lambda: rounding(module, inputs)):
+            raise ValueError(
+                "network: expected a module that gives the same outputs for one observation as for a population, got "
+                f"{outputs[0].tolist()} and {played[0].tolist()} (does a hook or a forward method of its own change "
+                "it?)"
+            )
+
+    def _not_a_policy(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"network: expected a module that turns an observation of shape ({self.obs_length},) into an output of "
+            f"shape ({self.act_length},) and that torch.func.vmap can vectorise; it failed with: {reason_of(error)}"
+        )
+
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """What the module computes with beside its weights: its buffers, by name, as copies."""
+        return buffers_of(self._module)
+
+    def with_buffers(self, buffers: Mapping[str, Tensor]) -> FrozenNetwork:
+        """This network with other values in its buffers.
+
+        Args:
+            buffers: Tensors by the names of ``buffers``, of their shapes and dtypes.
+
+        Raises:
+            ValueError: A name is unknown, or a shape or dtype is wrong.
+        """
+        known = self.buffers
+        for name, buffer in buffers.items():
+            expected = None if name not in known else (tuple(known[name].shape), known[name].dtype)
+            if (tuple(buffer.shape), buffer.dtype) != expected:
+                came = (tuple(buffer.shape), buffer.dtype)
+                raise ValueError(
+                    f"network: expected a module with a buffer {name!r} of {came}, got {expected or 'none'}"
+                )
+        network = copy(self)
+        network._module = deepcopy(self._module)
+        set_buffers(network._module, dict(buffers))
+        return network
+
+    @property
+    def num_weights(self) -> int:
+        """D, the number of weights (every parameter of the module, biases too if it has them)."""
+        last = self.layers[-1]
+        return last.start + last.size
+
+    @property
+    def weights(self) -> Tensor:
+        """The frozen weights, ``(D,)`` float32: a copy, so that nothing can change them."""
+        return self._weights.clone()
+
+    def with_weights(self, mask: Tensor, kept: Tensor) -> FrozenNetwork:
+        """This architecture with given weights where the mask keeps them, and 0 elsewhere.
+
+        Args:
+            mask: ``(D,)`` bool.
+            kept: ``(mask.sum(),)`` the weights it keeps, in order.
+
+        Raises:
+            TypeError: An argument is not such a tensor.
+            ValueError: A shape is another.
+        """
+        mask, kept = check_mask("mask", mask, self.num_weights), check_numbers("kept", kept)
+        if kept.shape != (int(mask.sum()),):
+            raise ValueError(f"kept: expected shape (mask.sum(),) = ({int(mask.sum())},), got {tuple(kept.shape)}")
+        network = copy(self)
+        network.weight_init = None
+        network._weights = torch.zeros_like(self._weights).masked_scatter(mask, kept)
+        return network
+
+    def to_module(self, weights: Tensor) -> nn.Module:
+        """A new module of this architecture with these weights.
+
+        Args:
+            weights: ``(D,)``.
+
+        Raises:
+            TypeError: They are not real numbers.
+            ValueError: Their shape is another.
+        """
+        weights = check_numbers("weights", weights)
+        if weights.shape != (self.num_weights,):
+            raise ValueError(f"weights: expected shape (D,) = ({self.num_weights},), got {tuple(weights.shape)}")
+        module = deepcopy(self._module)
+        with torch.no_grad():
+            for layer, parameter in zip(self.layers, module.parameters(), strict=True):
+                parameter.copy_(weights[layer.slice].view(layer.shape))
+        return module
+
+    def population(
+        self, chunks: Iterable[Tensor], *, popsize: int, num_episodes: int, device: torch.device | str = "cpu"
+    ) -> PopulationPolicy:
+        """The forward pass of many networks of this architecture at once.
+
+        Args:
+            chunks: The weights of all networks, ``(n, D)`` at a time, so that what makes them need not hold all.
+            popsize: N, how many networks in all.
+            num_episodes: E, how many episodes each of them plays: episode row ``r`` is played by network ``r // E``.
+            device: Where the forward pass runs.
+        """
+        return make_population(
+            self._module, self.layers, chunks, popsize=popsize, num_episodes=num_episodes, device=torch.device(device)
+        )
+
+    def __repr__(self) -> str:
+        architecture = self.architecture if self.architecture is not None else type(self._module).__name__
+        return (
+            f"<FrozenNetwork {architecture!r}, {self.num_weights} weights, "
+            f"weight_init={self.weight_init!r}, seed={self.seed}>"
+        )
+
+
+def _shape_of(name: str, shape: tuple[int, ...] | None, length: int) -> tuple[int, ...]:
+    shape = check_shape(name, shape) if shape is not None else ()
+    if prod(shape or (length,)) != length:
+        raise ValueError(f"{name}: expected a shape of {length} numbers in all, got {shape}")
+    return shape or (length,)
+
+
+def _tanh_network(sizes: tuple[int, ...], *, bias: bool) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        modules += [nn.Linear(n_in, n_out, bias=bias), nn.Tanh()]
+    return nn.Sequential(*modules[:-1])
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return deepcopy(module)
+    except Exception as error:
+        raise ValueError(f"network: expected a module that can be copied, got {module!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""How the outputs of a whole population are computed, one file for each way."""

@@ -1,0 +1,86 @@
+"""The forward pass of chains of linear layers and activations, by a compiled kernel."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from evotorch.neuroevolution.net.multilayered import MultiLayered
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ._chain_kernel import forward, transpose
+
+if TYPE_CHECKING:
+    from .._layer import Layer
+
+FloatArray = NDArray[np.float32]
+
+
+#: The activations that the kernel has, by their codes.
+ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
+
+
+def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
+    """The module as (linear layer, activation code) pairs, or None if it is anything else."""
+    if any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules()):
+        return None
+    modules = parts_of_chain(module)
+    chain: list[tuple[nn.Linear, int]] = []
+    for part in modules:
+        if type(part) is nn.Linear:
+            chain.append((part, 0))
+        elif type(part) in ACTIVATIONS and chain and chain[-1][1] == 0:
+            chain[-1] = (chain[-1][0], ACTIVATIONS[type(part)])
+        else:
+            return None
+    # Weights lie in the order of the module's parameters: a weight before its bias, and no layer used twice.
+    tensors = [tensor for linear, _ in chain for tensor in (linear.weight, linear.bias) if tensor is not None]
+    parameters = list(module.parameters())
+    in_order = len(tensors) == len(parameters) and all(map(operator.is_, tensors, parameters))
+    return chain if in_order else None
+
+
+def parts_of_chain(module: nn.Module) -> list[nn.Module]:
+    """The modules that are computed one after another in one of containers within containers."""
+    if type(module) in (nn.Sequential, MultiLayered):
+        return [leaf for part in cast(Iterable[nn.Module], module) for leaf in parts_of_chain(part)]
+    return [module]
+
+
+class ChainPolicy:
+    """Linear layers and activations, by a compiled kernel that takes one episode after another.
+
+    Weights are held as ``(in, out)`` matrices: the kernel then adds whole columns, which vectorises without
+    changing the order in which any one output is summed.
+    """
+
+    def __init__(
+        self,
+        chain: Sequence[tuple[nn.Linear, int]],
+        layers: Sequence[Layer],
+        chunks: Iterable[Tensor],
+        *,
+        popsize: int,
+        num_episodes: int,
+    ) -> None:
+        self._num_episodes = num_episodes
+        plan = []
+        for linear, activation in chain:
+            plan.append((linear.in_features, linear.out_features, linear.bias is not None, activation))
+        self._plan = np.array(plan, dtype=np.int64)
+        width = int(self._plan[:, :2].max())
+        self._scratch = np.empty((2, width), dtype=np.float32)
+        self._weights = np.empty((popsize, layers[-1].slice.stop), dtype=np.float32)
+        start = 0
+        for chunk in chunks:
+            transpose(chunk.numpy(), self._plan, self._weights[start : start + len(chunk)])
+            start += len(chunk)
+
+    def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
+        """See ``PopulationPolicy``."""
+        outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
+        forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
+        return outputs

@@ -1,0 +1,31 @@
+"""Problems: what EvoTorch and pymoo search."""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from ._dense import DenseGymProblem
+    from ._gym_problem import GymProblem
+    from ._masked import MaskedGymProblem
+    from ._pareto import ParetoSparsityProblem
+    from ._workers import WorkersLostError
+
+__all__ = [
+    "DenseGymProblem",
+    "GymProblem",
+    "MaskedGymProblem",
+    "ParetoSparsityProblem",
+    "WorkersLostError",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "DenseGymProblem": "._dense",
+        "GymProblem": "._gym_problem",
+        "MaskedGymProblem": "._masked",
+        "ParetoSparsityProblem": "._pareto",
+        "WorkersLostError": "._workers",
+    },
+)

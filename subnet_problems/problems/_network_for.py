@@ -1,0 +1,77 @@
+"""The network of a problem: made for its task, or given and taken as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from .._checks import check_mapping, naming
+from ..networks._frozen_network import FrozenNetwork, Network
+from ..tasks._gym_task import GymTask
+
+#: What a problem takes as ``network``.
+NetworkLike = str | nn.Module | Callable[..., nn.Module] | FrozenNetwork
+
+
+def network_for(
+    task: GymTask,
+    network: NetworkLike | None,
+    *,
+    hidden_sizes: tuple[int, ...] | None,
+    network_args: Mapping[str, Any] | None,
+    bias: bool,
+    weight_init: str | None,
+    weight_gain: float,
+    network_seed: int,
+) -> FrozenNetwork:
+    """The network of a problem whose arguments these are.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, the network cannot be served, it does not fit the task, or an argument
+            would have no effect on a network that exists already.
+    """
+    if isinstance(network, FrozenNetwork):
+        given = {
+            "network_args": (check_mapping("network_args", network_args), {}),
+            "bias": (bias, False),
+            "weight_init": (weight_init, None),
+            "weight_gain": (weight_gain, 1.0),
+            "network_seed": (network_seed, 0),
+        }
+        for name, (value, default) in given.items():
+            if value != default:
+                raise ValueError(f"{name}: expected none where network is a FrozenNetwork, got {value!r}")
+        _check_fit(network, task)
+        return network
+    sizes: Network = (64, 64) if hidden_sizes is None else tuple(hidden_sizes)
+    with naming(seed="network_seed", **({} if hidden_sizes is None else {"network": "hidden_sizes"})):
+        return FrozenNetwork(
+            sizes if network is None else network,
+            obs_length=task.obs_length,
+            act_length=task.actions.length,
+            obs_shape=task.obs_shape,
+            act_shape=task.actions.shape,
+            network_args=network_args,
+            bias=bias,
+            weight_init=weight_init,
+            weight_gain=weight_gain,
+            seed=network_seed,
+        )
+
+
+def _check_fit(network: FrozenNetwork, task: GymTask) -> None:
+    """Raises ``ValueError`` where a network was made for other observations or actions; flat ones fit all."""
+    rows = (
+        ("obs_length", network.obs_length, (task.obs_length,)),
+        ("act_length", network.act_length, (task.actions.length,)),
+        ("obs_shape", network.obs_shape, (task.obs_shape, (task.obs_length,))),
+        ("act_shape", network.act_shape, (task.actions.shape, (task.actions.length,))),
+    )
+    for name, value, allowed in rows:
+        if value not in allowed:
+            raise ValueError(
+                f"network: expected one with {name} = {allowed[0]}, as the environment has it, got {value}"
+            )

@@ -1,0 +1,89 @@
+"""A chain without dead units: its layers as NumPy arrays, and as a plain module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..masks._live import Bools, ChainLayer, chain_layers, live_units
+
+if TYPE_CHECKING:
+    from ._subnetwork import Subnetwork
+
+
+@dataclass(frozen=True)
+class MaskedLayer(ChainLayer):
+    """A linear layer of a subnetwork, and the activation after it.
+
+    Attributes:
+        weight: ``(out, in)`` float32, 0 where removed.
+        bias: ``(out,)`` float32, 0 where removed; zeros for a layer without.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def masked_layers(subnet: Subnetwork) -> list[MaskedLayer]:
+    """The layers of a subnetwork whose network is a chain of linear layers, tanh and ReLU.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    weights = subnet.weights.numpy()
+    layers = []
+    for layer in chain_layers(subnet.network, subnet.mask.numpy()):
+        bias = weights[layer.bias_index] if layer.has_bias else np.zeros(len(layer.bias_index), dtype=np.float32)
+        layers.append(MaskedLayer(**vars(layer), weight=weights[layer.index], bias=bias))
+    return layers
+
+
+def compact(layers: Sequence[MaskedLayer]) -> list[MaskedLayer]:
+    """The same function with live units alone.
+
+    All inputs and outputs stay, so that their order does, and one unit of a layer that has no live one.
+    """
+    units = live_units(layers)
+    units[0][:], units[-1][:] = True, True
+    for alive in units:
+        alive[0] |= not alive.any()
+    return [
+        replace(
+            layer,
+            weight=layer.weight[after][:, before],
+            mask=layer.mask[after][:, before],
+            bias=layer.bias[after],
+            bias_mask=layer.bias_mask[after],
+            index=layer.index[after][:, before],
+            bias_index=layer.bias_index[after],
+        )
+        for layer, before, after in zip(layers, units[:-1], units[1:], strict=True)
+    ]
+
+
+def reached(layers: Sequence[MaskedLayer]) -> Bools:
+    """Which inputs still reach which outputs: ``(outputs, inputs)``."""
+    paths = layers[0].mask
+    for layer in layers[1:]:
+        paths = layer.mask.astype(np.int64) @ paths.astype(np.int64) > 0
+    return paths
+
+
+def to_module(layers: Sequence[MaskedLayer]) -> nn.Sequential:
+    """A plain module of these layers; a layer whose bias is all removed has none."""
+    modules: list[nn.Module] = []
+    for layer in layers:
+        n_out, n_in = layer.weight.shape
+        linear = nn.Linear(n_in, n_out, bias=bool(layer.bias_mask.any()), dtype=torch.float32)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(layer.weight))
+            if linear.bias is not None:
+                linear.bias.copy_(torch.from_numpy(layer.bias))
+        modules += [linear, layer.activation()]
+    return nn.Sequential(*modules)

@@ -1,0 +1,1 @@
+"""Policies as programs: one file for each target."""

@@ -1,0 +1,224 @@
+"""What a Gymnasium id stands for: as it is registered in this process, and as Gymnasium itself ships it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import copy, deepcopy
+from functools import cache, partial
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import cloudpickle
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from .._json import split
+
+#: Where Gymnasium's own code is.
+_FOLDER = f"{Path(gym.__file__).parent}{os.sep}"
+
+#: What is registered under an id, as JSON: what decides which environment ``gymnasium.make`` makes of it.
+Description = Mapping[str, Any]
+
+
+class Registration:
+    """An entry of Gymnasium's registry, as it was when it was looked up.
+
+    It is not looked up again: an id that is registered anew later stands for what it stood for. It goes along where it
+    is pickled, so that other processes need not register it.
+
+    Args:
+        env_id: The full id, with its version.
+
+    Attributes:
+        env_id: The same.
+        description: What is registered.
+    """
+
+    def __init__(self, env_id: str) -> None:
+        self._spec = copy(gym.registry[env_id])
+        self._spec.kwargs = deepcopy(self._spec.kwargs)
+        entry_point = self._spec.entry_point
+        if isinstance(entry_point, str) and entry_point.startswith("__main__:"):  # another script is another __main__
+            self._spec.entry_point = load_env_creator(entry_point)  # type: ignore[assignment]
+        self.env_id = env_id
+        self.description = describe(self._spec)
+
+    def make(self, **kwargs: Any) -> gym.Env[Any, Any]:
+        """A new environment; ``kwargs`` as for ``gymnasium.make``."""
+        return gym.make(self._spec, **kwargs)
+
+    def __deepcopy__(self, memo: Any) -> Registration:
+        return self  # nothing changes it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            data = cloudpickle.dumps(self._spec)
+        except Exception:  # then the process that loads it must have registered it itself
+            data = b""
+        return _unpickled, (self.env_id, self.description, data)
+
+
+def _unpickled(env_id: str, description: Description, data: bytes) -> Registration:
+    if not data:
+        if env_id not in gym.registry or describe(gym.registry[env_id]) != description:
+            raise ValueError(
+                f"env: expected {env_id!r} to be registered in this process as it was where the problem comes from, "
+                f"since its entry point cannot be pickled: {description}"
+            )
+        return Registration(env_id)
+    result = object.__new__(Registration)
+    result.env_id, result.description = env_id, description
+    try:
+        result._spec = cloudpickle.loads(data)
+    except (AttributeError, ImportError) as error:
+        raise ImportError(
+            f"env: {env_id!r} is registered with an entry point that this process cannot import: {error}. Put its "
+            "module where every process finds it (install it, or set PYTHONPATH)"
+        ) from error
+    return result
+
+
+def pickled_registrations() -> bytes:
+    """All that is registered here and that Gymnasium does not ship, but for what cannot be pickled."""
+    specs = {}
+    for env_id, spec in gym.registry.items():
+        if describe(spec) != describe_shipped(env_id):
+            try:
+                specs[env_id] = cloudpickle.dumps(spec)
+            except Exception:
+                continue  # the other process may have registered it itself
+    data: bytes = cloudpickle.dumps(specs)
+    return data
+
+
+def register_pickled(data: bytes) -> None:
+    """Register what ``pickled_registrations`` gave, but for what is registered already."""
+    for env_id, spec in cloudpickle.loads(data).items():
+        if env_id not in gym.registry or describe(gym.registry[env_id]) == describe_shipped(env_id):
+            try:
+                gym.registry[env_id] = cloudpickle.loads(spec)
+            except Exception:
+                continue  # who needs it will be told that it is not registered
+
+
+def describe_callable(make_env: Callable[..., Any]) -> Description:
+    """What makes an environment without an id, by its name."""
+    return {"callable": _name_of(make_env)}
+
+
+def describe(spec: EnvSpec) -> Description:
+    """What decides which environment a spec makes: entry point, keyword arguments, time limit and wrappers.
+
+    What changes no environment is left out, such as ``disable_env_checker`` and ``reward_threshold``. Keyword arguments
+    that JSON cannot hold are described by their types.
+    """
+    wrappers = [
+        [_name_of(wrapper.entry_point), _arguments(wrapper.kwargs or {})] for wrapper in spec.additional_wrappers
+    ]
+    return {
+        "entry_point": _name_of(spec.entry_point),
+        "kwargs": _arguments(spec.kwargs),
+        "max_episode_steps": spec.max_episode_steps,
+        "additional_wrappers": wrappers,
+    }
+
+
+def where_they_differ(ours: Description, theirs: Description) -> str:
+    """Where two descriptions differ, as ``entry_point 'a:A' instead of 'b:B'``."""
+    names = [name for name in ours if ours[name] != theirs.get(name)]
+    return ", ".join(f"{name} {ours[name]!r} instead of {theirs.get(name)!r}" for name in names)
+
+
+def describe_shipped(env_id: str) -> Description | None:
+    """What Gymnasium itself registers under an id, whatever is registered now; None where it has no such id."""
+    spec = _shipped_specs().get(env_id)
+    return None if spec is None else describe(spec)
+
+
+@cache
+def _shipped_specs() -> dict[str, EnvSpec]:
+    """The calls of ``register`` in Gymnasium's own source, which a user's call cannot have replaced.
+
+    Calls with arguments that are no literals are left out: what is not found counts as a user's own environment.
+    """
+    specs = {}
+    for node in ast.walk(ast.parse(Path(gym.envs.__file__).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register":
+            try:
+                spec = EnvSpec(**{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords})
+            except (TypeError, ValueError):
+                continue
+            specs[spec.id] = spec
+    return specs
+
+
+def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    kept, left_out = split(arguments)
+    for name, kind in left_out.items():
+        value = arguments[name]
+        kept[name] = {"$callable": _name_of(value)} if callable(value) else {"$type": kind}
+    return kept
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """A function's name, its arguments where it is a ``partial``, and a digest of its code."""
+    return _name_of(function, digest=True)
+
+
+def _name_of(entry_point: Any, *, digest: bool = False) -> str:
+    """``module:name``; the module of a script that is run has another name each time, and is left out.
+
+    Functions without a name of their own, such as lambdas, have a digest of their code and of the values bound in it.
+    The digest changes with the version of Python.
+    """
+    if isinstance(entry_point, str) or entry_point is None:
+        return (entry_point or "").removeprefix("__main__:")
+    if isinstance(entry_point, partial):
+        arguments = {"args": entry_point.args, "keywords": entry_point.keywords}
+        arguments_text = json.dumps(_arguments(arguments), sort_keys=True)
+        return f"partial({_name_of(entry_point.func, digest=digest)}, {arguments_text})"
+    module = getattr(entry_point, "__module__", "")
+    name = getattr(entry_point, "__qualname__", type(entry_point).__qualname__)
+    code = getattr(entry_point, "__code__", None)
+    if (digest or "<" in name) and code is not None:
+        contents = [_contents(code), _bound(entry_point)]
+        name += f"#{zlib.crc32(repr(contents).encode()):08x}"
+    return name if module in ("__main__", "__mp_main__") else f"{module}:{name}"
+
+
+def _contents(code: CodeType) -> list[Any]:
+    """What a function does, by its instructions, names and constants; functions within it likewise."""
+    constants: list[Any] = []
+    for part in code.co_consts:
+        sortable = sorted(map(repr, part)) if isinstance(part, frozenset) else part  # its order is another each time
+        constants.append(_contents(part) if isinstance(part, CodeType) else sortable)
+    return [code.co_code, code.co_names, constants]
+
+
+def _bound(function: Any) -> str:
+    """A function's defaults, and the values it refers to in the functions around it, as far as JSON can hold them."""
+    values = {f"default {number}": value for number, value in enumerate(function.__defaults__ or ())}
+    values |= function.__kwdefaults__ or {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it is not bound yet
+            values[name] = cell.cell_contents
+    kept, left_out = split(values)
+    return json.dumps([kept, left_out], sort_keys=True)
+
+
+def foreign_methods(kind: type) -> list[str]:
+    """Methods of a class of Gymnasium's, and of its bases, that were put there by somebody else."""
+    return [
+        f"{base.__qualname__}.{name}"
+        for base in kind.__mro__
+        if base.__module__.startswith("gymnasium.")
+        for name, method in vars(base).items()
+        if isinstance(method, FunctionType) and not method.__code__.co_filename.startswith(_FOLDER)
+    ]

@@ -1,0 +1,70 @@
+"""Compiled helpers of a step: add up rewards, drop ended episodes, check numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def settle(step, last, bonus, rows, obs, rewards, ended, returns, lengths, live_rows, live_obs):  # type: ignore[no-untyped-def]
+    """Account one step of the episodes ``rows``, and gather those that live on.
+
+    Args:
+        step: The step's number, from 1.
+        last: Whether no episode may live on.
+        bonus: Added to each reward.
+        rows: ``(n,)`` int32.
+        obs: ``(n, obs_length)`` float32, what followed.
+        rewards: ``(n,)`` floats.
+        ended: ``(n,)`` bool.
+        returns: ``(B,)`` float64, rewards are added.
+        lengths: ``(B,)`` int64, set where an episode ended.
+        live_rows: ``(n,)`` int32, written.
+        live_obs: ``(n, obs_length)`` float32, written.
+
+    Returns:
+        How many live on; or -1 where a reward or an observation is not finite.
+    """
+    count = 0
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        reward = np.float64(rewards[i])
+        finite = np.isfinite(reward)
+        for j in range(obs.shape[1]):
+            finite &= np.isfinite(obs[i, j])
+        if not finite:
+            return -1
+        returns[row] += reward + bonus
+        if last or ended[i]:
+            lengths[row] = step
+        else:
+            live_rows[count] = row
+            live_obs[count] = obs[i]
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def is_safe(rows, actions, num_envs, low, high):  # type: ignore[no-untyped-def]
+    """Whether ``rows`` ``(n,)`` ascend within [0, num_envs) and all ``actions`` ``(n, length)`` lie in [low, high]."""
+    previous = -1
+    for row in rows:
+        if row <= previous or row >= num_envs:
+            return False
+        previous = row
+    for i in range(actions.shape[0]):
+        for j in range(actions.shape[1]):
+            if not low <= actions[i, j] <= high:  # NaN neither
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def all_finite(values):  # type: ignore[no-untyped-def]
+    """Whether ``values`` ``(n, m)`` hold neither NaN nor infinity."""
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            if not np.isfinite(values[i, j]):
+                return False
+    return True

@@ -1,0 +1,76 @@
+"""Who may import whom: the folders form floors, imports go down, and there is no circle."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+#: From the lowest floor to the highest. A module imports from its own floor and from lower ones.
+FLOORS = ("networks", "masks", "tasks", "subnetworks", "problems", "pictures", "experiments", "command")
+#: Folders that may import ``algorithms``.
+USE_ALGORITHMS = ("experiments", "command")
+
+
+def modules() -> dict[str, Path]:
+    """Every module of both packages, by its dotted name."""
+    paths = [path for package in ("subnet_problems", "algorithms") for path in (ROOT / package).rglob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, paths, strict=True)}
+
+
+MODULES = modules()
+
+
+def imports_of(module: str) -> list[tuple[str, str]]:
+    """What a module imports of these packages, in functions and for type checkers too: (module, name) pairs."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                found.append((inner, "") if inner in MODULES else (source, alias.name))
+    return [(source, name) for source, name in found if source in MODULES and source != module]
+
+
+def floor_of(module: str) -> int | None:
+    """The number of a module's floor; None for the modules at the top of a package, which stand beside the floors."""
+    parts = module.split(".")
+    return FLOORS.index(parts[1]) if parts[0] == "subnet_problems" and parts[1:] and parts[1] in FLOORS else None
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_from_its_own_floor_and_from_lower_ones(module):
+    floor = floor_of(module)
+    shared = floor is None and module not in ("subnet_problems", "subnet_problems.__main__")
+    for source, _ in imports_of(module):
+        other = floor_of(source)
+        if module.startswith("algorithms"):
+            assert source.startswith("algorithms"), f"{module} imports {source}"
+        elif source.startswith("algorithms"):
+            assert floor is not None
+            assert FLOORS[floor] in USE_ALGORITHMS, f"{module} imports {source}"
+        elif other is not None:
+            assert not shared, f"{module} is used by all floors, and imports {source}"
+            assert floor is None or other <= floor, f"{module} imports {source}, which is above it"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {module: {source for source, _ in imports_of(module)} for module in MODULES}
+    # A package's __init__ hands out the names of its modules; modules import each other, not the package.
+    modules = {module for module in MODULES if MODULES[module].name != "__init__.py"}
+    TopologicalSorter({module: graph[module] & modules for module in modules}).prepare()  # or it raises a CycleError
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_module_imports_a_private_name_of_another(module):
+    assert [f"{source}.{name}" for source, name in imports_of(module) if name.startswith("_")] == []
