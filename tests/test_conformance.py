@@ -168,7 +168,7 @@ def case(request, tmp_path_factory, _registered):
     searcher = ElitistGaussianResampling(problem, popsize=8)
     searcher.run(2)
     found = torch.as_tensor(searcher.status["center"])
-    subnet = problem.to_subnetwork(found)
+    subnet = problem.to_subnetwork(found).tested(num_episodes=3, seed=5, env=problem.task)
     path = tmp_path_factory.mktemp("case") / "policy.safetensors"
     subnet.save(path)
     return problem, found, subnet, Subnetwork.load(path, network=options["network"] if needs_network else None)

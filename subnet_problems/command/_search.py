@@ -139,7 +139,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
         if not stopped:
             try:
                 with err.status(f"Testing on {test_episodes} fresh episodes"):
-                    subnet.test(num_episodes=test_episodes, seed=12345, env=problem.task)
+                    subnet = subnet.tested(num_episodes=test_episodes, seed=12345, env=problem.task)
                 subnet.save(path)
             except KeyboardInterrupt:
                 stopped = True

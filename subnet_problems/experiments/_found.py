@@ -54,10 +54,10 @@ def keep_tested(
     earlier = set(saved.glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
     try:
         for subnet, seen, num_evaluations in policies:
-            subnet.test(num_episodes=test_episodes, seed=test_seed, env=masked.task)
-            subnet.save(path := saved / f"{subnet.num_active}_weights.safetensors")
+            tested = subnet.tested(num_episodes=test_episodes, seed=test_seed, env=masked.task)
+            tested.save(path := saved / f"{subnet.num_active}_weights.safetensors")
             earlier.discard(path)
-            found.append(Found(subnet, seen, num_evaluations))
+            found.append(Found(tested, seen, num_evaluations))
         for path in earlier:
             path.unlink()
     finally:  # also of a front whose tests were stopped, or ended in a fault

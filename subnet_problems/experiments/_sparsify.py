@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -115,9 +115,9 @@ def begin(
     """The search of ``sparsify`` before its first generation, which ``pareto_search.run`` runs; its arguments."""
     seed = check_seed("seed", seed)
     with naming(searcher="policy"):
-        subnet = copy(_policy(policy))
+        subnet = _policy(policy)
     # Weights are removed, and those that stay remain what they are, whatever the density of their layer.
-    subnet.rescale = subnet.rescale and tuple(subnet.scales)
+    subnet = replace(subnet, rescale=subnet.rescale and tuple(subnet.scales))
     if isinstance(policy, SearchAlgorithm) and env is None:
         task = policy.problem.task
         env, known = task.env, {"env_config": task.env_config, "episode_length": policy.problem.episode_length}

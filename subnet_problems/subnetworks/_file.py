@@ -1,4 +1,4 @@
-"""The subnetwork file: what ``Subnetwork``'s docstring describes, written and read."""
+"""The file of a policy, written and read; ``docs/file-format.md`` describes its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +29,7 @@ from ..tasks._action_parts import actions_from_json
 from ..tasks._observation_rules import observations_from_json
 from ..tasks._observation_stats import Normalizer
 from ._file_fields import Fields, SubnetworkFileError
-
-if TYPE_CHECKING:
-    from ._subnetwork import Subnetwork
-
+from ._parts import PolicyParts
 
 #: What stands before the CRC-32 in the header, where the description is a string within JSON.
 _BEFORE_CRC32 = rb"\"crc32\":\""
@@ -40,7 +37,7 @@ _BEFORE_CRC32 = rb"\"crc32\":\""
 _BUFFER = "buffer."
 
 
-def encode(subnet: Subnetwork) -> bytes:
+def encode(subnet: PolicyParts) -> bytes:
     """The bytes of a subnetwork's file. What it cannot hold is left out, with a warning that names it."""
     network = subnet.network
     architecture, network_args, left_out = _describe(network)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log10
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,9 @@ from ..tasks._action_rules import (
     slices_of,
 )
 from ._names import Name, names_of
+from ._parts import PolicyParts
 from ._pruning import MaskedLayer, masked_layers
 from .export._c_actions import in_comment, places
-
-if TYPE_CHECKING:
-    from ._subnetwork import Subnetwork
 
 #: A policy of more live weights than these is not small enough to read.
 MAX_WEIGHTS = 60
@@ -61,7 +59,7 @@ class Reading:
     num_live: int
 
 
-def read(subnet: Subnetwork) -> Reading:
+def read(subnet: PolicyParts) -> Reading:
     """What there is to write of a policy.
 
     Raises:
@@ -92,7 +90,7 @@ def _named_units(layers: Sequence[MaskedLayer], units: Sequence[Bools]) -> list[
     return named
 
 
-def formula(subnet: Subnetwork, style: str = "text", *, digits: int | None = 3, max_weights: int = MAX_WEIGHTS) -> str:
+def formula(subnet: PolicyParts, style: str = "text", *, digits: int | None = 3, max_weights: int = MAX_WEIGHTS) -> str:
     """See ``subnet_problems.Subnetwork.formula``."""
     check_choice("style", style, _WRITERS)
     digits = None if digits is None else check_count("digits", digits, maximum=9)
@@ -157,7 +155,7 @@ class TextWriter:
         """A line that says how outputs become actions."""
         return f"# {text}"
 
-    def observed(self, subnet: Subnetwork) -> list[str]:
+    def observed(self, subnet: PolicyParts) -> list[str]:
         """Lines that say what the observations are, where these have parts."""
         return [f"# {line}" for line in places(subnet.observations, subnet.actions) if line.startswith("obs")]
 
@@ -195,7 +193,7 @@ class LatexWriter(TextWriter):
         """See ``TextWriter``."""
         return f"${text}$"
 
-    def observed(self, subnet: Subnetwork) -> list[str]:
+    def observed(self, subnet: PolicyParts) -> list[str]:
         """None: a formula of LaTeX has no comments."""
         return []
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..tasks._action_rules import Actions, BoxActions, DiscreteActions
-
-if TYPE_CHECKING:
-    from ._subnetwork import Subnetwork
+from ._parts import PolicyParts
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class _Task:
     discrete: str = ""
 
 
-def names_of(subnet: Subnetwork) -> tuple[list[Name], list[Name]]:
+def names_of(subnet: PolicyParts) -> tuple[list[Name], list[Name]]:
     """What the flat observations and the outputs of a policy are called.
 
     Those of a task that is known by its id have names of their own, if Gymnasium itself ships it and the policy's

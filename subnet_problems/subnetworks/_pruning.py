@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..masks._live import Bools, ChainLayer, chain_layers, live_units
-
-if TYPE_CHECKING:
-    from ._subnetwork import Subnetwork
+from ._parts import PolicyParts
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class MaskedLayer(ChainLayer):
     bias: NDArray[np.float32]
 
 
-def masked_layers(subnet: Subnetwork) -> list[MaskedLayer]:
+def masked_layers(subnet: PolicyParts) -> list[MaskedLayer]:
     """The layers of a subnetwork whose network is a chain of linear layers, tanh and ReLU.
 
     Raises:

@@ -4,111 +4,47 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from .._checks import (
-    check_bool,
     check_count,
     check_mapping,
-    check_mask,
     check_numbers,
     check_path,
-    check_rescale,
     check_seed,
 )
 from .._files import write_whole
 from .._json import split
-from ..masks._apply import apply_mask, scale_of
 from ..masks._live import live_units, live_weights
-from ..networks._frozen_network import FrozenNetwork
 from ..networks._probe import agree, probe, probe_inputs, rounding
-from ..tasks._action_rules import Actions
 from ..tasks._gym_task import EnvLike, GymTask
-from ..tasks._observation_rules import BoxObservations, Observations
-from ..tasks._observation_stats import Normalizer
 from ..tasks._registration import Description, describe_shipped, where_they_differ
 from ..tasks._rollout import play_tests
+from ._acting import Acting
 from ._file import decode, encode
 from ._file_fields import SubnetworkFileError
 from ._formula import MAX_WEIGHTS, formula
-from ._policy_module import PolicyModule
+from ._parts import PolicyParts
 from ._pruning import masked_layers
 from .export._c import export_c
 from .export._onnx import export_onnx
 
 
-class Subnetwork:
-    r"""A frozen network and the mask that was found for it: a sparse policy.
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class Subnetwork(PolicyParts):
+    """A frozen network and the mask that was found for it: a sparse policy.
 
-    **The file** (``save``) is in the safetensors format: 8 bytes, little-endian, give the length of a JSON
-    header; the header maps each tensor's name to ``{"dtype", "shape", "data_offsets": [begin, end]}``, the offsets
-    counted from the header's end; then come the tensors' bytes. The header's entry ``__metadata__`` has one key,
-    ``subnetwork``, whose value is a string of JSON:
-
-    - ``version``: 1.
-    - ``crc32``: eight hexadecimal digits, zlib's CRC-32 of the whole file with ``00000000`` in their place, which is
-      behind the first ``\"crc32\":\"`` in the file (so a string of JSON stands within JSON).
-    - ``layers``: the shapes of the network's parameter tensors, in order, each row by row; D is the sum of their
-      sizes. A linear layer's weight is ``[out, in]``; it computes ``weight @ x`` (plus its bias, the one-dimensional
-      tensor that follows, if it has one).
-    - ``network``: ``{"hidden_sizes": [...], "bias": false}``, linear layers with tanh between them (none after the
-      last); or ``{"string": "...", "constants": {...}}``, an EvoTorch network string; or null, a module that only its
-      owner has.
-    - ``obs_length``, ``act_length``: the lengths of what goes in and comes out.
-    - ``weights``: ``{"init", "gain", "seed"}``, how weights are made, or null.
-      Let ``words = numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (the key as two uint64), and weight ``i`` be
-      made in float64 from ``words[i]`` and rounded to float32: ``uniform``: ``gain * u`` with
-      ``u = (2 * (word >> 40) + 1 - 2**24) / 2**24``; ``uniform_fan_in``: ``gain * (u / sqrt(fan_in))``;
-      ``signed_constant``: ``gain * s`` with ``s = 1`` where ``word >> 63`` is 1, else ``-1``;
-      ``signed_kaiming_constant``: ``gain * (s * sqrt(2 / fan_in))``; ``kaiming_normal``: from
-      ``words[2 i]`` and ``words[2 i + 1]`` of 2 D words, ``p, q = ((word >> 11) + 0.5) / 2**53``,
-      ``gain * (sqrt(-2 log p) cos(2 pi q) * sqrt(2 / fan_in))``. ``fan_in`` is the product of a tensor's sizes
-      after the first; a bias takes that of the weight before it. (In a network string other one-dimensional
-      tensors, such as a LayerNorm's, take their own size.) Removed weights are +0.
-    - ``rescale``: where true, the kept weights of each tensor of two or more dimensions are multiplied, in float32, by
-      ``float32(sqrt(size / kept))``: its size and how many of its weights are kept; or a list of the factors, float32,
-      one for each of ``layers``; or false.
-    - ``action``: ``{"kind": "discrete", "n", "start"}``: the index of the largest output, the first of equal ones,
-      plus start; or ``{"kind": "box", "low", "high", "shape", "dtype"}``: the output, rounded to a whole number if
-      dtype is an integer, clipped to the bounds (null: none), shaped row by row;
-      or ``{"kind": "multi_discrete", "nvec", "start", "shape", "dtype"}``, lists row by row: each number is among as
-      many outputs as ``nvec`` says, and is the index of the largest of them, plus start;
-      or ``{"kind": "multi_binary", "shape"}``: 1 where the output is above 0, else 0;
-      or ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves,
-      and their outputs stand one after another.
-    - ``observation``: only where observations are no plain array; how they are flattened.
-      ``{"kind": "box", "shape"}``: row by row;
-      ``{"kind": "one_hot", "nvec", "start", "shape"}``, lists row by row: each whole number becomes ``nvec`` zeros, but
-      a 1 at the number minus start;
-      ``{"kind": "tuple", "parts"}`` or ``{"kind": "dict", "keys", "parts"}``: parts are such objects themselves, and
-      stand one after another.
-    - ``env``, ``env_config``: the Gymnasium task, or null, and the options it is made with. What JSON alone would
-      change is an object with one key: ``{"$tuple": [...]}``, ``{"$float": "inf"}``, ``{"$dict": [[key, value], ...]}``
-      and, of NumPy, ``{"$scalar": {"dtype": "<f4", "base64"}}`` and ``{"$array": {"dtype", "base64", "shape"}}``.
-    - ``registration``, only where ``env`` is not registered as Gymnasium ships it: ``{"entry_point", "kwargs",
-      "max_episode_steps", "additional_wrappers"}``; where a callable made the environment: ``{"callable"}``.
-    - ``obs_shape``, only where it is not ``[obs_length]``; ``act_shape`` and ``network_args``, only where ``network``
-      is null: what the network's maker was given.
-    - ``missing``, only where the file could not hold something: ``{"env_config": [names], "network_args": [names]}``.
-    - ``sparsity``: the fraction of weights removed, to six digits. ``tests``: results of fresh episodes.
-    - ``proof``: float32 ``(2, act_length)`` in base64: the network's outputs, before any clipping, for two
-      observations, one after the other: ``u`` of the words
-      ``numpy.random.Philox(key=[0, 0]).random_raw(2 obs_length)``, row by row, the second row times 10. ``load``
-      computes the outputs again, and refuses a file whose network gives others.
-
-    Without ``observation`` an observation is flattened row by row. Tensors, little-endian: ``mask``, uint8
-    ``(ceil(D / 8),)``: bit ``i``, counted from the highest bit of the first byte, is 1 where weight ``i`` is kept;
-    spare bits are 0. ``kept_weights``, float32, only where ``weights`` is null: the kept weights in order. ``obs_mean``
-    and ``obs_scale``, float32 ``(obs_length,)``, only where observations are normalised: the policy sees
-    ``(obs - obs_mean) * obs_scale``. ``buffer.NAME``, where the network is a module with buffers: their values.
+    It does not change: a method that would change it returns a new one. The page on the file format describes every byte
+    of what ``save`` writes.
 
     Args:
         network: The frozen network.
@@ -120,7 +56,7 @@ class Subnetwork:
         normalizer: What observations are normalised by.
         env: Id of the task it was found for.
         env_config: Its configuration.
-        tests: Results of fresh episodes; each ``test`` of this very task replaces them.
+        tests: Results of fresh episodes, see ``tested``.
         registration: What ``env`` was registered as, where it was a ``GymTask``'s; see ``GymTask.registration``.
         missing_config: Names in the configuration that a file could not hold.
 
@@ -128,83 +64,6 @@ class Subnetwork:
         TypeError: An argument has the wrong type.
         ValueError: A shape does not fit the network.
     """
-
-    def __init__(
-        self,
-        network: FrozenNetwork,
-        mask: Tensor | ArrayLike,
-        *,
-        actions: Actions,
-        observations: Observations | None = None,
-        rescale: bool | Sequence[float] = False,
-        normalizer: Normalizer | None = None,
-        env: str | None = None,
-        env_config: Mapping[str, Any] | None = None,
-        tests: Mapping[str, Any] | None = None,
-        registration: Mapping[str, Any] | None = None,
-        missing_config: Sequence[str] = (),
-    ) -> None:
-        if not isinstance(network, FrozenNetwork):
-            raise TypeError(f"network: expected a FrozenNetwork, got {network!r}")
-        if not isinstance(actions, Actions):
-            raise TypeError(f"actions: expected DiscreteActions, BoxActions or others of these, got {actions!r}")
-        if not isinstance(observations, Observations | None):
-            raise TypeError(f"observations: expected Observations or None, got {observations!r}")
-        if observations is not None and observations.length != network.obs_length:
-            expected = f"{network.obs_length} numbers, as the network takes them"
-            raise ValueError(f"observations: expected {expected}, got {observations.length}")
-        if not isinstance(normalizer, Normalizer | None):
-            raise TypeError(f"normalizer: expected a Normalizer or None, got {normalizer!r}")
-        if normalizer is not None and normalizer.mean.shape != (network.obs_length,):
-            raise ValueError(f"normalizer: expected mean and scale of shape ({network.obs_length},), got {normalizer}")
-        if actions.length != network.act_length:
-            raise ValueError(f"actions: expected {network.act_length} outputs, the network's, got {actions.length}")
-        if not isinstance(env, str | None):
-            raise TypeError(f"env: expected a Gymnasium id or None, got {env!r}")
-        self.network = network
-        self.mask = check_mask("mask", mask, network.num_weights).clone()
-        self.actions = actions
-        self.observations = None if isinstance(observations, BoxObservations) else observations
-        self.rescale = check_rescale("rescale", rescale, len(network.layers))
-        self.normalizer = normalizer
-        self.env = env
-        self.env_config = check_mapping("env_config", env_config)
-        self.tests = check_mapping("tests", tests)
-        self.registration = None if registration is None else check_mapping("registration", registration)
-        if env is not None and self.registration == describe_shipped(env):
-            self.registration = None
-        self.missing_config = tuple(missing_config)
-        self._acting: tuple[tuple[Any, ...], nn.Module] | None = None  # what ``act`` computes with, and what it is of
-
-    @property
-    def num_weights(self) -> int:
-        """How many weights the dense network has."""
-        return self.network.num_weights
-
-    @property
-    def num_active(self) -> int:
-        """How many of them are kept."""
-        return int(self.mask.sum())
-
-    @property
-    def sparsity(self) -> float:
-        """The fraction of weights removed."""
-        return 1.0 - self.num_active / self.num_weights
-
-    @property
-    def scales(self) -> list[float]:
-        """What the kept weights of each of the network's ``layers`` are multiplied by."""
-        layers = self.network.layers
-        if not isinstance(self.rescale, bool):
-            return list(self.rescale)
-        scaled = [self.rescale and len(layer.shape) >= 2 for layer in layers]
-        return [float(scale_of(self.mask[None], layers[i])) if scaled[i] else 1.0 for i in range(len(layers))]
-
-    @property
-    def weights(self) -> Tensor:
-        """What the policy computes with, ``(D,)`` float32: 0 where a weight is removed."""
-        masked = apply_mask(self.network.weights, self.mask[None], self.network.layers, rescale=self.rescale)
-        return masked[0]
 
     def live_units(self) -> list[NDArray[np.bool_]]:
         """Which units have both a live input and a live output: of the inputs, each hidden layer, the outputs.
@@ -225,15 +84,8 @@ class Subnetwork:
         Raises:
             ValueError: The network is no chain of linear layers, tanh and ReLU.
         """
-        subnet = copy(self)
-        subnet.mask = torch.from_numpy(live_weights(masked_layers(self), self.num_weights))
-        subnet.rescale = self.rescale and tuple(self.scales)
-        return subnet
-
-    def to_policy(self, *, clip_actions: bool = True) -> nn.Module:
-        """A plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
-        module = self.network.to_module(self.weights)
-        return PolicyModule(module, self.normalizer, self.actions if check_bool("clip_actions", clip_actions) else None)
+        live = torch.from_numpy(live_weights(masked_layers(self), self.num_weights))
+        return replace(self, mask=live, rescale=self.rescale and tuple(self.scales))
 
     def act(self, obs: Any) -> Any:
         """The action for an observation, as the environment takes it; or the actions for a batch of observations.
@@ -252,50 +104,42 @@ class Subnetwork:
             ValueError: It has another length, is not in the space, or is not finite.
         """
         batched, rows = self._rows(obs)
-        if not rows.isfinite().all():
+        if not np.isfinite(rows).all():
             raise ValueError(f"obs: expected finite numbers, got {obs!r}")
-        policy = self._policy()
-        outputs = np.empty((len(rows), self.actions.length), dtype=np.float32)
-        with torch.no_grad():
-            for output, row in zip(outputs, rows, strict=True):
-                result = policy(row)
-                output[:] = (result[0] if isinstance(result, tuple) else result).numpy()
+        acting = self._acting
+        if not acting.is_current:
+            del self.__dict__["_acting"]
+            acting = self._acting
+        outputs = acting.outputs(rows)
         if not np.isfinite(outputs).all():
             raise ValueError(f"obs: expected an observation with finite outputs, got {obs!r}, which gives {outputs}")
         actions = self.actions(outputs)
         return actions if batched else self.actions.one_by_one(actions)[0]
 
-    def _rows(self, obs: Any) -> tuple[bool, Tensor]:
-        """Whether what came is a batch, and its observations, flat ``(n, obs_length)``."""
+    def _rows(self, obs: Any) -> tuple[bool, NDArray[np.float32]]:
+        """Whether a batch came, and its observations, flat ``(n, obs_length)``."""
+        obs_shape, length = self.network.obs_shape, self.network.obs_length
         if self.observations is not None:
             try:
-                return False, torch.from_numpy(self.observations(obs))[None]
+                return False, self.observations(obs)[None]
             except (TypeError, ValueError) as error:
                 raise type(error)(f"obs: {error}") from error
-        values = check_numbers("obs", obs)
-        obs_shape, length = self.network.obs_shape, self.network.obs_length
+        if type(obs) is np.ndarray and obs.dtype == np.float32 and obs.shape == obs_shape:
+            return False, obs.reshape(1, length)  # what an environment gives
+        values = check_numbers("obs", obs).numpy()
         batched = values.shape[1:] in (obs_shape, (length,)) and values.shape != obs_shape
-        if not batched and values.numel() != length:
+        if not batched and values.size != length:
             raise ValueError(
-                f"obs: expected shape {obs_shape}, or (n, {', '.join(map(str, obs_shape))}), got {tuple(values.shape)}"
+                f"obs: expected shape {obs_shape}, or (n, {', '.join(map(str, obs_shape))}), got {values.shape}"
             )
-        return batched, values.reshape(-1, length)
+        return batched, np.ascontiguousarray(values.reshape(-1, length))
 
-    def _policy(self) -> nn.Module:
-        """The module that ``act`` computes with. It is made again once what it is made of has changed."""
-        normalizer = self.normalizer
-        scaling = None if normalizer is None else (normalizer.mean.tobytes(), normalizer.scale.tobytes())
-        made_of = (self.network, self.mask.numpy().tobytes(), self.actions, self.rescale, scaling)
-        if self._acting is None or self._acting[0] != made_of:
-            self._acting = made_of, self.to_policy()
-        return self._acting[1]
+    @cached_property
+    def _acting(self) -> Acting:
+        return Acting(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_acting": None}
-
-    def probe(self) -> NDArray[np.float32]:
-        """The outputs ``(2, act_length)`` for two fixed observations, by which a file proves itself."""
-        return probe(self.to_policy(clip_actions=False), probe_inputs(self.network.obs_length)).astype(np.float32)
+        return {name: value for name, value in vars(self).items() if name != "_acting"}
 
     def task(
         self,
@@ -380,10 +224,7 @@ class Subnetwork:
         env_config: Mapping[str, Any] | None = None,
         episode_length: int | None = None,
     ) -> NDArray[np.float64]:
-        """Returns of fresh episodes on Gymnasium.
-
-        ``tests`` keeps their mean, standard error, number and seed where they are whole episodes of the policy's own
-        task: not of another environment or configuration.
+        """Returns of fresh episodes on Gymnasium. The policy does not change; see ``tested``.
 
         Args:
             num_episodes: How many episodes.
@@ -402,10 +243,37 @@ class Subnetwork:
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
         task = self.task(env, env_config=env_config, episode_length=episode_length)
         weights = self.weights[None]
-        returns = play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
-        if self._is_own(task):
-            self.tests = summary(returns, seed=seed)
-        return returns
+        return play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
+
+    def tested(self, *, num_episodes: int = 100, seed: int = 0, env: EnvLike | GymTask | None = None) -> Self:
+        """This policy with the results of fresh episodes in ``tests``: mean, standard error, number and seed.
+
+        They are whole episodes of the policy's own task, so that a file never holds results of another one.
+
+        Example:
+            >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), sparsity=0.5, seed=0)
+            >>> subnet = problem.to_subnetwork(problem.generate_batch(1)[0]).tested(num_episodes=3)
+            >>> subnet.tests["num_episodes"]
+            3
+
+        Args:
+            num_episodes: How many episodes.
+            seed: Seed of the episodes.
+            env: The callable that makes its environment, or a problem's ``task``, where it knows no id.
+
+        Returns:
+            A new subnetwork.
+
+        Raises:
+            EvaluationError: The environment raised, or returned something that is not finite.
+            ValueError: See ``task``; or ``env`` is not the task that the policy was found with.
+        """
+        task = self.task(env)
+        if not self._is_own(task):
+            own = f"{self.env!r} with {self.env_config}"
+            raise ValueError(f"env: expected the policy's own task, {own}, got {task.name!r} with {task.env_config}")
+        returns = self.test(num_episodes=num_episodes, seed=seed, env=task)
+        return replace(self, tests=summary(returns, seed=seed))
 
     def _is_own(self, task: GymTask) -> bool:
         """Whether a task is the policy's own, in whole episodes; what no file holds is known by its name alone."""
@@ -554,10 +422,6 @@ class Subnetwork:
                 "differs: arguments, tensors that are not buffers, or code"
             )
         return subnet
-
-    def __repr__(self) -> str:
-        task = f" for {self.env}" if self.env else ""
-        return f"<Subnetwork{task}: {self.num_active} of {self.num_weights} weights, sparsity {self.sparsity:.3f}>"
 
 
 def summary(returns: NDArray[np.float64], *, seed: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import gymnasium as gym
@@ -503,9 +503,7 @@ def test_a_front_that_is_over_cannot_be_resumed(tmp_path):
 
 
 def test_tests_of_a_users_own_are_no_hindrance(tmp_path):
-    policy = lander()
-    policy.tests = {"note": "in the wind"}
-    policy.save(tmp_path / "lander.safetensors")
+    replace(lander(), tests={"note": "in the wind"}).save(tmp_path / "lander.safetensors")
     assert "test reward" not in accepted("show", tmp_path / "lander.safetensors")
 
 

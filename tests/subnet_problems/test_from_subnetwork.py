@@ -1,6 +1,7 @@
 """A masked problem that goes on from a policy: the policy is the same there, to the bit."""
 
 import pickle
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -215,14 +216,14 @@ def test_a_rule_and_a_sparsity_are_one_too_many():
 
 def test_a_policy_that_keeps_nothing_is_refused():
     subnet = found()
-    subnet.mask = torch.zeros_like(subnet.mask)
+    subnet = replace(subnet, mask=torch.zeros_like(subnet.mask))
     with pytest.raises(ValueError, match=r"^subnet: expected a policy that keeps a weight, got "):
         MaskedGymProblem.from_subnetwork(subnet)
 
 
 def test_a_normalizer_that_no_statistics_have_is_refused():
-    subnet = found()
-    subnet.normalizer = Normalizer(np.zeros(4, np.float32), np.array([1, 2, 3, 11], np.float32))
+    normalizer = Normalizer(np.zeros(4, np.float32), np.array([1, 2, 3, 11], np.float32))
+    subnet = replace(found(), normalizer=normalizer)
     with pytest.raises(ValueError, match=r"^subnet: expected scales above 0 and at most 10, "):
         MaskedGymProblem.from_subnetwork(subnet)
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from functools import partial
 
 import gymnasium as gym
@@ -269,8 +270,7 @@ def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
 
     def found(num_weights, mean):
         subnet = masked.mask_to_subnetwork(np.arange(masked.network.num_weights) < num_weights)
-        subnet.tests = {"mean": mean}
-        return _front.Found(subnet, 0.0, 1)
+        return _front.Found(replace(subnet, tests={"mean": mean}), 0.0, 1)
 
     policies = [found(2, 9.0), found(2, 10.0), found(2, 8.0), found(1, 1.0)]
     assert _front.smallest(policies, 5.0) is policies[1]

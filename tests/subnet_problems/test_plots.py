@@ -1,5 +1,7 @@
 """Pictures show what they should: numbers are read back from what was drawn."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -24,9 +26,8 @@ def no_open_figures():
 
 
 def policy(sparsity, mean, error):
-    subnet = make((20,), sparsity=sparsity)
-    subnet.tests = {"mean": mean, "standard_error": error, "num_episodes": 10, "seed": 0}
-    return subnet
+    tests = {"mean": mean, "standard_error": error, "num_episodes": 10, "seed": 0}
+    return replace(make((20,), sparsity=sparsity), tests=tests)
 
 
 def test_a_mask_is_drawn_with_what_is_kept_and_what_of_it_is_dead():

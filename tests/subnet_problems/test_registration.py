@@ -235,8 +235,8 @@ def test_entry_points_without_a_name_are_told_apart(before, after, register):
     register("CartPole-v1", after, max_episode_steps=20)
     with pytest.raises(ValueError, match=r"^env: expected 'CartPole-v1' to be registered as it was"):
         subnet.test(num_episodes=1)
-    subnet.test(num_episodes=1, env="CartPole-v1")
-    assert subnet.tests["mean"] == expected.mean()  # what another environment paid is no test of this policy
+    with pytest.raises(ValueError, match=r"^env: expected the policy's own task"):
+        subnet.tested(num_episodes=1, env="CartPole-v1")  # what another environment paid is no test of this policy
 
 
 def test_the_name_of_a_function_is_the_same_in_every_process():
@@ -259,10 +259,9 @@ def test_the_name_of_a_function_is_the_same_in_every_process():
 def test_a_policy_that_a_callable_was_found_with_keeps_tests_of_that_callable_alone():
     problem = windy()
     subnet = problem.to_subnetwork(torch.zeros(problem.solution_length))
-    subnet.test(env=Windy, num_episodes=2)
-    before = subnet.tests
-    subnet.test(env=lambda wind: Windy(wind=wind + 1.0), num_episodes=2)
-    assert subnet.tests == before != {}
+    assert subnet.tested(env=Windy, num_episodes=2).tests["mean"] == subnet.test(env=Windy, num_episodes=2).mean()
+    with pytest.raises(ValueError, match=r"^env: expected the policy's own task"):
+        subnet.tested(env=lambda wind: Windy(wind=wind + 1.0), num_episodes=2)
 
 
 def test_gymnasiums_own_class_with_a_method_of_somebody_elses_is_played(monkeypatch):
@@ -361,13 +360,16 @@ def test_the_configuration_that_a_policy_was_found_with_holds_for_all_that_plays
         subnet = Subnetwork.load(tmp_path / "a.safetensors")
     assert subnet.task(Windy).env_config == {"wind": 3.0}
     assert subnet.test(env=Windy, num_episodes=2).tolist() == [30.0, 30.0]
-    assert subnet.tests["mean"] == 30.0
+    assert subnet.tested(env=Windy, num_episodes=2).tests["mean"] == 30.0
     assert subnet.test(env=problem.task, num_episodes=2).tolist() == [30.0, 30.0]
     assert subnet.test(env=Windy, env_config={"wind": 5.0}, num_episodes=2).tolist() == [50.0, 50.0]
     assert subnet.task(Windy, env_config={"steps": 3}).env_config == {"wind": 3.0, "steps": 3}
     assert subnet.test(env=GymTask(Windy), num_episodes=2).tolist() == [0.0, 0.0]
     assert subnet.test(env=Windy, episode_length=4, num_episodes=2).tolist() == [12.0, 12.0]
-    assert subnet.tests["mean"] == 30.0  # other configurations are no tests of this policy, nor are parts of episodes
+    with pytest.raises(
+        ValueError, match=r"^env: expected the policy's own task, None with {'wind': 3.0}, got None with {}"
+    ):
+        subnet.tested(env=GymTask(Windy), num_episodes=2)  # another configuration is no test of this policy
     with pytest.raises(ValueError, match=r"^env_config: expected None where env is a task"):
         subnet.test(env=problem.task, env_config={})
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,11 @@ from torch import nn
 from ..._checks import check_choice, check_path
 from ..._files import write_whole
 from ...masks._live import live_weights
+from .._parts import PolicyParts
 from .._pruning import MaskedLayer, compact, masked_layers
 from . import _c_source
 from ._c_actions import action_rules, check_actions, in_comment, places, what
 from ._c_source import array, literal
-
-if TYPE_CHECKING:
-    from .._subnetwork import Subnetwork
 
 FORMS = ("rows", "seed")
 
@@ -40,7 +38,7 @@ _HEADERS = (
 _RESERVED = frozenset(f"{_KEYWORDS} {_HEADERS}".split())
 
 
-def export_c(subnet: Subnetwork, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
+def export_c(subnet: PolicyParts, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
     """Write ``<folder>/<name>.h``; see ``subnet_problems.Subnetwork.export_c``."""
     folder = check_path("folder", folder)
     name = c_name(folder) if name is None else _check_name(name)
@@ -102,7 +100,7 @@ def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
 
 
 def _header(
-    subnet: Subnetwork, name: str, layers: list[MaskedLayer], num_live: int, data: str, calls: list[str]
+    subnet: PolicyParts, name: str, layers: list[MaskedLayer], num_live: int, data: str, calls: list[str]
 ) -> str:
     """The file: what it is, its data, and ``<name>_act``.
 
@@ -135,7 +133,7 @@ def _header(
 """
 
 
-def _code(subnet: Subnetwork, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
+def _code(subnet: PolicyParts, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
     """What the guard guards: macros, data and functions."""
     actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
     width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
@@ -199,7 +197,7 @@ def _rows(layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]
 
 
 def _seed(
-    subnet: Subnetwork, layers: list[MaskedLayer], live: NDArray[np.bool_]
+    subnet: PolicyParts, layers: list[MaskedLayer], live: NDArray[np.bool_]
 ) -> tuple[str, list[str], list[MaskedLayer]]:
     """Data, first line and one call for each layer; every tensor of the network has a code of its own."""
     bits: list[int] = []
@@ -223,7 +221,7 @@ def _seed(
     return one + key + data + _c_source.PHILOX + draw + _c_source.SEED, calls, layers
 
 
-def _scales(subnet: Subnetwork) -> list[float]:
+def _scales(subnet: PolicyParts) -> list[float]:
     """What a tensor's weights are multiplied by after they are drawn: gain, fan-in and rescaling."""
     network = subnet.network
     result = []

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +16,12 @@ from ..._checks import check_path
 from ..._files import write_whole
 from ...networks.forward._chain import as_chain
 from ...tasks._action_rules import Actions, BoxActions, DiscreteActions, MultiBinaryActions, MultiDiscreteActions
+from .._parts import PolicyParts
 from .._policy_module import PolicyModule
 from .._pruning import compact, masked_layers, to_module
 
-if TYPE_CHECKING:
-    from .._subnetwork import Subnetwork
 
-
-def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
+def export_onnx(subnet: PolicyParts, path: str | Path) -> None:
     """See ``subnet_problems.Subnetwork.export_onnx``."""
     path = check_path("path", path)
     names = [f"action{place}" for place, _ in subnet.actions.leaves()]
@@ -56,7 +53,7 @@ def export_onnx(subnet: Subnetwork, path: str | Path) -> None:
     write_whole(path, model.SerializeToString())
 
 
-def _check_batches(module: nn.Module, obs: Tensor, subnet: Subnetwork) -> None:
+def _check_batches(module: nn.Module, obs: Tensor, subnet: PolicyParts) -> None:
     """A network was made for one observation; as a model it must do the same for each of a batch."""
     with torch.no_grad():
         if isinstance(module(obs[0].clone()), tuple):

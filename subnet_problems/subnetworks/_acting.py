@@ -1,0 +1,62 @@
+"""Acting: what decides for a policy, made once for many decisions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..networks._layer import list_layers
+from ..networks.forward._chain import ChainPolicy, as_chain
+from ._parts import PolicyParts
+from ._pruning import compact, masked_layers, to_module
+
+FloatArray = NDArray[np.float32]
+
+
+class Acting:
+    """Flat observations to outputs, for one policy.
+
+    A chain of linear layers, tanh and ReLU is computed by the kernel that a search evaluates with, without its dead
+    units: the outputs have the same bits. Any other network is computed as a module, one observation at a time.
+
+    Args:
+        parts: The policy.
+    """
+
+    def __init__(self, parts: PolicyParts) -> None:
+        self._parts = parts
+        self._made_of = self._contents()
+        self._module = parts.to_policy(clip_actions=False)
+        self._chain: ChainPolicy | None = None
+        if as_chain(self._module.network) is not None:
+            module = to_module(compact(masked_layers(parts)))
+            chain = as_chain(module)
+            assert chain is not None
+            weights = torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
+            self._chain = ChainPolicy(chain, list_layers(module), [weights[None]], popsize=1, num_episodes=2**31 - 1)
+
+    def _contents(self) -> tuple[bytes, ...]:
+        """What of the policy someone may have written to in place."""
+        normalizer = self._parts.normalizer
+        scaling = () if normalizer is None else (normalizer.mean.tobytes(), normalizer.scale.tobytes())
+        return (self._parts.mask.numpy().tobytes(), *scaling)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the policy is what it was."""
+        return self._contents() == self._made_of
+
+    def outputs(self, rows: FloatArray) -> FloatArray:
+        """Outputs ``(n, act_length)`` for flat observations ``(n, obs_length)``."""
+        if self._chain is not None:
+            normalizer = self._parts.normalizer
+            if normalizer is not None:
+                rows = (rows - normalizer.mean) * normalizer.scale
+            return self._chain.act(np.arange(len(rows), dtype=np.int32), rows)
+        outputs = np.empty((len(rows), self._parts.actions.length), dtype=np.float32)
+        with torch.no_grad():
+            for output, row in zip(outputs, torch.tensor(rows), strict=True):
+                result = self._module(row)
+                output[:] = (result[0] if isinstance(result, tuple) else result).numpy()
+        return outputs
