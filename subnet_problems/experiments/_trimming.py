@@ -242,6 +242,6 @@ def _observed(masked: MaskedGymProblem, mask: Tensor, num_episodes: int) -> Floa
                 max_steps=task.max_steps, seed=seed, number=seed,
             )  # fmt: skip
             steps += sum(1 for _ in episode) - 1
-    masked._add_counts(steps, num_episodes)
+    masked.add_counts(steps, num_episodes)
     inputs = torch.stack(recorder.inputs).numpy()
     return np.ascontiguousarray(inputs[np.linspace(0, len(inputs) - 1, _NUM_OBSERVATIONS).astype(int)])

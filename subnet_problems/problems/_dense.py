@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from torch import Tensor
+import torch
 
 from .._checks import check_real
-from ..tasks._gym_task import EnvLike
+from ..networks._frozen_network import FrozenNetwork
+from ..tasks._gym_task import EnvLike, GymTask
+from ._genotypes import WeightGenotype
 from ._gym_problem import GymProblem
 from ._network_for import NetworkLike
 from ._options import GymOptions
@@ -23,8 +25,8 @@ class DenseGymProblem(GymProblem):
         env: See ``GymProblem``, as for all arguments not named here.
         network: Likewise.
         initial_bounds: ``(low, high)`` between which initial weights are drawn uniformly. None draws each between
-            -1 / sqrt(fan_in) and 1 / sqrt(fan_in), PyTorch's own initialisation of linear layers.
-        **options: What every problem takes. ``weight_init``, ``weight_gain`` and ``network_seed`` have no effect.
+            -1 / sqrt(fan_in) and 1 / sqrt(fan_in), PyTorch's own initialization of linear layers.
+        **options: See ``GymOptions``. ``weight_init``, ``weight_gain`` and ``network_seed`` have no effect.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -39,7 +41,7 @@ class DenseGymProblem(GymProblem):
         initial_bounds: tuple[float, float] | None = None,
         **options: Unpack[GymOptions],
     ) -> None:
-        self._weight_bounds: tuple[float, float] | None = None
+        self._initial_bounds: tuple[float, float] | None = None
         if initial_bounds is not None:
             expected = "initial_bounds: expected (low, high) with low <= high"
             if not isinstance(initial_bounds, tuple | list) or len(initial_bounds) != 2:
@@ -48,19 +50,8 @@ class DenseGymProblem(GymProblem):
             if low > high:
                 raise ValueError(f"{expected}, got {initial_bounds!r}")
             check_real("initial_bounds", high - low)
-            self._weight_bounds = (low, high)
+            self._initial_bounds = (low, high)
         super().__init__(env, network, **options)
 
-    def _fill(self, values: Tensor) -> None:
-        if self._weight_bounds is not None:
-            values.uniform_(*self._weight_bounds, generator=self.generator)
-            return
-        values.uniform_(-1.0, 1.0, generator=self.generator)
-        for layer in self._network.layers:
-            values[:, layer.slice] /= layer.fan_in**0.5
-
-    def _express(self, values: Tensor) -> Tensor:
-        return values.as_subclass(Tensor)
-
-    def _weights_of(self, payload: Tensor) -> Tensor:
-        return payload
+    def _make_genotype(self, task: GymTask, network: FrozenNetwork, device: torch.device) -> WeightGenotype:
+        return WeightGenotype(network, self._initial_bounds)

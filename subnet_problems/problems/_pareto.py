@@ -150,7 +150,7 @@ class ParetoSparsityProblem(Problem):
 
     def _evaluate(self, x: NDArray[np.float64], out: dict[str, Any], *_: Any, **__: Any) -> None:
         mask = self.mask(x)
-        fitness, returns = self.masked.evaluate_masks(mask, with_returns=True)
+        fitness = self.masked.evaluate_masks(mask)
         if np.isnan(fitness).any():
             row = int(np.argmax(np.isnan(fitness)))
             raise ValueError(f"problem: expected a fitness for each individual, got NaN for individual {row}")
@@ -163,7 +163,7 @@ class ParetoSparsityProblem(Problem):
                 columns.append(sum((units.sum(axis=1) for units in live_units(layers)[1:-1]), np.zeros(len(mask))))
             else:
                 with np.errstate(over="ignore"):  # an infinite spread is the worst there is
-                    columns.append(returns.std(axis=1))
+                    columns.append(self.masked.last_returns.std(axis=1))
         out["F"] = np.column_stack(columns)
 
     @property

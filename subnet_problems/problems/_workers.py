@@ -25,10 +25,10 @@ ACTOR_OPTIONS = {"max_restarts": -1, "max_task_retries": 0, "num_cpus": 0.01, "s
 _log = logging.getLogger(__name__)
 
 
-def unpack_in_actor(parcel: Any, path: Sequence[str]) -> Any:
-    """What the main process put into ``parcel``, in an actor, which looks for modules where the main process does."""
+def unpack_in_actor(reference: Any, path: Sequence[str]) -> Any:
+    """What the main process put into Ray's store, in an actor, which looks for modules where the main process does."""
     sys.path.extend(folder for folder in path if folder not in sys.path)
-    return ray.get(parcel)
+    return ray.get(reference)
 
 
 class WorkersLostError(RuntimeError):
@@ -43,11 +43,11 @@ class Workers:
 
     Args:
         actors: Handles of EvoTorch's ``EvaluationActor``.
-        parcel: Ray's reference to what they are made of, kept so that they can be made again.
+        source: Ray's reference to what they are made of, kept so that they can be made again.
     """
 
-    def __init__(self, actors: Sequence[Any], *, parcel: Any = None) -> None:
-        self._parcel = parcel
+    def __init__(self, actors: Sequence[Any], *, source: Any = None) -> None:
+        self._source = source
         self._free: list[Any] = []
         self._pings: dict[Any, Any] = {}
         self._last_error: RayError | None = None

@@ -65,7 +65,7 @@ def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
         assert together.evaluation_round == alone.evaluation_round
         assert observed(together) == observed(alone)
     (found, returns), (same, same_returns) = (
-        problem.evaluate_masks(problem.mask(scores), with_returns=True) for problem in (alone, together)
+        (problem.evaluate_masks(problem.mask(scores)), problem.last_returns) for problem in (alone, together)
     )
     assert found.tolist() == same.tolist()
     assert returns.tolist() == same_returns.tolist()

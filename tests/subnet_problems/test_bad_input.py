@@ -353,7 +353,6 @@ BAD_ARGUMENTS = [
     ("evaluate_masks", "mask", BITS, ValueError),
     ("evaluate_masks", "mask", BITS[None, :3], ValueError),
     ("evaluate_masks", "mask", np.ones((0, 24), bool), ValueError),
-    ("evaluate_masks", "with_returns", 1, TypeError),
     ("mask_to_subnetwork", "mask", None, TypeError),
     ("mask_to_subnetwork", "mask", BITS[:3], ValueError),
     ("to_subnetwork", "x", {}, TypeError),

@@ -517,7 +517,8 @@ def test_masks_are_evaluated_as_solutions_of_these_masks_are(options):
 def test_masks_are_evaluated_whatever_the_rule_would_keep():
     problem = MaskedGymProblem(Echo, LINEAR, env_config={"steps": 12}, num_episodes=3, sparsity=0.0, seed=3)
     weight = float(problem.frozen_weights[0])
-    fitness, returns = problem.evaluate_masks([[True], [False]], with_returns=True)
+    fitness = problem.evaluate_masks([[True], [False]])
+    returns = problem.last_returns
     np.testing.assert_allclose(returns, [3 * [12 * weight], 3 * [0.0]], rtol=1e-6)
     np.testing.assert_array_equal(fitness, returns.mean(axis=1))
     assert problem.status == {"total_interaction_count": 72, "total_episode_count": 6, "mean_sparsity": 0.5}

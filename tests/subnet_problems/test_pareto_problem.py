@@ -191,7 +191,7 @@ def test_the_standard_deviation_is_that_of_the_individuals_episodes_of_this_eval
     assert problem.objective_names == ("negative_return", "density", "return_stdev", "live_units")
     x, twin = individuals(problem, np.log2([0.25, 0.5, 0.9])), masked(num_episodes=3)
     for _ in range(2):
-        fitness, returns = twin.evaluate_masks(problem.mask(x), with_returns=True)
+        fitness, returns = twin.evaluate_masks(problem.mask(x)), twin.last_returns
         objectives = problem.evaluate(x)
         assert returns.shape == (3, 3)
         assert returns.std(axis=1).max() > 0
@@ -246,7 +246,7 @@ def test_individuals_that_are_no_individuals_are_refused():
 def test_a_fitness_that_is_nan_is_an_error_that_names_the_individual(monkeypatch):
     problem = ParetoSparsityProblem(masked())
     fitness = np.array([1.0, float("nan"), 2.0])
-    monkeypatch.setattr(problem.masked, "evaluate_masks", lambda mask, with_returns: (fitness, fitness[:, None]))
+    monkeypatch.setattr(problem.masked, "evaluate_masks", lambda mask: fitness)
     with pytest.raises(
         ValueError, match=r"^problem: expected a fitness for each individual, got NaN for individual 1$"
     ):

@@ -1,0 +1,368 @@
+"""Rounds: evaluations that follow from solutions, seed and round alone, and that workers can share."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from evotorch import Problem, Solution, SolutionBatch
+from evotorch.tools.misc import ensure_ray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from .._checks import check_choice, check_count, check_mapping, check_matrix, check_numbers, check_seed
+from ..tasks._episodes import EvaluationError
+from ..tasks._torch_threads import one_torch_thread
+from ._genotypes import Genotype
+from ._workers import ACTOR_OPTIONS, Workers, WorkersLostError, unpack_in_actor
+
+
+class Rounds(Problem):
+    """An EvoTorch problem each of whose evaluations is a round.
+
+    The result of a round is a pure function of the payload (see ``Genotype``), the seed and the round's number. So it
+    is the same for any number of actors and sub-batches. A share whose actor was lost is evaluated again by another.
+    Subclasses say what one share of a round is, how shares are put together, and what is known once a round is over.
+
+    Args:
+        genotype: What decision vectors stand for.
+        num_actors: See ``GymProblem``, as for all other arguments.
+        actor_config: Likewise.
+        num_subbatches: Likewise.
+        subbatch_size: Likewise.
+        seed: Likewise.
+        device: Likewise.
+    """
+
+    _actors: list[Any] | None
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        num_actors: int | str | None,
+        actor_config: dict[str, Any],
+        num_subbatches: int | None,
+        subbatch_size: int | None,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._genotype = genotype
+        self._problem_seed = seed
+        self._round = 0
+        self._workers: Workers | None = None
+        self._sent_to_actors: Any = None  # Ray's reference to this problem while actors are made of it
+        self._in_evaluate: bool | None = False
+        self._given: Tensor | None = None  # the payload of an evaluation that has no solutions
+        self._outcome: Any = None  # of the last round
+        super().__init__(
+            objective_sense="max",
+            solution_length=genotype.network.num_weights,
+            dtype=torch.float32,
+            eval_dtype=torch.float64,  # sums of rewards are kept as they are
+            device=device,
+            seed=seed,
+            num_actors=num_actors,
+            actor_config=actor_config,
+            num_subbatches=num_subbatches,
+            subbatch_size=subbatch_size,
+        )
+        self._status: dict[str, Any] = {}
+        self.after_eval_hook.append(self._evaluation_status)
+        self.after_grad_hook.append(self._evaluation_status)
+
+    # What a subclass says
+
+    @abstractmethod
+    def _evaluate_share(self, payload: Tensor) -> Any | EvaluationError:
+        """Evaluate some solutions of this round. An error is a value, so that it crosses processes."""
+
+    @abstractmethod
+    def _merged(self, shares: Sequence[Any]) -> Any:
+        """What the shares of a round are together."""
+
+    @abstractmethod
+    def _fitness_of(self, outcome: Any) -> Tensor:
+        """The fitness ``(N,)`` float64 of a round's solutions.
+
+        Raises:
+            EvaluationError: It is beyond float64.
+        """
+
+    @abstractmethod
+    def _count(self, outcome: Any) -> None:
+        """Note a round that has ended well: counters, statistics."""
+
+    @abstractmethod
+    def _counts(self) -> dict[str, Any]:
+        """The counters in the status."""
+
+    @abstractmethod
+    def _told(self) -> tuple[Any, ...]:
+        """What actors need besides the round's number, as it may change between rounds."""
+
+    @abstractmethod
+    def _use_told(self, told: tuple[Any, ...]) -> None:
+        """Take over what the main process told."""
+
+    @abstractmethod
+    def _report(self) -> Any:
+        """What an actor in which a search samples has counted since it was last told."""
+
+    @abstractmethod
+    def _use_report(self, report: Any) -> None:
+        """Add what an actor has counted."""
+
+    @property
+    @abstractmethod
+    def _ready(self) -> bool:
+        """What an actor answers to show that it can evaluate."""
+
+    # Evaluation
+
+    def evaluate(self, x: SolutionBatch | Solution) -> None:
+        """Evaluate a solution or a batch: one round.
+
+        Raises:
+            EvaluationError: An environment raised, or returned something that is not finite. Nothing was counted.
+            ValueError: A solution has a NaN, or an actor cannot make the environment.
+            WorkersLostError: All actors were lost and none came back in time, or one share took actor after actor with
+                it. Nothing was counted; the next evaluation makes new actors.
+        """
+        self._in_evaluate = True
+        try:
+            with one_torch_thread():
+                super().evaluate(x)
+        finally:
+            self._in_evaluate = False
+
+    def _evaluate_all(self, batch: SolutionBatch) -> None:
+        payload = self._given
+        if payload is None:
+            values = check_matrix("solutions", batch.values, self.solution_length)
+            payload = self._genotype.express_in_search(values)
+        outcome = self._run_round(payload)
+        fitness = self._fitness_of(outcome)
+        self._round += 1
+        self._count(outcome)
+        self._status = self._genotype.describe(payload)
+        self._outcome = outcome
+        batch.set_evals(fitness.to(batch.device))
+
+    def evaluate_array(self, values: Tensor | ArrayLike) -> NDArray[np.float64]:
+        """Evaluate solutions that come as an array: for searches of other libraries, which ask and tell.
+
+        It is a round like any other, counted and seeded, and hooks see it.
+
+        Args:
+            values: ``(N, D)``, or one solution ``(D,)``.
+
+        Returns:
+            ``(N,)`` fitness, the higher the better; ``()`` for one solution.
+
+        Raises:
+            EvaluationError: See ``evaluate``.
+            TypeError: The values are not real numbers.
+            ValueError: The shape is wrong, or a value is NaN.
+        """
+        matrix = check_numbers("values", values, dtype=self.dtype, device=self.device)
+        shape = matrix.shape[:-1]
+        if len(shape) not in (0, 1) or matrix.shape[-1:] != (self.solution_length,) or not matrix.numel():
+            length = self.solution_length
+            raise ValueError(f"values: expected shape (N, D) = (N, {length}) or (D,), got {tuple(matrix.shape)}")
+        matrix = check_matrix("values", matrix.reshape(-1, self.solution_length), self.solution_length)
+        return self._fitness_of_values(matrix).reshape(shape)
+
+    def _fitness_of_values(self, values: Tensor) -> NDArray[np.float64]:
+        batch = SolutionBatch(self, popsize=len(values), device=self.device, empty=True)
+        batch.set_values(values)
+        self.evaluate(batch)
+        fitness: NDArray[np.float64] = batch.evals[:, 0].as_subclass(Tensor).cpu().numpy()
+        return fitness
+
+    def _run_round(self, payload: Tensor) -> Any:
+        """The outcome of a round of solutions with this payload ``(N, D)``.
+
+        Raises:
+            EvaluationError: See ``evaluate``, as for ``WorkersLostError``.
+        """
+        self._parallelize()
+        try:
+            size = self._share_size(len(payload))
+            starts = range(0, len(payload), size)
+            if self._workers is None:
+                shares = [self._evaluate_share(payload[i : i + size]) for i in starts]
+            else:
+                tasks = [[self._genotype.pack(payload[i : i + size]), self._make_sync_data()] for i in starts]
+                shares = self._workers.map("_evaluate_remote_share", tasks)
+        except (ValueError, WorkersLostError):
+            self.kill_actors()
+            raise
+        for start, share in zip(starts, shares, strict=True):
+            if isinstance(share, EvaluationError):
+                raise EvaluationError(start + share.solution, share.episode, share.step, share.reason) from share
+        return self._merged(shares)
+
+    def _share_size(self, popsize: int) -> int:
+        """How many solutions are evaluated together."""
+        if self._subbatch_size is not None:
+            return int(self._subbatch_size)
+        num_shares = self._num_subbatches
+        if num_shares is None:
+            num_shares = 1 if self._workers is None else self._workers.count() or self._num_actors
+        return math.ceil(popsize / int(num_shares))
+
+    def _evaluate_remote_share(self, packed: NDArray[Any], sync_data: tuple[int, tuple[Any, ...]]) -> Any:
+        self._use_sync_data_from_main(sync_data)
+        return self._evaluate_share(self._genotype.unpack(packed, self.device))
+
+    def _evaluation_status(self, *_: Any) -> dict[str, Any]:
+        return {**self._counts(), **self._status}
+
+    @property
+    def problem_seed(self) -> int:
+        """The seed of everything random but the frozen weights."""
+        return self._problem_seed
+
+    @property
+    def evaluation_round(self) -> int:
+        """How many rounds have been evaluated; the number of the next one."""
+        return self._round
+
+    # What EvoTorch asks of a problem
+
+    def _fill(self, values: Tensor) -> None:
+        self._genotype.fill(values, self.generator)
+
+    def as_tensor(self, x: Any, dtype: Any = None, device: Any = None, use_eval_dtype: bool = False) -> Tensor:
+        """What EvoTorch's method gives. Its ``MAPElites`` asks it for the grid of features, ``(N, F, 2)``.
+
+        Raises:
+            ValueError: Solutions do not have the grid's features: this package's problems have none.
+        """
+        tensor: Tensor = super().as_tensor(x, dtype, device, use_eval_dtype)
+        if use_eval_dtype and tensor.ndim == 3 and tensor.shape[1] != self.eval_data_length:
+            raise ValueError(
+                f"problem: expected one whose solutions have as many features as feature_grid, {tensor.shape[1]}, got "
+                f"{type(self).__name__}, whose solutions have {self.eval_data_length}: MAPElites cannot search it"
+            )
+        return tensor
+
+    # What EvoTorch asks of a problem that lives in several processes. Actors keep nothing: with each share, or, where a
+    # search samples in them (``distributed=True``), before each generation, they are told all that may change; and in
+    # the latter case they report what they counted.
+
+    def seed(self, seed: int) -> None:
+        """Seed the generator: EvoTorch calls this in each actor."""
+        self.manual_seed(seed)
+
+    def _parallelize(self) -> None:
+        """Make the actors. EvoTorch draws their seeds from the problem's generator, which must not move by that."""
+        if self._actors is not None or self._num_actors == 0 or self.is_remote:
+            return
+        ensure_ray()
+        state, reference = self.generator.get_state(), ray.put(self)
+        self._sent_to_actors = reference
+        try:
+            super()._parallelize()
+        finally:
+            self._sent_to_actors = None
+            self.generator.set_state(state)
+        self._workers = Workers(self._actors or [], source=reference)
+
+    def kill_actors(self) -> None:
+        """Kill the actors, if there are any; the next evaluation makes new ones."""
+        if self._actors is not None:
+            super().kill_actors()
+        self._workers = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Actors are made of a reference: what Ray itself puts into its store it drops, and then restarts none."""
+        reference = self._sent_to_actors
+        return super().__reduce_ex__(protocol) if reference is None else (unpack_in_actor, (reference, sys.path))
+
+    def _get_cloned_state(self, *, memo: dict[int, Any]) -> dict[str, Any]:
+        """What is copied and pickled: nothing that EvoTorch would ask of actors, some of which may be lost."""
+        actors, self._actors = self._actors, None
+        try:
+            return dict(super()._get_cloned_state(memo=memo))
+        finally:
+            self._actors = actors
+
+    @property
+    def _nonserialized_attribs(self) -> list[str]:
+        return ["_workers", "_sent_to_actors", "_in_evaluate", "_given", "_outcome"]
+
+    def _make_sync_data(self) -> tuple[int, tuple[Any, ...]]:
+        return self._round, self._told()
+
+    def _make_sync_data_for_actors(self) -> Any:
+        return NotImplemented if self._in_evaluate else self._make_sync_data()
+
+    def _use_sync_data_from_main(self, received: tuple[int, tuple[Any, ...]]) -> None:
+        self._round, told = received
+        self._use_told(told)
+
+    def _make_sync_data_for_main(self) -> Any:
+        return self._round, self._report()
+
+    def _use_sync_data_from_actors(self, received: list[Any]) -> None:
+        for round_, report in received:
+            self._use_report(report)
+            self._round = max(self._round, round_)
+
+
+def check_actors(num_actors: Any, actor_config: Any, num_subbatches: Any, subbatch_size: Any) -> dict[str, Any]:
+    """The arguments of ``Rounds`` on actors, checked.
+
+    Raises:
+        TypeError: One has the wrong type.
+        ValueError: One is out of range, or there are two sizes of a share.
+    """
+    if isinstance(num_actors, str):
+        check_choice("num_actors", num_actors, ("max", "num_cpus", "num_gpus", "num_devices"))
+    elif num_actors is not None:
+        check_count("num_actors", num_actors, minimum=0)
+    for name, value in (("num_subbatches", num_subbatches), ("subbatch_size", subbatch_size)):
+        if value is not None:
+            check_count(name, value)
+    if num_subbatches is not None and subbatch_size is not None:
+        raise ValueError(f"subbatch_size: expected None where num_subbatches is given, got {subbatch_size!r}")
+    return {
+        "num_actors": num_actors,
+        "actor_config": {**ACTOR_OPTIONS, **check_mapping("actor_config", actor_config)},
+        "num_subbatches": num_subbatches,
+        "subbatch_size": subbatch_size,
+    }
+
+
+def check_device(name: str, device: Any) -> torch.device:
+    """Return the device if it is there.
+
+    Raises:
+        ValueError: It is not.
+    """
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name}: expected a torch device that is there, such as 'cpu' or 'cuda', got {device!r}: {error}"
+        ) from error
+
+
+def seed_or_drawn(name: str, seed: Any) -> int:
+    """Return the seed, or where it is None one that the operating system draws.
+
+    Raises:
+        TypeError: It is not a whole number.
+        ValueError: It is out of range.
+    """
+    return int.from_bytes(os.urandom(6), "little") if seed is None else check_seed(name, seed)
