@@ -1,14 +1,13 @@
 """How subnetworks are searched: works on any EvoTorch or pymoo problem, and knows nothing of masks."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._checkpoint import Checkpointer, remove_checkpoint, resume
-from ._checkpoint_file import CheckpointError
-from ._elitist_gaussian import DecodingProblem, ElitistGaussianResampling, LeveledDecodingProblem
-from ._race import Race
-
 if TYPE_CHECKING:
+    from ._checkpoint import Checkpointer, remove_checkpoint, resume
+    from ._checkpoint_file import CheckpointError
     from ._continuation import Continuation, LeveledProblem
+    from ._elitist_gaussian import DecodingProblem, ElitistGaussianResampling, LeveledDecodingProblem
     from ._pareto import (
         GaussianResampling,
         GaussianSampling,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     )
     from ._pareto_algorithms import pareto_algorithm
     from ._pareto_checkpoint import ParetoCheckpointer
+    from ._race import Race
     from ._reevaluation import ReevaluatingSurvival, evaluate_again
 
 __all__ = [
@@ -44,18 +44,32 @@ __all__ = [
     "resume",
 ]
 
+#: Modules are imported when their names are first used: EvoTorch and pymoo take seconds to load.
+_MODULES = {
+    "Checkpointer": "_checkpoint",
+    "remove_checkpoint": "_checkpoint",
+    "resume": "_checkpoint",
+    "CheckpointError": "_checkpoint_file",
+    "Continuation": "_continuation",
+    "LeveledProblem": "_continuation",
+    "DecodingProblem": "_elitist_gaussian",
+    "ElitistGaussianResampling": "_elitist_gaussian",
+    "LeveledDecodingProblem": "_elitist_gaussian",
+    "GaussianResampling": "_pareto",
+    "GaussianSampling": "_pareto",
+    "MeanRecombination": "_pareto",
+    "NeighbourSelection": "_pareto",
+    "NicheSurvival": "_pareto",
+    "pareto_operators": "_pareto",
+    "pareto_algorithm": "_pareto_algorithms",
+    "ParetoCheckpointer": "_pareto_checkpoint",
+    "Race": "_race",
+    "ReevaluatingSurvival": "_reevaluation",
+    "evaluate_again": "_reevaluation",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # pymoo is loaded when it is first needed
-        from . import _continuation as continuation
-        from . import _pareto as pareto
-        from . import _pareto_algorithms as pareto_algorithms
-        from . import _pareto_checkpoint as pareto_checkpoint
-        from . import _reevaluation as reevaluation
-
-        return next(
-            getattr(module, name)
-            for module in (continuation, pareto, pareto_algorithms, pareto_checkpoint, reevaluation)
-            if hasattr(module, name)
-        )
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

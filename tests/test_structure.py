@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from small_subnetworks import smallest
 
 ROOT = Path(__file__).parents[1]
 #: From the lowest floor to the highest. A module imports from its own floor and from lower ones.
@@ -74,3 +78,31 @@ def test_no_modules_import_each_other_in_a_circle():
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_no_module_imports_a_private_name_of_another(module):
     assert [f"{source}.{name}" for source, name in imports_of(module) if name.startswith("_")] == []
+
+
+#: What takes seconds to load, and what is done with a found policy needs none of.
+HEAVY = ("evotorch", "ray", "pymoo", "matplotlib", "pandas", "numba", "moocore", "scipy")
+
+
+def test_a_policy_is_loaded_shown_and_exported_without_what_searches_need(tmp_path):
+    smallest().save(tmp_path / "policy.safetensors")
+    code = f"""
+import sys
+from subnet_problems import Subnetwork
+policy = Subnetwork.load("policy.safetensors")
+policy.formula()
+policy.export_c("header")
+from subnet_problems.command import main
+for words in (["show", "policy.safetensors"], ["export", "policy.safetensors", "again"], ["--help"]):
+    sys.argv[1:] = words
+    assert main() == 0, words
+print("heavy:", *(name for name in {HEAVY} if name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout.splitlines()[-1], done.stderr, done.returncode) == ("heavy:", "", 0)

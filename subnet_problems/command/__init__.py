@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
-import matplotlib
 from rich.text import Text
 
 from . import _many as many
@@ -37,7 +37,7 @@ def main() -> int:
     Returns:
         The exit code: 0, 1 where something was refused or failed, 2 for a command line that is wrong, 130 after Ctrl-C.
     """
-    matplotlib.use("Agg")
+    os.environ.setdefault("MPLBACKEND", "Agg")
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     try:
         app()

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from evotorch.algorithms import SearchAlgorithm
 
-from algorithms import ElitistGaussianResampling, resume
-
-from .. import experiments
-from ..experiments import _outcomes as outcomes
-from ..experiments._curves import plot_learning_curves
-from ..experiments._presets import SEARCHES, make_search
-from ..pictures._saving import drawn_if_possible, save_figure
+from ..experiments import SEARCHES
 from ._options import (
     Bias,
     Budget,
@@ -46,6 +39,11 @@ from ._options import (
     write_settings,
 )
 from ._policy import of_the_file, player
+
+if TYPE_CHECKING:
+    from evotorch.algorithms import SearchAlgorithm
+
+    from ..experiments import Row
 
 
 def pareto(
@@ -144,6 +142,8 @@ def sparsify(
 
 def _stopped(output: Path, settings: dict[str, Any]) -> Any:
     """The search for a front that was stopped in a folder, with these settings; None, where it hardly began."""
+    from algorithms import resume
+
     same_folder(output, settings)
     if [file.name for file in output.iterdir()] == ["settings.json"]:  # stopped in the first generation
         return None
@@ -191,6 +191,10 @@ def compare(
     go_on: Annotated[bool, typer.Option("--resume", help="Go on with what was stopped there.")] = False,
 ) -> None:
     """Compare searches on one task, with the same seeds and an equal budget: a table and learning curves."""
+    from algorithms import ElitistGaussianResampling
+
+    from ..experiments import Run, by_run, make_search, perform
+
     names = list(dict.fromkeys(name for name in algorithms.split(",") if name))
     if not names or not set(names) <= set(SEARCHES):
         raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
@@ -213,14 +217,14 @@ def compare(
     if not go_on:
         new_folder(output, settings)
     runs = [
-        experiments.Run(
+        Run(
             name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),
             budget, num_tests, test_episodes,
         )
         for seed in range(seeds) for name in names
     ]  # fmt: skip
     try:
-        rows = experiments.perform(runs, tests, num_jobs=jobs)
+        rows = perform(runs, tests, num_jobs=jobs)
     except Exception as error:
         error.add_note("What is over is kept. To go on: the same command with --resume")
         raise
@@ -229,15 +233,18 @@ def compare(
         for name, searcher in searches.items():
             if isinstance(searcher, ElitistGaussianResampling):
                 _tell_of_levels(rows, name, searcher.last_level_from)
-    if len(outcomes.by_run(rows)) < len(runs):
+    if len(by_run(rows)) < len(runs):
         out.print("Stopped. To go on: the same command with --resume")
         raise typer.Exit(130)
 
 
-def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
+def _tell(rows: list[Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
     """Table and picture of a comparison."""
+    from ..experiments import comparison, plot_learning_curves
+    from ..pictures import drawn_if_possible, save_figure
+
     names = [name for name in names if any(row["name"] == name for row in rows)]
-    out.print(outcomes.comparison(rows, names, solved=threshold))
+    out.print(comparison(rows, names, solved=threshold))
     with drawn_if_possible(output / "learning_curves.png"):
         axes = plot_learning_curves(rows, names, threshold=threshold)
         axes.set_title(title)
@@ -245,9 +252,11 @@ def _tell(rows: list[outcomes.Row], names: list[str], threshold: float | None, t
     out.print(f"{output}: tests.csv, learning_curves.png")
 
 
-def _tell_of_levels(rows: list[outcomes.Row], name: str, last_level_from: int) -> None:
+def _tell_of_levels(rows: list[Row], name: str, last_level_from: int) -> None:
     """Whether runs ended at sparsities below the one asked for."""
-    ends = [run[-1]["generation"] for (whose, _), run in outcomes.by_run(rows).items() if whose == name]
+    from ..experiments import by_run
+
+    ends = [run[-1]["generation"] for (whose, _), run in by_run(rows).items() if whose == name]
     if early := sum(generation < last_level_from for generation in ends):
         out.print(
             f"{name}: {early} of {len(ends)} runs ended before the search reached the sparsity asked for, after "
@@ -258,6 +267,8 @@ def _tell_of_levels(rows: list[outcomes.Row], name: str, last_level_from: int) -
 def _make(
     seed: int, num_threads: int, *, name: str, popsize: int | None, num_episodes: int | None, options: dict[str, Any]
 ) -> SearchAlgorithm:
-    num_episodes = num_episodes or (3 if name == "paper" else 1)
+    from ..experiments import make_search
+
+    num_episodes = num_episodes or SEARCHES[name].num_episodes
     problem = make_problem(seed=seed, num_episodes=num_episodes, num_threads=num_threads, **options)
     return make_search(name, problem, popsize=popsize)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from .._files import check_folder, write_whole
-from ..problems._masked import MaskedGymProblem
+from ..experiments._presets import SEARCHES
+
+if TYPE_CHECKING:
+    from ..problems import MaskedGymProblem
 
 app = typer.Typer(
     name="python -m subnet_problems",
@@ -23,7 +26,10 @@ app = typer.Typer(
 )
 out, err = Console(soft_wrap=True, markup=False, highlight=False), Console(stderr=True)
 
-Algorithm = Literal["elitist", "paper", "pgpe", "snes", "cem", "cmaes", "genetic"]
+if TYPE_CHECKING:
+    Algorithm = str
+else:  # one of the names in the registry
+    Algorithm = Annotated[Literal[tuple(SEARCHES)], typer.Option(help="The search.")]
 ParetoAlgorithm = Literal["continuation", "nsga2"]
 Form = Literal["onnx", "c", "c-seed"]
 
@@ -84,6 +90,8 @@ def make_problem(
         sizes = tuple(int(size) for size in hidden_sizes.split(",") if size.strip())
     except ValueError:
         raise ValueError(f"--hidden-sizes: expected whole numbers with commas, got {hidden_sizes!r}") from None
+    from ..problems import MaskedGymProblem
+
     return MaskedGymProblem(
         env, env_config=config, hidden_sizes=sizes, num_episodes=num_episodes, network_seed=seed, seed=seed, **options
     )

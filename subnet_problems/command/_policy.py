@@ -12,9 +12,6 @@ from rich.table import Table
 
 from .._checks import naming
 from .._json import split
-from ..pictures._plots import plot_mask
-from ..pictures._saving import check_picture, save_figure
-from ..pictures._video import record_video
 from ..subnetworks._formula import MAX_WEIGHTS
 from ..subnetworks._pruning import masked_layers, reached
 from ..subnetworks._subnetwork import Subnetwork, summary
@@ -43,6 +40,8 @@ def show(
 ) -> None:
     """Tell what a file holds and how many units are dead, write the formula of a small policy, and draw its masks."""
     if plot is not None:
+        from ..pictures._saving import check_picture
+
         check_picture("--plot", plot)
     subnet = Subnetwork.load(file)
     network = subnet.network
@@ -77,6 +76,8 @@ def show(
     if formula:
         out.print(formula)
     if plot is not None:
+        from ..pictures import plot_mask, save_figure
+
         save_figure(plot_mask(subnet)[0], plot)
         out.print(f"masks: {plot}")
 
@@ -90,6 +91,8 @@ def record(
     episode_length: OtherLength = None,
 ) -> None:
     """Film one episode."""
+    from ..pictures import record_video
+
     subnet, config = player(file, env), _other(env_config)
     with of_the_file(env):
         record_video(subnet, env, path, env_config=config, episode_length=episode_length, seed=seed)

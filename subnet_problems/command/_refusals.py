@@ -14,7 +14,7 @@ import typer
 from algorithms import CheckpointError
 
 from ..experiments._processes import ProcessLostError
-from ..problems._workers import WorkersLostError
+from ..problems._errors import WorkersLostError
 from ..tasks._episodes import EvaluationError
 from ._options import err
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from evotorch.algorithms import SearchAlgorithm
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from algorithms import Checkpointer, ElitistGaussianResampling, remove_checkpoint, resume
-
-from .. import experiments
-from ..experiments._presets import make_search
+from ..experiments import SEARCHES
 from ._options import (
     Algorithm,
     Bias,
@@ -40,6 +35,9 @@ from ._options import (
     write_settings,
 )
 
+if TYPE_CHECKING:
+    from evotorch.algorithms import SearchAlgorithm
+
 
 def search(
     env: Env,
@@ -48,7 +46,7 @@ def search(
     hidden_sizes: Hidden = "64,64",
     bias: Bias = False,
     sparsity: Sparsity = None,
-    algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
+    algorithm: Algorithm = "elitist",
     popsize: Popsize = None,
     num_episodes: Episodes = None,
     episode_length: Length = None,
@@ -66,10 +64,14 @@ def search(
     The folder has log.csv (each generation), subnetwork.safetensors and, until the search is over, run.checkpoint.
     After Ctrl-C or a kill, [bold]resume FOLDER[/] goes on, to the same bits.
     """
-    from ..experiments._loggers import CSVLogger, TensorBoardLogger
+    import torch
+
+    from algorithms import Checkpointer
+
+    from ..experiments import CSVLogger, TensorBoardLogger, make_search
 
     check_new(output)
-    num_episodes = num_episodes or (3 if algorithm == "paper" else 1)
+    num_episodes = num_episodes or SEARCHES[algorithm].num_episodes
     problem = make_problem(
         env=env, env_config=env_config, hidden_sizes=hidden_sizes, bias=bias, seed=seed, num_episodes=num_episodes,
         sparsity=sparsity, weight_gain=weight_gain, observation_normalization=observation_normalization,
@@ -91,7 +93,9 @@ def resume_search(
     budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
 ) -> None:
     """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
-    from ..experiments._loggers import CSVLogger, TensorBoardLogger
+    from algorithms import resume
+
+    from ..experiments import CSVLogger, TensorBoardLogger
 
     settings = read_settings("FOLDER", folder)
     if settings.keys() != {"budget", "test_episodes"}:
@@ -115,6 +119,10 @@ def resume_search(
 
 def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:
     """Search until the budget is spent, show how it goes, test, save."""
+    from algorithms import ElitistGaussianResampling, remove_checkpoint
+
+    from ..experiments import hand_out
+
     problem, path = searcher.problem, folder / "subnetwork.safetensors"
     first, start = problem.interaction_count, time.perf_counter()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}%"))
@@ -134,7 +142,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
             error.add_note(f"To go on from the last checkpoint: python -m subnet_problems resume {folder}")
             raise
     if searcher.step_count:
-        subnet = problem.to_subnetwork(experiments.hand_out(searcher))
+        subnet = problem.to_subnetwork(hand_out(searcher))
         subnet.save(path)
         if not stopped:
             try:

@@ -1,64 +1,84 @@
-"""Searches by name, with settings that were looked at on LunarLander: what the command offers."""
+"""Searches by name, with settings that were tuned on LunarLander: what the command offers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from evotorch import Problem
-from evotorch.algorithms import CEM, CMAES, PGPE, SNES, GeneticAlgorithm, SearchAlgorithm
-from evotorch.operators import GaussianMutation, TwoPointCrossOver
-
-from algorithms import ElitistGaussianResampling
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .._checks import check_choice, check_count
 
-
-def _elitist(problem: Problem, popsize: int | None) -> SearchAlgorithm:
-    return ElitistGaussianResampling(problem, popsize=popsize or 64)
-
-
-def _paper(problem: Problem, popsize: int | None) -> SearchAlgorithm:
-    return ElitistGaussianResampling(problem, popsize=popsize or 32, num_elites=3, recombination="uniform")
+if TYPE_CHECKING:
+    from evotorch import Problem
+    from evotorch.algorithms import SearchAlgorithm
 
 
-def _pgpe(problem: Problem, popsize: int | None) -> SearchAlgorithm:
-    return PGPE(
-        problem, popsize=popsize or 64, center_learning_rate=0.3, stdev_learning_rate=0.1, stdev_init=0.1,
-        optimizer="clipup", optimizer_config={"max_speed": 0.6}, ranking_method="centered",
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Preset:
+    """A search with its settings. To add one to the command and to ``compare``, add a line to ``SEARCHES``.
+
+    Attributes:
+        make: From a problem and a population size to the search.
+        popsize: The usual number of solutions of a generation.
+        num_episodes: The usual number of episodes of an evaluation.
+        least_popsize: The fewest solutions that it works with.
+        in_pairs: Whether it needs an even number of them.
+    """
+
+    make: Callable[[Problem, int], SearchAlgorithm]
+    popsize: int = 64
+    num_episodes: int = 1
+    least_popsize: int = 1
+    in_pairs: bool = False
 
 
-def _snes(problem: Problem, popsize: int | None) -> SearchAlgorithm:
-    return SNES(problem, popsize=popsize or 64, stdev_init=0.1)
+def _elitist(problem: Problem, popsize: int) -> SearchAlgorithm:
+    from algorithms import ElitistGaussianResampling
+
+    return ElitistGaussianResampling(problem, popsize=popsize)
 
 
-def _cem(problem: Problem, popsize: int | None) -> SearchAlgorithm:
-    return CEM(problem, popsize=popsize or 64, parenthood_ratio=0.25, stdev_init=0.1)
+def _paper(problem: Problem, popsize: int) -> SearchAlgorithm:
+    from algorithms import ElitistGaussianResampling
+
+    return ElitistGaussianResampling(problem, popsize=popsize, num_elites=3, recombination="uniform")
 
 
-def _cmaes(problem: Problem, popsize: int | None) -> SearchAlgorithm:
-    return CMAES(problem, popsize=popsize or 64, stdev_init=0.05, separable=True)
+def _genetic(problem: Problem, popsize: int) -> SearchAlgorithm:
+    from evotorch.algorithms import GeneticAlgorithm
+    from evotorch.operators import GaussianMutation, TwoPointCrossOver
 
-
-def _genetic(problem: Problem, popsize: int | None) -> SearchAlgorithm:
     operators = [TwoPointCrossOver(problem, tournament_size=4), GaussianMutation(problem, stdev=0.05)]
-    return GeneticAlgorithm(problem, popsize=popsize or 32, operators=operators)
+    return GeneticAlgorithm(problem, popsize=popsize, operators=operators)
+
+
+def _evotorch(name: str, **settings: Any) -> Callable[[Problem, int], SearchAlgorithm]:
+    """One of EvoTorch's own searches, by the name of its class."""
+
+    def make(problem: Problem, popsize: int) -> SearchAlgorithm:
+        from evotorch import algorithms
+
+        return getattr(algorithms, name)(problem, popsize=popsize, **settings)
+
+    return make
 
 
 #: ``elitist`` is this package's default search and ``paper`` the paper's; the others are EvoTorch's.
-SEARCHES: dict[str, Callable[[Problem, int | None], SearchAlgorithm]] = {
-    "elitist": _elitist,
-    "paper": _paper,
-    "pgpe": _pgpe,
-    "snes": _snes,
-    "cem": _cem,
-    "cmaes": _cmaes,
-    "genetic": _genetic,
-}
-
-
-#: The least numbers of solutions that they work with, where it is not 1.
-_LEAST_POPSIZES = {"paper": 3, "cem": 8, "cmaes": 2}
+SEARCHES: dict[str, Preset] = {
+    "elitist": Preset(_elitist),
+    "paper": Preset(_paper, popsize=32, num_episodes=3, least_popsize=3),
+    "pgpe": Preset(
+        _evotorch(
+            "PGPE", center_learning_rate=0.3, stdev_learning_rate=0.1, stdev_init=0.1, optimizer="clipup",
+            optimizer_config={"max_speed": 0.6}, ranking_method="centered",
+        ),
+        in_pairs=True,  # its solutions mirror each other
+    ),
+    "snes": Preset(_evotorch("SNES", stdev_init=0.1)),
+    "cem": Preset(_evotorch("CEM", parenthood_ratio=0.25, stdev_init=0.1), least_popsize=8),
+    "cmaes": Preset(_evotorch("CMAES", stdev_init=0.05, separable=True), least_popsize=2),
+    "genetic": Preset(_genetic, popsize=32),
+}  # fmt: skip
 
 
 def make_search(name: str, problem: Problem, *, popsize: int | None = None) -> SearchAlgorithm:
@@ -67,14 +87,15 @@ def make_search(name: str, problem: Problem, *, popsize: int | None = None) -> S
     Args:
         name: One of ``SEARCHES``.
         problem: What it searches.
-        popsize: How many solutions a generation has; None takes the search's usual number (64, or 32).
+        popsize: How many solutions a generation has; None takes the search's usual number.
 
     Raises:
         ValueError: There is no search of this name, or ``popsize`` is too small for it (or odd, for PGPE).
     """
-    check_choice("name", name, SEARCHES)
-    if popsize is not None:
-        popsize = check_count("popsize", popsize, minimum=_LEAST_POPSIZES.get(name, 1))
-        if name == "pgpe" and popsize % 2:  # its solutions come in pairs that mirror each other
-            raise ValueError(f"popsize: expected an even number for pgpe, got {popsize}")
-    return SEARCHES[name](problem, popsize)
+    preset = SEARCHES[check_choice("name", name, SEARCHES)]
+    if popsize is None:
+        return preset.make(problem, preset.popsize)
+    popsize = check_count("popsize", popsize, minimum=preset.least_popsize)
+    if preset.in_pairs and popsize % 2:
+        raise ValueError(f"popsize: expected an even number for {name}, got {popsize}")
+    return preset.make(problem, popsize)

@@ -7,8 +7,6 @@ import math
 from typing import Any
 
 import torch
-from evotorch.neuroevolution.net import layers as evotorch_layers
-from evotorch.neuroevolution.net import str_to_net
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -23,6 +21,8 @@ def check_string(
     Raises:
         ValueError: It calls what is no module, needs too much, or has other shapes.
     """
+    from evotorch.neuroevolution.net import str_to_net
+
     num_weights = sum(math.prod(shape) for shape in shapes)
     try:
         numbers = _check_calls(string)
@@ -72,11 +72,13 @@ def _check_calls(string: str) -> list[Any]:
     Returns:
         The constants that are written in the string.
     """
+    from evotorch.neuroevolution.net import layers
+
     constants = []
     for node in ast.walk(ast.parse(f"(\n{string}\n)", mode="eval")):
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else ""
-            found = getattr(evotorch_layers, name, getattr(nn, name, None))
+            found = getattr(layers, name, getattr(nn, name, None))
             if not isinstance(found, type) or not issubclass(found, nn.Module):
                 raise ValueError(f"{ast.unparse(node.func)} is no module")
         if isinstance(node, ast.Constant):

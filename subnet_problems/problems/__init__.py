@@ -6,10 +6,10 @@ from .._lazy import lazy
 
 if TYPE_CHECKING:
     from ._dense import DenseGymProblem
+    from ._errors import WorkersLostError
     from ._gym_problem import GymProblem
     from ._masked import MaskedGymProblem
     from ._pareto import ParetoSparsityProblem
-    from ._workers import WorkersLostError
 
 __all__ = [
     "DenseGymProblem",
@@ -26,6 +26,6 @@ __getattr__ = lazy(
         "GymProblem": "._gym_problem",
         "MaskedGymProblem": "._masked",
         "ParetoSparsityProblem": "._pareto",
-        "WorkersLostError": "._workers",
+        "WorkersLostError": "._errors",
     },
 )

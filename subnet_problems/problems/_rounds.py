@@ -20,8 +20,9 @@ from torch import Tensor
 from .._checks import check_choice, check_count, check_mapping, check_matrix, check_numbers, check_seed
 from ..tasks._episodes import EvaluationError
 from ..tasks._torch_threads import one_torch_thread
+from ._errors import WorkersLostError
 from ._genotypes import Genotype
-from ._workers import ACTOR_OPTIONS, Workers, WorkersLostError, unpack_in_actor
+from ._workers import ACTOR_OPTIONS, Workers, unpack_in_actor
 
 
 class Rounds(Problem):

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from .._checks import reason_of
+from ._errors import WorkersLostError
 
 #: How many seconds an evaluation waits for a worker when it has none.
 PATIENCE = 300.0
@@ -29,10 +30,6 @@ def unpack_in_actor(reference: Any, path: Sequence[str]) -> Any:
     """What the main process put into Ray's store, in an actor, which looks for modules where the main process does."""
     sys.path.extend(folder for folder in path if folder not in sys.path)
     return ray.get(reference)
-
-
-class WorkersLostError(RuntimeError):
-    """An evaluation ran out of workers; nothing of it was counted, and the next one starts new workers."""
 
 
 class Workers:

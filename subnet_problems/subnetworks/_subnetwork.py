@@ -28,7 +28,6 @@ from ..masks._live import live_units, live_weights
 from ..networks._probe import agree, probe, probe_inputs, rounding
 from ..tasks._gym_task import EnvLike, GymTask
 from ..tasks._registration import Description, describe_shipped, where_they_differ
-from ..tasks._rollout import play_tests
 from ._acting import Acting
 from ._file import decode, encode
 from ._file_fields import SubnetworkFileError
@@ -242,6 +241,8 @@ class Subnetwork(PolicyParts):
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
         task = self.task(env, env_config=env_config, episode_length=episode_length)
+        from ..tasks._rollout import play_tests  # Numba takes a while to load
+
         weights = self.weights[None]
         return play_tests(task, self.network, weights, num_episodes=count, seed=seed, normalizer=self.normalizer)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import Echo
+from environments import Echo
 from evotorch import Problem
 from evotorch.algorithms import (
     CEM,

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import OddSpaces
+from environments import OddSpaces
 from small_subnetworks import NETWORKS, assert_same, make
 from torch import nn
 

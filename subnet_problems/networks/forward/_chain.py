@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from evotorch.neuroevolution.net.multilayered import MultiLayered
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from ._chain_kernel import forward, transpose
 
 if TYPE_CHECKING:
     from .._layer import Layer
@@ -45,9 +43,15 @@ def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
 
 def parts_of_chain(module: nn.Module) -> list[nn.Module]:
     """The modules that are computed one after another in one of containers within containers."""
-    if type(module) in (nn.Sequential, MultiLayered):
+    if type(module) is nn.Sequential or _is_evotorchs_chain(module):
         return [leaf for part in cast(Iterable[nn.Module], module) for leaf in parts_of_chain(part)]
     return [module]
+
+
+def _is_evotorchs_chain(module: nn.Module) -> bool:
+    """Whether this is EvoTorch's ``MultiLayered``; only where EvoTorch has been imported can there be one."""
+    source = sys.modules.get("evotorch.neuroevolution.net.multilayered")
+    return source is not None and type(module) is source.MultiLayered
 
 
 class ChainPolicy:
@@ -66,6 +70,9 @@ class ChainPolicy:
         popsize: int,
         num_episodes: int,
     ) -> None:
+        from ._chain_kernel import forward, transpose  # Numba takes a while to load
+
+        self._forward = forward
         self._num_episodes = num_episodes
         plan = []
         for linear, activation in chain:
@@ -82,5 +89,5 @@ class ChainPolicy:
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
+        self._forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
         return outputs

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from .._action_rules import Actions, BoxActions, DiscreteActions
 from .._registration import Registration, describe_shipped, foreign_methods, where_they_differ
-from .._step_kernel import is_safe
 from ._pools import open_pool
 
 
@@ -124,6 +123,9 @@ class EnvPoolSimulator:
     def __init__(
         self, name: str, seeds: NDArray[np.int64], actions: Actions, obs_length: int, *, num_threads: int
     ) -> None:
+        from .._step_kernel import is_safe  # Numba takes a while to load
+
+        self._is_safe = is_safe
         pool = open_pool(name, seeds.tolist(), num_threads=min(num_threads, len(seeds)))
         self._close = weakref.finalize(self, pool.close)  # also where it is forgotten without having been closed
         self._close.atexit = False
@@ -153,7 +155,7 @@ class EnvPoolSimulator:
             and actions.shape == (len(rows), *self._shape)
             and len(rows) > 0
         )
-        if not sound or not is_safe(rows, actions.reshape(len(rows), -1), self._num_envs, self._low, self._high):
+        if not sound or not self._is_safe(rows, actions.reshape(len(rows), -1), self._num_envs, self._low, self._high):
             raise ValueError(f"EnvPool would not survive rows {rows!r} with actions {actions!r}")
         self._pool._send([rows, rows, np.ascontiguousarray(actions, dtype=self._dtype)])
 

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT_POLE, Dim, Echo
+from environments import SHORT_POLE, Dim, Echo
 from interruptions import contents, stop_at
 from rich.console import Console
 from small_subnetworks import RNN, module

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import Echo, OddSpaces
+from environments import Echo, OddSpaces
 from evotorch.neuroevolution.net.rl import AliveBonusScheduleWrapper
 from evotorch.neuroevolution.net.statefulmodule import ensure_stateful
 

@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import OddSpaces, fitness
+from environments import OddSpaces
+from evaluations import fitness
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

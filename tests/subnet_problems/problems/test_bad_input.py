@@ -7,7 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import Echo, OddSpaces, batch_of
+from environments import Echo, OddSpaces
+from evaluations import batch_of
 from gymnasium.envs.classic_control import CartPoleEnv
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.problem import Problem as Pymoo

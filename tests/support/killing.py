@@ -1,6 +1,6 @@
 """Runs that are killed, and go on: what the tests of checkpoints share, and a script for many kills.
 
-python tests/algorithms/killing.py --kills 100
+PYTHONPATH=. python tests/support/killing.py --kills 100
 """
 
 import argparse

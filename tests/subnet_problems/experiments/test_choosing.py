@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT_POLE
+from environments import SHORT_POLE
 
 from subnet_problems import MaskedGymProblem, ParetoSparsityProblem, TopK
 from subnet_problems.experiments._choosing import (

@@ -3,7 +3,8 @@
 import cma
 import numpy as np
 import pytest
-from conftest import Echo, fitness
+from environments import Echo
+from evaluations import fitness
 from test_gym_problem import LINEAR, WEIGHTS, echo
 
 from algorithms import ElitistGaussianResampling

@@ -7,7 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import FAULTS, Moody, batch_of, fitness
+from environments import FAULTS, Moody
+from evaluations import batch_of, fitness
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem, record_video

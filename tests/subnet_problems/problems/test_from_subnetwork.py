@@ -7,7 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import Echo, OddSpaces, fitness
+from environments import Echo, OddSpaces
+from evaluations import fitness
 from gymnasium.envs.classic_control import CartPoleEnv
 from small_subnetworks import module
 

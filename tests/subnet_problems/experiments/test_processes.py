@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 # The module by itself: the package imports EvoTorch, which takes each new process seconds.
-FOLDERS = [str(Path(__file__).parents[2] / "subnet_problems" / "experiments"), str(Path(__file__).parent)]
+FOLDERS = [str(Path(__file__).parents[3] / "subnet_problems" / "experiments"), str(Path(__file__).parent)]
 sys.path += FOLDERS
 from _processes import Processes, ProcessLostError, check_can_start_processes  # noqa: E402
 

@@ -5,8 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import Echo, OddSpaces, fitness
 from disks import full_disk
+from environments import Echo, OddSpaces
+from evaluations import fitness
 from evotorch.neuroevolution import GymNE
 from torch import nn
 

@@ -1,7 +1,8 @@
 """Loads many damaged and forged subnetwork files under a limit on memory, and prints what became of them as JSON.
 
-Run it as ``python tests/subnet_problems/hostile_files.py 20000``. Each file is a sound one that was changed: bytes at
-random, or its JSON. Half of those with changed JSON get the checksum that belongs to them, as a forger would give them.
+Run it as ``PYTHONPATH=. python tests/support/hostile_files.py 20000``. Each file is a sound one that was changed: bytes
+at random, or its JSON. Half of those with changed JSON get the checksum that belongs to them, as a forger would give
+them.
 """
 
 import copy

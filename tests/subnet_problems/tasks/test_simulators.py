@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import OddSpaces
+from environments import OddSpaces
 from scipy.stats import ks_2samp
 
 from subnet_problems import EvaluationError, FrozenNetwork

@@ -13,7 +13,7 @@ from typing import get_args
 import gymnasium as gym
 import pytest
 import torch
-from conftest import SHORT_POLE
+from environments import SHORT_POLE
 from small_subnetworks import lander, make, smallest
 
 from algorithms import ElitistGaussianResampling

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import ray
 import torch
-from conftest import fitness
+from evaluations import fitness
 from ray.cluster_utils import Cluster
 
 from algorithms import ElitistGaussianResampling
@@ -122,9 +122,9 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def cluster():
-    import conftest
+    import environments
 
-    modules = (conftest, sys.modules[__name__])
+    modules = (environments, sys.modules[__name__])
     for module in modules:
         ray.cloudpickle.register_pickle_by_value(module)  # actors cannot import these files
     nodes = Nodes()

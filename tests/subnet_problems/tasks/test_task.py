@@ -7,7 +7,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import Echo, Moody, OddSpaces
+from environments import Echo, Moody, OddSpaces
 
 from subnet_problems import EvaluationError, MaskedGymProblem
 from subnet_problems.tasks import BoxActions, DiscreteActions, GymTask, TupleActions

@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import Echo, fitness
+from environments import Echo
+from evaluations import fitness
 from evotorch.decorators import pass_info
 from small_subnetworks import BOX, NORMALIZER, assert_same, make, parts_of, write
 from torch import nn

@@ -16,7 +16,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from conftest import Echo
+from environments import Echo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_subnetworks import (

@@ -6,7 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import Echo, OddSpaces, fitness
+from environments import Echo, OddSpaces
+from evaluations import fitness
 from evotorch import Problem
 from evotorch.neuroevolution import GymNE
 from torch import nn

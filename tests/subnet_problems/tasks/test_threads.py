@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from conftest import fitness
+from evaluations import fitness
 
 from subnet_problems import MaskedGymProblem
 from subnet_problems.tasks._torch_threads import one_torch_thread

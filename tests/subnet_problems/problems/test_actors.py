@@ -8,7 +8,8 @@ import pickle
 import pytest
 import ray
 import torch
-from conftest import FAULTS, Moody, batch_of, fitness
+from environments import FAULTS, Moody
+from evaluations import batch_of, fitness
 from evotorch.algorithms import PGPE, SNES
 
 from algorithms import Checkpointer, ElitistGaussianResampling, Race, resume

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import Echo
+from environments import Echo
 from evotorch.algorithms import CMAES
 from evotorch.algorithms.restarter import IPOP
 from evotorch.logging import PandasLogger
@@ -221,7 +221,8 @@ def test_a_restarted_search_is_a_run(played):
 
 def started_alone(script, path):
     """The process of a script that plays into ``path``, with a group of its own."""
-    folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
+    here = Path(__file__)
+    folders = os.pathsep.join(map(str, (here.parent, here.parents[2] / "support", here.parents[3])))
     return subprocess.Popen(
         [sys.executable, str(script), str(path)],
         env={**os.environ, "PYTHONPATH": folders}, start_new_session=True, stderr=subprocess.PIPE, text=True,
