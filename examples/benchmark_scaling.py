@@ -33,9 +33,9 @@ from rich.table import Table
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, TopK
+from subnet_problems._cpus import num_cpus
 from subnet_problems.experiments import write_table
 from subnet_problems.pictures import save_figure
-from subnet_problems.tasks._gym_task import num_processors
 
 #: Hidden sizes whose networks have about 1k, 10k, 100k and 1M weights, for 8 observations and 2 actions.
 HIDDEN = {1_000: (27, 27), 10_000: (95, 95), 100_000: (311, 311), 1_000_000: (995, 995)}
@@ -171,7 +171,7 @@ def main() -> None:
     repeats = 1 if args.quick else args.repeats
     most, sizes = (64, [1_000]) if args.quick else (4096, list(HIDDEN))
     episodes = [n for n in (16, 64, 256, 1024, 4096) if n <= most]
-    threads = sorted({1, 2, num_processors()})
+    threads = sorted({1, 2, num_cpus()})
     questions: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "growth with episodes": lambda: [
             {"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2, device=device)} for n in episodes

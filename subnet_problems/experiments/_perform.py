@@ -23,8 +23,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from algorithms import Checkpointer, remove_checkpoint, resume
 
 from .._checks import check_count, check_path
+from .._cpus import num_cpus
 from .._files import check_file
-from ..tasks._gym_task import num_processors
 from ..tasks._observation_stats import ObservationStats
 from ..tasks._registration import fingerprint, pickled_registrations, register_pickled
 from ._outcomes import FIELDS, Row, by_run, read_tests, write_table
@@ -71,7 +71,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     for run in runs:
         if not isinstance(run, Run):
             raise TypeError(f"runs: expected Runs, got {run!r}")
-    num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
+    num_jobs = num_cpus() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
         raise ValueError("runs: expected each name with each seed once, got one twice")
     if _missing(runs, path):  # what is wrong is said before minutes of work
@@ -95,7 +95,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
 
 def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: CtrlC) -> None:
     """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
-    num_threads = max(1, num_processors() // num_jobs)
+    num_threads = max(1, num_cpus() // num_jobs)
     registrations = pickled_registrations()
     jobs = [(_pickled(run), registrations, _checkpoint(path, run), num_threads) for run in runs]
     description = TextColumn("{task.description}", markup=False)

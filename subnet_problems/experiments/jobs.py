@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .._checks import check_count, check_path
+from .._cpus import num_cpus
 from .._files import check_file
-from ..tasks._gym_task import num_processors
 from ._outcomes import Row, write_table
 from ._processes import Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
 
@@ -51,7 +51,7 @@ def collect(
         RuntimeError: This process may not start others.
     """
     path = check_file("path", check_path("path", path))
-    num_jobs = num_processors() if num_jobs is None else check_count("num_jobs", num_jobs)
+    num_jobs = num_cpus() if num_jobs is None else check_count("num_jobs", num_jobs)
     if not jobs or len({tuple(job) for job in jobs}) > 1:
         raise ValueError(f"jobs: expected one at least, all with the same names, got {jobs!r}")
     names, keys = list(jobs[0]), [tuple(job.values()) for job in jobs]

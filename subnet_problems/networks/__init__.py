@@ -1,10 +1,11 @@
 """Networks: an architecture and a seed make weights that never change."""
 
-from ._frozen_network import WEIGHT_INITS, FrozenNetwork
+from ._frozen_network import FrozenNetwork
+from ._inits import INITS
 from ._layer import Layer
 
 __all__ = [
-    "WEIGHT_INITS",
+    "INITS",
     "FrozenNetwork",
     "Layer",
 ]

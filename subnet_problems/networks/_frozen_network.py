@@ -26,15 +26,13 @@ from .._checks import (
     check_shape,
     reason_of,
 )
+from ._inits import INITS
 from ._layer import list_layers
-from ._philox import raw_words, signs, standard_normal, symmetric_uniform
 from ._probe import agree, buffers_of, impurity, probe, probe_inputs, rounding, seeded, set_buffers
 from .forward._chain import as_chain
 from .forward._population import PopulationPolicy, make_population
 
 Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
-
-WEIGHT_INITS = ("uniform", "uniform_fan_in", "kaiming_normal", "signed_constant", "signed_kaiming_constant")
 
 
 class FrozenNetwork:
@@ -100,7 +98,7 @@ class FrozenNetwork:
         if weight_init is None:
             weight_init = None if isinstance(network, nn.Module) else "uniform"
         else:
-            check_choice("weight_init", weight_init, WEIGHT_INITS)
+            check_choice("weight_init", weight_init, INITS)
         self.weight_init = weight_init
 
         by_sizes = isinstance(network, Sequence) and not isinstance(network, str | bytes)
@@ -191,20 +189,10 @@ class FrozenNetwork:
                 raise ValueError("network: expected a module whose weights are finite, got one with NaN or infinity")
             return weights
         fan_in = np.repeat([float(layer.fan_in) for layer in self.layers], [layer.size for layer in self.layers])
-        words = raw_words(self.seed, self.num_weights * (2 if self.weight_init == "kaiming_normal" else 1))
-        match self.weight_init:
-            case "uniform":
-                values = symmetric_uniform(words)
-            case "uniform_fan_in":
-                values = symmetric_uniform(words) / np.sqrt(fan_in)
-            case "kaiming_normal":
-                values = standard_normal(words) * np.sqrt(2.0 / fan_in)
-            case "signed_constant":
-                values = signs(words)
-            case _:
-                values = signs(words) * np.sqrt(2.0 / fan_in)
         with np.errstate(over="ignore"):
-            drawn: NDArray[np.float32] = (self.weight_gain * values).astype(np.float32)
+            drawn: NDArray[np.float32] = (
+                INITS[self.weight_init].draw(self.seed, fan_in, self.weight_gain).astype(np.float32)
+            )
         if not np.isfinite(drawn).all():
             raise ValueError(f"weight_gain: expected weights that float32 can hold, got {self.weight_gain!r}")
         return torch.from_numpy(drawn)

@@ -22,7 +22,8 @@ from torch import nn
 
 from .._checks import check_mapping, check_rescale, naming
 from .._json import split
-from ..networks._frozen_network import WEIGHT_INITS, FrozenNetwork
+from ..networks._frozen_network import FrozenNetwork
+from ..networks._inits import INITS
 from ..networks._network_string import check_string
 from ..networks._probe import NUM_PROBES
 from ..tasks._action_parts import actions_from_json
@@ -301,8 +302,8 @@ def _rebuild_network(
     if weights is not None:
         fields = Fields(weights, "weights.")
         init, gain, seed = fields.take("init", str), fields.take("gain", float), fields.take("seed", int)
-        if init not in WEIGHT_INITS or not 0 < gain < math.inf or not 0 <= seed < 2**63:
-            raise SubnetworkFileError(f"weights: expected init in {WEIGHT_INITS}, gain > 0, seed >= 0, got {weights}")
+        if init not in INITS or not 0 < gain < math.inf or not 0 <= seed < 2**63:
+            raise SubnetworkFileError(f"weights: expected init in {tuple(INITS)}, gain > 0, seed >= 0, got {weights}")
         options |= {"weight_init": init, "weight_gain": gain, "seed": seed}
     if architecture is None:
         if module is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from copy import copy, deepcopy
@@ -17,19 +16,12 @@ from numpy.typing import NDArray
 from .._checks import check_choice, check_count, check_mapping, reason_of
 from ._registration import Description, Registration, describe_callable
 from ._spaces import actions_of, observations_of, same_space
-from .simulators._envpool import EnvPoolSimulator, envpool_task_name
-from .simulators._gymnasium import GymnasiumSimulator
-from .simulators._simulator import Simulator
+from .simulators import SIMULATORS
+from .simulators._simulator import Playground, Simulator
 
 EnvLike = str | Callable[..., gym.Env[Any, Any]]
 
-BACKENDS = ("auto", "envpool", "gymnasium")
-
-
-def num_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
+BACKENDS = ("auto", *SIMULATORS)
 
 #: Configurations of more bytes are shared by all environments, which must not change them.
 _LARGE_CONFIG = 2**20
@@ -53,7 +45,7 @@ class GymTask:
         backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool where it is installed and knows this
             environment with this configuration, else Gymnasium.
         num_threads: EnvPool's threads for each of the two halves of a population that take turns. None takes half as
-            many as this process may use processors.
+            many as this process may use CPUs.
 
     Attributes:
         observations: How an observation becomes a flat vector.
@@ -107,13 +99,12 @@ class GymTask:
             self.actions = actions_of(probe.action_space)
             self._env_limit = None if probe.spec is None else probe.spec.max_episode_steps
             self.reward_threshold = None if probe.spec is None else probe.spec.reward_threshold
-            # EnvPool's name for the environment, or why it cannot stand in for it.
-            self._envpool: tuple[str, str] = ("", "")
-            if backend != "gymnasium":
-                self._envpool = self._look_in_envpool(probe)
+            # Of each simulator that was asked: what it needs to serve the environment, or why it cannot.
+            self._served: dict[str, Any] = {}
+            chosen = self._choose(backend, probe)
         self.obs_shape, self.obs_length = self.observations.shape, self.observations.length
         self.max_steps = self._shorter(episode_length)
-        self.backend = self._choose(backend)
+        self.backend = chosen
 
     def _probe(self, stack: ExitStack) -> gym.Env[Any, Any]:
         """An environment to look at, which the stack closes."""
@@ -140,20 +131,25 @@ class GymTask:
             )
         return min(limits)
 
-    def _look_in_envpool(self, probe: gym.Env[Any, Any]) -> tuple[str, str]:
-        try:
-            return envpool_task_name(self._registration, self.env_config, probe, self.actions), ""
-        except ValueError as error:
-            return "", str(error)
+    @property
+    def _playground(self) -> Playground:
+        return Playground(
+            self._registration, self.env_config, self.make_env, self.actions, self.observations, self.num_threads
+        )
 
-    def _choose(self, backend: str) -> str:
-        name, reason = self._envpool
-        if backend != "gymnasium" and not name and not reason:  # it was made for Gymnasium, and nobody has looked yet
-            with ExitStack() as stack:
-                name, reason = self._envpool = self._look_in_envpool(self._probe(stack))
-        if backend == "envpool" and not name:
-            raise ValueError(f"backend: 'envpool' cannot serve {self.env!r}: {reason}")
-        return "envpool" if backend != "gymnasium" and name else "gymnasium"
+    def _choose(self, backend: str, probe: gym.Env[Any, Any] | None = None) -> str:
+        """The simulator of this name, or the first one that serves the environment."""
+        for name in SIMULATORS if backend == "auto" else [backend]:
+            if name not in self._served:  # nobody has asked it yet
+                with ExitStack() as stack:
+                    look = partial(self._probe, stack) if probe is None else lambda: probe
+                    try:
+                        self._served[name] = SIMULATORS[name].serves(self._playground, look)
+                    except ValueError as error:
+                        self._served[name] = error
+            if not isinstance(self._served[name], ValueError):
+                return name
+        raise ValueError(f"backend: {backend!r} cannot serve {self.env!r}: {self._served[name]}")
 
     @property
     def name(self) -> str | None:
@@ -216,16 +212,14 @@ class GymTask:
 
     def turns(self, backend: str | None = None) -> int:
         """How many parts of a population take turns, each in its own simulator: 2 where stepping does not block."""
-        return 2 if (backend or self.backend) == "envpool" else 1
+        return SIMULATORS[backend or self.backend].turns
 
     def simulator(self, seeds: NDArray[np.int64], *, backend: str | None = None) -> Simulator:
         """A simulator with one episode for each seed.
 
         Args:
             seeds: ``(B,)`` seeds in [0, 2**31).
-            backend: Another simulator than the chosen one.
+            backend: Another simulator than the chosen one, which must serve this environment.
         """
-        if (backend or self.backend) == "envpool":
-            threads = self.num_threads or max(1, num_processors() // self.turns(backend))
-            return EnvPoolSimulator(self._envpool[0], seeds, self.actions, self.obs_length, num_threads=threads)
-        return GymnasiumSimulator(self.make_env, seeds, self.actions, self.observations)
+        name = self._choose(backend) if backend else self.backend
+        return SIMULATORS[name].make(self._playground, self._served[name], seeds)

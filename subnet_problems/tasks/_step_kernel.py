@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .._compile import compiled
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def settle(step, last, bonus, rows, obs, rewards, ended, returns, lengths, live_rows, live_obs):  # type: ignore[no-untyped-def]
     """Account one step of the episodes ``rows``, and gather those that live on.
 
@@ -45,7 +46,7 @@ def settle(step, last, bonus, rows, obs, rewards, ended, returns, lengths, live_
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def is_safe(rows, actions, num_envs, low, high):  # type: ignore[no-untyped-def]
     """Whether ``rows`` ``(n,)`` ascend within [0, num_envs) and all ``actions`` ``(n, length)`` lie in [low, high]."""
     previous = -1
@@ -60,7 +61,7 @@ def is_safe(rows, actions, num_envs, low, high):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def all_finite(values):  # type: ignore[no-untyped-def]
     """Whether ``values`` ``(n, m)`` hold neither NaN nor infinity."""
     for i in range(values.shape[0]):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -91,3 +92,19 @@ class ChainPolicy:
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
         self._forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
         return outputs
+
+
+def chain_population(
+    module: nn.Module,
+    layers: Sequence[Layer],
+    chunks: Iterable[Tensor],
+    *,
+    popsize: int,
+    num_episodes: int,
+    device: torch.device,
+) -> ChainPolicy | None:
+    """See ``Way``: chains on the CPU."""
+    chain = as_chain(module) if device.type == "cpu" else None
+    if chain is None:
+        return None
+    return ChainPolicy(chain, layers, chunks, popsize=popsize, num_episodes=num_episodes)

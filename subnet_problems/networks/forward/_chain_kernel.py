@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ..._compile import compiled
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def _tanh(x):  # type: ignore[no-untyped-def]
     """Tanh as x P(x²) / Q(x²) on [-9, 9], fitted for least relative error: within 4e-7, in plain arithmetic."""
     x = min(max(x, np.float32(-9.0)), np.float32(9.0))
@@ -24,7 +25,7 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return x * p / q
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
     """Weights as PyTorch has them to weights as ``forward`` reads them.
 
@@ -46,7 +47,7 @@ def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
                 offset += n_out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def forward(weights, plan, num_episodes, rows, obs, scratch, outputs):  # type: ignore[no-untyped-def]
     """Outputs of the networks ``rows // num_episodes`` for ``obs``.
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ._chain import ChainPolicy, as_chain
-from ._vmap import VmapPolicy
+from ._chain import chain_population
+from ._vmap import vmap_population
 
 if TYPE_CHECKING:
     from .._layer import Layer
@@ -33,6 +33,27 @@ class PopulationPolicy(Protocol):
         ...
 
 
+class Way(Protocol):
+    """One way to compute a population. It makes the policy, or returns None where it cannot compute the module."""
+
+    def __call__(
+        self,
+        module: nn.Module,
+        layers: Sequence[Layer],
+        chunks: Iterable[Tensor],
+        *,
+        popsize: int,
+        num_episodes: int,
+        device: torch.device,
+    ) -> PopulationPolicy | None:
+        """See ``FrozenNetwork.population``."""
+        ...
+
+
+#: Tried in this order, the fastest first. The last one computes whatever can be vectorized.
+WAYS: tuple[Way, ...] = (chain_population, vmap_population)
+
+
 def make_population(
     module: nn.Module,
     layers: Sequence[Layer],
@@ -43,12 +64,6 @@ def make_population(
     device: torch.device,
 ) -> PopulationPolicy:
     """The fastest policy that can run this module on this device (see ``FrozenNetwork.population``)."""
-    chain = as_chain(module) if device.type == "cpu" else None
-    if chain is not None:
-        return ChainPolicy(chain, layers, chunks, popsize=popsize, num_episodes=num_episodes)
-    weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=device)
-    start = 0
-    for chunk in chunks:
-        weights[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    return VmapPolicy(module, layers, weights, num_episodes=num_episodes)
+    options = {"popsize": popsize, "num_episodes": num_episodes}
+    made = (way(module, layers, chunks, device=device, **options) for way in WAYS)
+    return next(policy for policy in made if policy is not None)

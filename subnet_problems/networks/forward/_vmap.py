@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -83,3 +83,21 @@ class VmapPolicy:
     def _padded(indices: NDArray[Any]) -> Tensor:
         """Indices, the last one repeated up to a whole number of blocks."""
         return torch.from_numpy(np.pad(indices, (0, -len(indices) % _BLOCK), mode="edge"))
+
+
+def vmap_population(
+    module: nn.Module,
+    layers: Sequence[Layer],
+    chunks: Iterable[Tensor],
+    *,
+    popsize: int,
+    num_episodes: int,
+    device: torch.device,
+) -> VmapPolicy:
+    """See ``Way``: any module, on any device."""
+    weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=device)
+    start = 0
+    for chunk in chunks:
+        weights[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return VmapPolicy(module, layers, weights, num_episodes=num_episodes)

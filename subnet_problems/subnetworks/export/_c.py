@@ -6,7 +6,6 @@ import os
 import re
 import zlib
 from collections.abc import Iterable
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import nn
 from ..._checks import check_choice, check_path
 from ..._files import write_whole
 from ...masks._live import live_weights
+from ...networks._inits import INITS
 from .._parts import PolicyParts
 from .._pruning import MaskedLayer, compact, masked_layers
 from . import _c_source
@@ -45,6 +45,8 @@ def export_c(subnet: PolicyParts, folder: str | Path, *, name: str | None = None
     check_choice("form", form, FORMS)
     if form == "seed" and subnet.network.weight_init is None:
         raise ValueError("form: expected 'rows' for weights that no seed makes, got 'seed'")
+    if form == "seed" and INITS[subnet.network.weight_init or ""].numbers not in _c_source.DRAWS:
+        raise ValueError(f"form: expected 'rows' for {subnet.network.weight_init!r}, which C cannot draw, got 'seed'")
     check_actions(subnet.actions)
     layers = masked_layers(subnet)
     live = live_weights(layers, subnet.num_weights)
@@ -215,7 +217,7 @@ def _seed(
         lines = [f"policy_clear({{y}}, {len(layer.weight)});", adds.pop(0)]
         calls.append("\n".join([*lines, adds.pop(0)] if layer.has_bias else lines))
     data = array("uint8_t", "bits", np.packbits(np.array(bits, dtype=np.uint8)))
-    draw = _c_source.DRAWS[subnet.network.weight_init or ""]
+    draw = _c_source.DRAWS[INITS[subnet.network.weight_init or ""].numbers]
     one = "static const float policy_one = 1.0f;\n" if any(layer.has_bias for layer in layers) else ""
     key = f"#define POLICY_SEED UINT64_C({subnet.network.seed})\n"
     return one + key + data + _c_source.PHILOX + draw + _c_source.SEED, calls, layers
@@ -224,12 +226,11 @@ def _seed(
 def _scales(subnet: PolicyParts) -> list[float]:
     """What a tensor's weights are multiplied by after they are drawn: gain, fan-in and rescaling."""
     network = subnet.network
-    result = []
-    for tensor, rescale in zip(network.layers, subnet.scales, strict=True):
-        by_init = {"uniform_fan_in": 1.0 / sqrt(tensor.fan_in)}
-        by_init |= dict.fromkeys(("kaiming_normal", "signed_kaiming_constant"), sqrt(2.0 / tensor.fan_in))
-        result.append(network.weight_gain * by_init.get(network.weight_init or "", 1.0) * rescale)
-    return result
+    init = INITS[network.weight_init or ""]
+    return [
+        network.weight_gain * init.scale(tensor.fan_in) * rescale
+        for tensor, rescale in zip(network.layers, subnet.scales, strict=True)
+    ]
 
 
 def _smallest_type(arrays: Iterable[NDArray[Any]]) -> str:

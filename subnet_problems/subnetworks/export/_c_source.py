@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...networks import _inits
+
 TANH = """\
 /* Tanh as x P(x^2) / Q(x^2) on [-9, 9], within 4e-7. */
 static inline void policy_tanh(float *values, int count)
@@ -128,13 +130,8 @@ static inline float policy_draw(uint32_t i, policy_stream *stream)
     return (float)(sqrt(-2.0 * log(p)) * cos(6.283185307179586 * q));
 }
 """
-DRAWS = {
-    "uniform": UNIFORM,
-    "uniform_fan_in": UNIFORM,
-    "kaiming_normal": NORMAL,
-    "signed_constant": SIGN,
-    "signed_kaiming_constant": SIGN,
-}
+#: How each kind of random numbers is drawn.
+DRAWS = {_inits.UNIFORM: UNIFORM, _inits.SIGN: SIGN, _inits.NORMAL: NORMAL}
 
 SEED = """
 static inline int policy_bit(policy_stream *stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,9 +11,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._cpus import num_cpus
 from .._action_rules import Actions, BoxActions, DiscreteActions
 from .._registration import Registration, describe_shipped, foreign_methods, where_they_differ
 from ._pools import open_pool
+from ._simulator import Playground
 
 
 def envpool_task_name(
@@ -172,3 +174,19 @@ class EnvPoolSimulator:
     def _flat(self, state: list[NDArray[Any]]) -> NDArray[np.float32]:
         obs = state[self._obs]
         return np.asarray(obs, dtype=np.float32).reshape(len(obs), self._obs_length)
+
+
+class EnvPoolKind:
+    """See ``SimulatorKind``: EnvPool steps environments that Gymnasium itself ships."""
+
+    turns = 2
+
+    def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> str:
+        """See ``SimulatorKind``: EnvPool's name of the environment."""
+        return envpool_task_name(playground.registration, playground.env_config, probe(), playground.actions)
+
+    def make(self, playground: Playground, served: str, seeds: NDArray[np.int64]) -> EnvPoolSimulator:
+        """See ``SimulatorKind``."""
+        threads = playground.num_threads or max(1, num_cpus() // self.turns)
+        actions, obs_length = playground.actions, playground.observations.length
+        return EnvPoolSimulator(served, seeds, actions, obs_length, num_threads=threads)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._action_rules import Actions
 from .._observation_rules import Observations, as_array
-from ._simulator import SimulatorError
+from ._simulator import Playground, SimulatorError
 
 
 class GymnasiumSimulator:
@@ -147,3 +147,16 @@ def _number(reward: Any, row: int) -> float:
 def _unlike(method: str, expected: str, result: Any, row: int) -> SimulatorError:
     came = f"{len(result)} values" if isinstance(result, tuple | list) else reprlib.repr(result)
     return SimulatorError(row, f"expected the environment's {method} to return {expected}, got {came}")
+
+
+class GymnasiumKind:
+    """See ``SimulatorKind``: Gymnasium steps every environment."""
+
+    turns = 1
+
+    def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> None:
+        """See ``SimulatorKind``."""
+
+    def make(self, playground: Playground, served: None, seeds: NDArray[np.int64]) -> GymnasiumSimulator:
+        """See ``SimulatorKind``."""
+        return GymnasiumSimulator(playground.make_env, seeds, playground.actions, playground.observations)

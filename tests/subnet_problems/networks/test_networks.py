@@ -9,7 +9,7 @@ from evotorch.decorators import pass_info
 from torch import nn
 
 from subnet_problems import FrozenNetwork
-from subnet_problems.networks import WEIGHT_INITS
+from subnet_problems.networks import INITS
 
 #: The first four weights of FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0), exact float32.
 GOLDEN = {
@@ -44,12 +44,12 @@ def weight_by_hand(init: str, words: list[int], index: int, fan_in: int, gain: f
     return np.float32(gain * unit[init])
 
 
-@pytest.mark.parametrize("init", WEIGHT_INITS)
+@pytest.mark.parametrize("init", INITS)
 def test_seed_0_gives_these_weights_on_every_platform_and_release(init):
     assert lander(weight_init=init, seed=0).weights[:4].tolist() == GOLDEN[init]
 
 
-@pytest.mark.parametrize("init", WEIGHT_INITS)
+@pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
 def test_every_weight_is_made_from_the_words_of_its_own_index(init, seed):
     network = FrozenNetwork((5, 3), obs_length=4, act_length=2, bias=True, weight_init=init, weight_gain=0.7, seed=seed)
@@ -63,7 +63,7 @@ def test_every_weight_is_made_from_the_words_of_its_own_index(init, seed):
         np.testing.assert_array_equal(network.weights.numpy(), expected)
 
 
-@pytest.mark.parametrize("init", WEIGHT_INITS)
+@pytest.mark.parametrize("init", INITS)
 def test_weights_depend_on_the_seed_alone(init):
     torch.manual_seed(1)
     first = lander(weight_init=init, seed=5).weights
@@ -265,7 +265,7 @@ def test_kaiming_normal_weights_have_mean_0_and_the_standard_deviation_of_he_et_
     assert abs(within - 0.6827) < 0.03
 
 
-@pytest.mark.parametrize("init", WEIGHT_INITS)
+@pytest.mark.parametrize("init", INITS)
 def test_the_gain_multiplies_every_weight(init):
     assert torch.equal(lander(weight_init=init, weight_gain=0.25).weights, lander(weight_init=init).weights * 0.25)
 

@@ -14,7 +14,7 @@ from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, lan
 from torch import nn
 
 from subnet_problems import BoxActions, DiscreteActions, FrozenNetwork, Subnetwork
-from subnet_problems.networks import WEIGHT_INITS
+from subnet_problems.networks import INITS
 from subnet_problems.subnetworks.export._c import rice_code
 from subnet_problems.tasks import MultiDiscreteActions, actions_of
 
@@ -85,7 +85,7 @@ def test_the_header_does_what_the_policy_does(subnet, form, tmp_path):
     assert_same_actions(subnet, tmp_path, form=form)
 
 
-@pytest.mark.parametrize("weight_init", WEIGHT_INITS)
+@pytest.mark.parametrize("weight_init", INITS)
 def test_weights_are_made_from_the_seed_in_c(weight_init, tmp_path):
     subnet = make((40, 30), sparsity=0.5, options={"weight_init": weight_init, "seed": 12345, "bias": True})
     assert_same_actions(subnet, tmp_path, form="seed")

@@ -38,11 +38,11 @@ from small_subnetworks import (
 from torch import nn
 
 from subnet_problems import BoxActions, FrozenNetwork, Subnetwork
-from subnet_problems.networks import WEIGHT_INITS
+from subnet_problems.networks import INITS
 from subnet_problems.tasks import observations_of
 
 
-@pytest.mark.parametrize("init", [None, *WEIGHT_INITS])
+@pytest.mark.parametrize("init", [None, *INITS])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_saving_and_loading_is_the_identity(tmp_path, name, init):
     network, options, again = NETWORKS[name]
@@ -76,7 +76,7 @@ _JSON_OBJECTS = st.dictionaries(
     options=st.fixed_dictionaries(
         {
             "bias": st.booleans(),
-            "weight_init": st.sampled_from(WEIGHT_INITS),
+            "weight_init": st.sampled_from(list(INITS)),
             "weight_gain": st.floats(0.01, 100),
             "seed": st.integers(0, 2**63 - 1),
         }
@@ -226,7 +226,7 @@ def decode(data: bytes):
     return weights, forward
 
 
-@pytest.mark.parametrize("init", WEIGHT_INITS)
+@pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rescale", [False, True])
 def test_the_docstring_is_enough_to_read_the_file(tmp_path, init, bias, rescale):
