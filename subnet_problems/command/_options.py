@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 from rich.console import Console
 
 from .._files import check_folder, write_whole
 from ..experiments._presets import SEARCHES
+from ..subnetworks.export import EXPORTS
 
 if TYPE_CHECKING:
     from ..problems import MaskedGymProblem
@@ -27,11 +28,12 @@ app = typer.Typer(
 out, err = Console(soft_wrap=True, markup=False, highlight=False), Console(stderr=True)
 
 if TYPE_CHECKING:
-    Algorithm = str
-else:  # one of the names in the registry
-    Algorithm = Annotated[Literal[tuple(SEARCHES)], typer.Option(help="The search.")]
+    Algorithm: TypeAlias = str
+    Form: TypeAlias = str
+else:  # the names in the registries
+    Algorithm = Literal[tuple(SEARCHES)]
+    Form = Literal[tuple(EXPORTS)]
 ParetoAlgorithm = Literal["continuation", "nsga2"]
-Form = Literal["onnx", "c", "c-seed"]
 
 Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]
 EnvConfig = Annotated[str, typer.Option(help="Its options, as JSON: '{\"continuous\": true}'.", metavar="JSON")]

@@ -15,6 +15,7 @@ from .._json import split
 from ..subnetworks._formula import MAX_WEIGHTS
 from ..subnetworks._pruning import masked_layers, reached
 from ..subnetworks._subnetwork import Subnetwork, summary
+from ..subnetworks.export import EXPORTS
 from ._options import Elsewhere, File, Form, OtherConfig, OtherLength, out, read_config, tell_tests
 
 
@@ -125,8 +126,8 @@ def export(
     form: Annotated[
         Form | None,
         typer.Option(
-            help="ONNX; C with the kept weights, row by row; or C with the seed and the mask alone. By default "
-            "ONNX for an .onnx file, and C for a folder.",
+            help="; ".join(f"{name}: {target.description}" for name, target in EXPORTS.items())
+            + ". By default the first one for the file's suffix, or for a folder.",
             show_default=False,
         ),
     ] = None,
@@ -140,15 +141,16 @@ def export(
     ] = None,
 ) -> None:
     """Write a policy as an ONNX model, or as one C99 header without allocation."""
-    is_onnx = path.suffix.lower() == ".onnx"
-    form = form or ("onnx" if is_onnx else "c")
-    if is_onnx != (form == "onnx") or path.suffix == ".h" or (form != "onnx" and path.is_file()):
-        raise ValueError(f"path: expected {'a file .onnx' if form == 'onnx' else 'a folder'} for {form}, got {path}")
-    if form == "onnx" and name is not None:
-        raise ValueError(f"--name: expected none for ONNX, whose path has the name, got {name!r}")
-    subnet = Subnetwork.load(file)
-    if form == "onnx":
-        subnet.export_onnx(path)
-    else:
-        path = subnet.export_c(path, name=name, form="rows" if form == "c" else "seed")
+    suffix = path.suffix.lower()
+    if form is None:
+        suited = [name for name, target in EXPORTS.items() if target.suffix == suffix]
+        form = next(iter(suited), next(name for name, target in EXPORTS.items() if not target.suffix))
+    target = EXPORTS[form]
+    expected = f"a file {target.suffix}" if target.suffix else "a folder"
+    others = {other.suffix for other in EXPORTS.values()} | {".c", ".h"}
+    if suffix != target.suffix if target.suffix else path.is_file() or (suffix and suffix in others):
+        raise ValueError(f"path: expected {expected} for {form}, got {path}")
+    if name is not None and not target.has_name:
+        raise ValueError(f"--name: expected none for {form}, whose path has the name, got {name!r}")
+    path = target.write(Subnetwork.load(file), path, name)
     out.print(f"{path}, {path.stat().st_size:,} bytes")

@@ -46,7 +46,7 @@ def search(
     hidden_sizes: Hidden = "64,64",
     bias: Bias = False,
     sparsity: Sparsity = None,
-    algorithm: Algorithm = "elitist",
+    algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
     popsize: Popsize = None,
     num_episodes: Episodes = None,
     episode_length: Length = None,

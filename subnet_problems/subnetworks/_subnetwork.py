@@ -317,7 +317,7 @@ class Subnetwork(PolicyParts):
         """
         return export_c(self, folder, name=name, form=form)
 
-    def export_onnx(self, path: str | Path) -> None:
+    def export_onnx(self, path: str | Path) -> Path:
         """Write this policy as an ONNX model. It appears whole or not at all.
 
         Its input ``obs`` is float32 ``(batch, obs_length)``, flat, see ``observations``; its output ``action`` is
@@ -329,6 +329,9 @@ class Subnetwork(PolicyParts):
         Args:
             path: Where; the suffix ``.onnx`` is customary.
 
+        Returns:
+            The path.
+
         Raises:
             TypeError: ``path`` is not one.
             OSError: The file cannot be written.
@@ -336,7 +339,7 @@ class Subnetwork(PolicyParts):
             ValueError: The network has a state of its own, as recurrent ones do; or two parts of the action have one
                 name.
         """
-        export_onnx(self, path)
+        return export_onnx(self, path)
 
     def formula(self, style: str = "text", *, digits: int | None = 3, max_weights: int = MAX_WEIGHTS) -> str:
         """This policy as formulas, if it is small enough to read.

@@ -5,7 +5,7 @@ from subnet_problems import GymProblem
 
 def stop_at(patch, steps):
     """Ctrl-C, once, in the evaluation before which a problem has counted so many steps."""
-    whole, stopped = GymProblem._play_round, []
+    whole, stopped = GymProblem._run_round, []
 
     def play(problem, payload):
         if problem.interaction_count >= steps and not stopped:
@@ -13,7 +13,7 @@ def stop_at(patch, steps):
             raise KeyboardInterrupt
         return whole(problem, payload)
 
-    patch.setattr(GymProblem, "_play_round", play)
+    patch.setattr(GymProblem, "_run_round", play)
 
 
 def contents(folder):

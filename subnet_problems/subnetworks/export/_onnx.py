@@ -21,7 +21,7 @@ from .._policy_module import PolicyModule
 from .._pruning import compact, masked_layers, to_module
 
 
-def export_onnx(subnet: PolicyParts, path: str | Path) -> None:
+def export_onnx(subnet: PolicyParts, path: str | Path) -> Path:
     """See ``subnet_problems.Subnetwork.export_onnx``."""
     path = check_path("path", path)
     names = [f"action{place}" for place, _ in subnet.actions.leaves()]
@@ -51,6 +51,7 @@ def export_onnx(subnet: PolicyParts, path: str | Path) -> None:
     model = program.model_proto
     model.doc_string = f"{subnet!r}"
     write_whole(path, model.SerializeToString())
+    return path
 
 
 def _check_batches(module: nn.Module, obs: Tensor, subnet: PolicyParts) -> None:

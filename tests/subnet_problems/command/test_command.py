@@ -111,7 +111,7 @@ def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
     assert "ROWS_SEED" not in (tmp_path / "rows" / "rows.h").read_text()
     assert "void Cart_2_act(const float *obs, float *act)" in (tmp_path / "seed" / "Cart_2.h").read_text()
     done = command("export", file, tmp_path / "named.onnx", "--name", "cart")
-    assert (done.code, "Error: --name: expected none for ONNX, whose path has the name, got 'cart'" in done.err) == (
+    assert (done.code, "Error: --name: expected none for onnx, whose path has the name, got 'cart'" in done.err) == (
         1,
         True,
     )
@@ -281,9 +281,9 @@ def test_a_policy_whose_sparsifying_was_stopped_goes_on_to_the_same(evaluations,
             raise KeyboardInterrupt
         return in_full(problem, payload)
 
-    in_full = MaskedGymProblem._play_round
+    in_full = MaskedGymProblem._run_round
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskedGymProblem, "_play_round", play)
+        patch.setattr(MaskedGymProblem, "_run_round", play)
         stopped = command(*words)
     assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
     assert (tmp_path / "out" / "front.csv").exists() == (evaluations > 0)  # nothing is found in the first generation
@@ -300,8 +300,8 @@ def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, t
     file = found[0] / "subnetwork.safetensors"
     make().save(tmp_path / "unknown.safetensors")
     make(env="Nowhere-v7").save(tmp_path / "nowhere.safetensors")
-    empty = Subnetwork.load(file)
-    empty.mask = torch.zeros_like(empty.mask)
+    policy = Subnetwork.load(file)
+    empty = replace(policy, mask=torch.zeros_like(policy.mask))
     empty.save(tmp_path / "empty.safetensors")
     (tmp_path / "damaged.safetensors").write_bytes(b"nonsense")
     for words, message in [
