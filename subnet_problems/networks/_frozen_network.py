@@ -239,7 +239,8 @@ class FrozenNetwork:
             if len(layer.shape) == 1:
                 values = values + tensor
                 continue
-            values = (values if number == 0 else np.tanh(values)) @ tensor.T
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = (values if number == 0 else np.tanh(values)) @ tensor.T
         return values
 
     def _not_a_policy(self, error: Exception) -> ValueError:
