@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from ._errors import WorkersLostError
     from ._gym_problem import GymProblem
     from ._masked import MaskedGymProblem
+    from ._options import GymOptions
     from ._pareto import ParetoSparsityProblem
 
 __all__ = [
     "DenseGymProblem",
+    "GymOptions",
     "GymProblem",
     "MaskedGymProblem",
     "ParetoSparsityProblem",
@@ -24,6 +26,7 @@ __getattr__ = lazy(
     {
         "DenseGymProblem": "._dense",
         "GymProblem": "._gym_problem",
+        "GymOptions": "._options",
         "MaskedGymProblem": "._masked",
         "ParetoSparsityProblem": "._pareto",
         "WorkersLostError": "._errors",

@@ -42,7 +42,7 @@ from .export._onnx import export_onnx
 class Subnetwork(PolicyParts):
     """A frozen network and the mask that was found for it: a sparse policy.
 
-    It does not change: a method that would change it returns a new one. The page on the file format describes every
+    It does not change: a method that would change it returns a new one. ``docs/file-format.md`` describes every
     byte of what ``save`` writes. Its arguments are its attributes; ``network``, ``mask`` and ``actions`` must be given.
 
     Attributes:
