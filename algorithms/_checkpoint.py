@@ -78,7 +78,7 @@ class Checkpointer:
         if not isinstance(searcher, SearchAlgorithm):
             raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")
         parts = _parts(searcher)
-        if any(part._step.__name__ == "_step_distributed" and part.problem._num_actors for part in parts):
+        if any(part._step.__name__ == "_step_distributed" and part.problem._num_actors for part in parts):  # noqa: SLF001
             raise ValueError(
                 "searcher: expected one that samples in the main process (distributed=False), got one whose actors "
                 "sample, and hold random numbers that a checkpoint cannot"

@@ -78,7 +78,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     drawn uniformly, plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1). Its settings are
     ``popsize=32, num_elites=3, stdev=0.05, recombination="uniform"`` with 3 episodes a solution.
 
-    The default is ``recombination="expected"``, with single episodes: all children start from one centre ``m``, which
+    The default is ``recombination="expected"``, with single episodes: all children start from one center ``m``, which
     moves towards the elites and, less so, away from the K worst:
     ``m += 2 (sum_i w_i (E[x_i] - m) - 0.3 sum_i w_i (E[x_(N+1-i)] - m))``, where ``x_i`` is the solution of rank ``i``
     and ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy,
@@ -113,15 +113,15 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         >>> subnet = problem.to_subnetwork(searcher.status["center"])
 
     Args:
-        problem: Any EvoTorch problem with real-valued solutions, minimised or maximised.
+        problem: Any EvoTorch problem with real-valued solutions, minimized or maximized.
         popsize: N. The paper found 32 to 64 best.
         num_elites: K. Default a quarter of the population; the paper, which draws single elites, found fewer than 6
             best. At most as many as there are children: all solutions that are neither candidates nor clones.
         stdev: Standard deviation of the noise, in the units of the solutions. The paper found 0.01 to 0.2 best.
             It may be changed between generations, by ``searcher.stdev = 0.01``.
         clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
-            is noisy. The paper does not. Only for ``recombination="uniform"``: a centre learns from children that were
-            drawn around it. Clones were chosen, not drawn: with them the centre is pulled back to where it was, even
+            is noisy. The paper does not. Only for ``recombination="uniform"``: a center learns from children that were
+            drawn around it. Clones were chosen, not drawn: with them the center is pulled back to where it was, even
             where fitness says nothing (and ``E[x_i]`` is not theirs).
         recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above.
         continuation: Whether a problem that has levels (``LeveledDecodingProblem``, as has a ``MaskedGymProblem`` whose
@@ -173,7 +173,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._clone_elites = check_bool("clone_elites", clone_elites)
         if self._clone_elites and recombination != "uniform":
             raise ValueError(
-                f"clone_elites: expected False with recombination={recombination!r}, whose centre learns from children "
+                f"clone_elites: expected False with recombination={recombination!r}, whose center learns from children "
                 "drawn around it alone, got True"
             )
         if self._clone_elites and self._popsize == 1:
@@ -192,7 +192,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._recombination = recombination
         self._continuation = check_bool("continuation", continuation) and recombination == "expected"
         self._center: Tensor | None = None
-        self._average: Tensor | None = None  # of the last ``_num_averaged`` centres
+        self._average: Tensor | None = None  # of the last ``_num_averaged`` centers
         self._num_averaged = 0
         self._candidates: list[Candidate] = []
         self._handed_out: Tensor | None = None

@@ -110,7 +110,7 @@ class NicheSurvival(Survival):
         return survivors
 
 
-class NeighbourSelection(Selection):
+class NeighborSelection(Selection):
     """Parents that are alike in the last variable.
 
     A center is drawn uniformly; all parents come from its neighbors by binary tournaments. The less infeasible wins,
@@ -118,19 +118,19 @@ class NeighbourSelection(Selection):
     does, the one drawn first.
 
     Args:
-        num_neighbours: How many individuals nearest to the center, itself included, compete.
+        num_neighbors: How many individuals nearest to the center, itself included, compete.
     """
 
-    def __init__(self, num_neighbours: int = 8) -> None:
+    def __init__(self, num_neighbors: int = 8) -> None:
         super().__init__()
-        self.num_neighbours = check_whole_number("num_neighbours", num_neighbours)
+        self.num_neighbors = check_whole_number("num_neighbors", num_neighbors)
 
     def _do(
         self, problem: Any, pop: Population, n_select: int, n_parents: int, *_: Any, random_state: Any = None, **__: Any
     ) -> NDArray[np.int64]:
         level, objectives, index = pop.get("X")[:, -1], pop.get("F"), np.arange(len(pop))
         violation = pop.get("CV")[:, 0] if problem.has_constraints() else np.zeros(len(pop))
-        count = min(self.num_neighbours, len(pop))
+        count = min(self.num_neighbors, len(pop))
         parents = np.empty((n_select, n_parents), dtype=np.int64)
         for i, center in enumerate(random_state.integers(len(pop), size=n_select)):
             # Of equal neighbors (all, where the last variable is fixed) those are near that follow the center.
@@ -150,7 +150,7 @@ def pareto_operators(
     last_stdev: float = 0.3,
     num_parents: int = 4,
     num_niches: int = 6,
-    num_neighbours: int = 4,
+    num_neighbors: int = 4,
 ) -> dict[str, Any]:
     """All of the above as keyword arguments for ``NSGA2``.
 
@@ -163,7 +163,7 @@ def pareto_operators(
         last_stdev: Of the noise on the last variable.
         num_parents: How many parents a child is the mean of.
         num_niches: Into how many parts of equal room the last variable's range is divided.
-        num_neighbours: Among how many neighbours in the last variable parents are chosen.
+        num_neighbors: Among how many neighbors in the last variable parents are chosen.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -172,7 +172,7 @@ def pareto_operators(
     check_positive("initial_stdev", initial_stdev)
     return {
         "sampling": GaussianSampling(initial_stdev),
-        "selection": NeighbourSelection(num_neighbours),
+        "selection": NeighborSelection(num_neighbors),
         "crossover": MeanRecombination(num_parents),
         "mutation": GaussianResampling(initial_stdev / 2 if stdev is None else stdev, last_stdev),
         "survival": ReevaluatingSurvival(NicheSurvival(num_niches)),

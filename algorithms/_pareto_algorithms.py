@@ -39,7 +39,7 @@ _OPTIONS = {
     "last_stdev": "mutation",
     "num_parents": "crossover",
     "num_niches": "survival",
-    "num_neighbours": "selection",
+    "num_neighbors": "selection",
 }
 
 
@@ -51,7 +51,7 @@ def pareto_algorithm(
     last_stdev: float | None = None,
     num_parents: int | None = None,
     num_niches: int | None = None,
-    num_neighbours: int | None = None,
+    num_neighbors: int | None = None,
     min_evaluations: int | None = None,
     **arguments: Any,
 ) -> Any:
@@ -81,7 +81,7 @@ def pareto_algorithm(
         last_stdev: Of the noise on the last variable. Default 0.3.
         num_parents: How many parents a child is the mean of. Default 4.
         num_niches: Into how many parts of equal room the last variable's range is divided. Default 6.
-        num_neighbours: Among how many neighbors in the last variable parents are chosen. Default 4.
+        num_neighbors: Among how many neighbors in the last variable parents are chosen. Default 4.
         min_evaluations: How many evaluations a survivor has at least. Default 4.
         **arguments: The algorithm's own, such as ``pop_size``. An operator among them takes the place of ours.
 
@@ -99,7 +99,7 @@ def pareto_algorithm(
         "last_stdev": last_stdev,
         "num_parents": num_parents,
         "num_niches": num_niches,
-        "num_neighbours": num_neighbours,
+        "num_neighbors": num_neighbors,
     }
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -205,4 +205,4 @@ def _evaluate_survivors_again(kind: str, algorithm: Any, min_evaluations: int | 
         survival = ReevaluatingSurvival(survival, min_evaluations=4 if min_evaluations is None else min_evaluations)
         algorithm.survival = survival
     if survival is not None:
-        survival._algorithm = algorithm
+        survival.owner = algorithm

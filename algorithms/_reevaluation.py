@@ -39,7 +39,7 @@ class ReevaluatingSurvival(Survival):
         ValueError: ``min_evaluations`` is below 1, or (in ``do``) an objective is NaN.
     """
 
-    _algorithm: Any = None  # for those of pymoo's algorithms that do not say who calls
+    owner: Any = None  # for those of pymoo's algorithms that do not say who calls
 
     def __init__(self, survival: Any = None, *, min_evaluations: int = 4) -> None:
         # C-TAEA's survival is no ``Survival``
@@ -57,7 +57,7 @@ class ReevaluatingSurvival(Survival):
         parents = [individual for individual in everyone if individual.data.get("num_evaluations")]
         for individual in everyone:
             individual.data.setdefault("num_evaluations", 1)
-        algorithm = kwargs.get("algorithm") or self._algorithm
+        algorithm = kwargs.get("algorithm") or self.owner
         evaluator = None if algorithm is None else algorithm.evaluator
         evaluate_again(problem, parents, evaluator)
         while True:

@@ -35,13 +35,6 @@ def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:
     return time.perf_counter() - start
 
 
-def sent(problem: MaskedGymProblem, batch: SolutionBatch) -> tuple[int, int]:
-    """Bytes of half a population's masks as they go to an actor, and of what comes back."""
-    payload = problem.mask(batch)[: len(batch) // 2]
-    task = [problem._pack(payload), problem._make_sync_data()]
-    return len(ray.cloudpickle.dumps(task)), len(ray.cloudpickle.dumps(problem._play_remote_share(*task)))
-
-
 def measure(backend: str, steps: int, args: argparse.Namespace) -> dict[str, Any]:
     """Medians of one row of the table."""
     options: dict[str, Any] = {"env_config": {"continuous": True}, "hidden_sizes": (87, 87), "score_stdev": 1.0}
@@ -54,7 +47,7 @@ def measure(backend: str, steps: int, args: argparse.Namespace) -> dict[str, Any
     for _ in range(2):
         seconds(alone, batch), seconds(together, batch)
     rounds = [(seconds(alone, batch), seconds(together, batch)) for _ in range(args.rounds)]
-    to_actor, from_actor = sent(alone, batch)
+    to_actor, from_actor = alone.traffic(batch.values[: len(batch) // 2])
     together.kill_actors()
     one, two = (statistics.median(times) for times in zip(*rounds, strict=True))
     ratios = sorted(a / b for a, b in rounds)

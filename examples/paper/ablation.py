@@ -47,13 +47,13 @@ NUM_TESTS, TEST_EPISODES = 10, 50
 
 
 class NoRepulsion(ElitistGaussianResampling):
-    """The centre moves towards the elites, and not away from the worst."""
+    """The center moves towards the elites, and not away from the worst."""
 
     _repulsion = 0.0
 
 
 class NoCandidates(ElitistGaussianResampling):
-    """The average of all centres is handed out, whatever it has shown, and none is played again."""
+    """The average of all centers is handed out, whatever it has shown, and none is played again."""
 
     def _judged(self, population: SolutionBatch, num_children: int, average: Tensor) -> tuple[list[Any], Tensor]:
         return [], average
@@ -80,7 +80,7 @@ VARIANTS: dict[str, Callable[..., SearchAlgorithm]] = {
     "no candidates": partial(changed, search=NoCandidates),
     "episodes of 400 steps": partial(changed, episode_length=400),
     "biases": partial(changed, bias=True),
-    "normalised observations": partial(changed, observation_normalization=True),
+    "normalized observations": partial(changed, observation_normalization=True),
     "two episodes": partial(changed, num_episodes=2),
     "plain": partial(masked, setting=PLAIN),
 }

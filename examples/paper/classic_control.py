@@ -3,7 +3,7 @@
 Each task is searched for masks with a network without biases, as in the paper, with biases, and with biases and 90 % of
 all weights removed; and, as a yardstick, by the same search for the weights themselves, with biases. Without biases a
 tanh network is an odd function: at -x it does the opposite of what it does at x. Observations of the mountain cars are
-normalised; Pendulum's weights are between -6 and 6.
+normalized; Pendulum's weights are between -6 and 6.
 
 CartPole, Acrobot and the mountain cars are solved at Gymnasium's own reward thresholds. Pendulum has none: -200 is what
 we call solved, a swing up and a hold from most starts (a pendulum that is never swung up earns about -1200).
@@ -30,7 +30,7 @@ from subnet_problems.pictures import save_figure
 
 HIDDEN = (64, 64)
 #: Task: its problem, reward that solves it, environment steps of a run. Mountain cars move at most 0.07 a step and are
-#: not seen to move unless observations are normalised. A pendulum is held by steep answers to small angles, which
+#: not seen to move unless observations are normalized. A pendulum is held by steep answers to small angles, which
 #: larger weights give (they do not matter where weights themselves are searched).
 TASKS: dict[str, tuple[dict[str, Any], float, int]] = {
     "CartPole": ({}, 475.0, 300_000),

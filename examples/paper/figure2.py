@@ -2,7 +2,7 @@
 
 On three tasks: the default search for masks, the same search on the weights (the paper's "ES benchmark") and EvoTorch's
 PGPE on the weights; and the first two by what the default was before ("weighted"). On BipedalWalker also in stages, on
-normalised observations: they learn to walk in short episodes, then go on with smaller steps, in whole episodes, and
+normalized observations: they learn to walk in short episodes, then go on with smaller steps, in whole episodes, and
 masks at last on the simulator that tests.
 
     python examples/paper/figure2.py --seeds 5
@@ -76,13 +76,13 @@ class Stages:
 def staged(
     make: Callable[..., ElitistGaussianResampling], *args: Any, stages: list[Stage], **options: Any
 ) -> ElitistGaussianResampling:
-    """A search in stages, on normalised observations."""
+    """A search in stages, on normalized observations."""
     searcher = make(*args, **options, observation_normalization=True)
     Stages(searcher, stages)
     return searcher
 
 
-#: Masks in stages. Weights up to 0.4 walk only on normalised observations.
+#: Masks in stages. Weights up to 0.4 walk only on normalized observations.
 staged_masks = partial(staged, masked, weight_gain=0.4)
 
 

@@ -2,7 +2,7 @@
 
 The paper explains the swings by its elites, which are "never fully cloned into the new population". Four searches with
 one seed: the paper's own (32 solutions, 3 episodes each), the same with its elites kept and evaluated again, and this
-package's (64 solutions, 1 episode each), which starts every child from one centre and hands out the average of it that
+package's (64 solutions, 1 episode each), which starts every child from one center and hands out the average of it that
 has shown most, as it is and as it was before (*weighted*). All cut episodes at 400 steps; tests play whole ones. Every
 generation is tested, on 20 episodes. The plot shows seed 0.
 

@@ -60,7 +60,7 @@ MinReward = Annotated[
 ]
 Tests = Annotated[int, typer.Option(help="Fresh episodes of a test, on Gymnasium itself.", min=2)]
 File = Annotated[Path, typer.Argument(help="A subnetwork file.", show_default=False)]
-Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalise observations, as GymNE does.")]
+Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalize observations, as GymNE does.")]
 
 
 Elsewhere = Annotated[

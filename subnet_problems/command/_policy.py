@@ -65,7 +65,7 @@ def show(
         formula = subnet.formula() if alive <= MAX_WEIGHTS else ""
     except ValueError:
         lines["dead units"] = "unknown: the network is no chain of linear layers"
-    lines["normalised"] = "yes" if subnet.normalizer is not None else "no"
+    lines["normalized"] = "yes" if subnet.normalizer is not None else "no"
     for name, text in lines.items():
         table.add_row(name, text)
     out.print(table, highlight=False)

@@ -212,7 +212,7 @@ class _Diary:
         """All rows, the last with one more test of the policy whose test was the highest."""
         best = self.best
         assert best is not None
-        if best.stats is not None:  # a policy is what normalises its observations, too
+        if best.stats is not None:  # a policy is what normalizes its observations, too
             best.problem.set_observation_stats(best.stats)
         again = self.test(best.problem, best.solution, number=99_999)
         if self.run.keep is not None:

@@ -260,7 +260,7 @@ def _serve(link: Connection, work: Callable[..., Any]) -> None:
             else:
                 report(result, kind="result")
     # As in a process that was forked, nothing is torn down: with PyTorch and EnvPool that takes seconds.
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # noqa: SLF001
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

@@ -58,7 +58,7 @@ class Run:
 
 
 def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
-    """What a search would hand out now: the centre of its distribution if it has one, else its best solution.
+    """What a search would hand out now: the center of its distribution if it has one, else its best solution.
 
     For EvoTorch's restarters (``Restart``, ``IPOP``) it is what the search within would hand out, as long as that is
     the first. Later ones know nothing of those before: then it is the best solution of all evaluations.
@@ -68,7 +68,7 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
 
     Raises:
         TypeError: ``searcher`` is no EvoTorch search.
-        ValueError: It has neither a centre nor a best solution, as before its first step or with several objectives.
+        ValueError: It has neither a center nor a best solution, as before its first step or with several objectives.
     """
     if not isinstance(searcher, SearchAlgorithm):
         raise TypeError(f"searcher: expected an EvoTorch SearchAlgorithm, got {searcher!r}")

@@ -71,8 +71,8 @@ class FrozenNetwork:
 
     Raises:
         TypeError: An argument has the wrong type, or a callable does not make an ``nn.Module``.
-        ValueError: A size is not positive, an initialisation is unknown, the network has no parameters, cannot be
-            vectorised over a population, does not turn ``(obs_length,)`` into ``(act_length,)``, or computes with
+        ValueError: A size is not positive, an initialization is unknown, the network has no parameters, cannot be
+            vectorized over a population, does not turn ``(obs_length,)`` into ``(act_length,)``, or computes with
             something that it draws or keeps from call to call.
     """
 
@@ -246,7 +246,7 @@ class FrozenNetwork:
     def _not_a_policy(self, error: Exception) -> ValueError:
         return ValueError(
             f"network: expected a module that turns an observation of shape ({self.obs_length},) into an output of "
-            f"shape ({self.act_length},) and that torch.func.vmap can vectorise; it failed with: {reason_of(error)}"
+            f"shape ({self.act_length},) and that torch.func.vmap can vectorize; it failed with: {reason_of(error)}"
         )
 
     @property
@@ -272,8 +272,8 @@ class FrozenNetwork:
                     f"network: expected a module with a buffer {name!r} of {came}, got {expected or 'none'}"
                 )
         network = copy(self)
-        network._module = deepcopy(self._module)
-        set_buffers(network._module, dict(buffers))
+        network._module = deepcopy(self._module)  # noqa: SLF001
+        set_buffers(network._module, dict(buffers))  # noqa: SLF001
         return network
 
     @property
@@ -303,7 +303,7 @@ class FrozenNetwork:
             raise ValueError(f"kept: expected shape (mask.sum(),) = ({int(mask.sum())},), got {tuple(kept.shape)}")
         network = copy(self)
         network.weight_init = None
-        network._weights = torch.zeros_like(self._weights).masked_scatter(mask, kept)
+        network._weights = torch.zeros_like(self._weights).masked_scatter(mask, kept)  # noqa: SLF001
         return network
 
     def to_module(self, weights: Tensor) -> nn.Module:

@@ -56,7 +56,7 @@ def policy_stats(subnet: Subnetwork, normalize: bool | None) -> ObservationStats
 
     Raises:
         TypeError: What the caller wants is no bool.
-        ValueError: The caller wants the opposite, or no statistics normalise so.
+        ValueError: The caller wants the opposite, or no statistics normalize so.
     """
     if normalize is not None and check_bool("observation_normalization", normalize) == (subnet.normalizer is None):
         raise ValueError(

@@ -100,7 +100,7 @@ class GymProblem(GymRounds):
     def to_policy(self, x: Solution | ArrayLike | Tensor, *, clip_actions: bool = True) -> nn.Module:
         """A solution as a plain ``nn.Module``, as ``GymNE.to_policy`` gives it.
 
-        It takes a flat observation ``(..., obs_length)``, normalises it if the problem does, and returns the output
+        It takes a flat observation ``(..., obs_length)``, normalizes it if the problem does, and returns the output
         ``(..., act_length)``: an action, clipped to the space's bounds, for Box; a value for each action, of which
         the highest is played, for Discrete; the outputs of the problem's ``task.actions`` for other spaces.
 

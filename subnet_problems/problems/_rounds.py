@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import ray
 import torch
@@ -223,6 +224,21 @@ class Rounds(Problem):
     def _evaluate_remote_share(self, packed: NDArray[Any], sync_data: tuple[int, tuple[Any, ...]]) -> Any:
         self._use_sync_data_from_main(sync_data)
         return self._evaluate_share(self._genotype.unpack(packed, self.device))
+
+    def traffic(self, values: Tensor | ArrayLike) -> tuple[int, int]:
+        """What a share of an evaluation sends over the network. It evaluates the share here, and counts nothing.
+
+        Args:
+            values: The solutions of the share, ``(n, D)``.
+
+        Returns:
+            Bytes that go to an actor, and bytes that come back.
+        """
+        matrix = check_numbers("values", values, dtype=self.dtype, device=self.device)
+        payload = self._genotype.express(check_matrix("values", matrix, self.solution_length))
+        packed = self._genotype.pack(payload)
+        result = self._evaluate_share(payload)
+        return len(cloudpickle.dumps([packed, self._make_sync_data()])), len(cloudpickle.dumps(result))
 
     def _evaluation_status(self, *_: Any) -> dict[str, Any]:
         return {**self._counts(), **self._status}

@@ -13,7 +13,7 @@ from ..tasks._observation_stats import Normalizer
 
 
 class PolicyModule(nn.Module):
-    """A network with what surrounds it in a policy: observations normalised before it, Box actions clipped after it.
+    """A network with what surrounds it in a policy: observations normalized before it, Box actions clipped after it.
 
     Args:
         network: From ``(..., obs_length)`` to ``(..., act_length)``; recurrent ones keep their state argument and

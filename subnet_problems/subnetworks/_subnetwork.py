@@ -52,7 +52,7 @@ class Subnetwork(PolicyParts):
         observations: How what the environment returns becomes a flat vector; None takes any array of as many numbers.
         rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density); or the factors themselves,
             one for each of the network's ``layers``.
-        normalizer: What observations are normalised by.
+        normalizer: What observations are normalized by.
         env: Id of the task it was found for.
         env_config: Its configuration.
         tests: Results of fresh episodes, see ``tested``.
@@ -291,7 +291,7 @@ class Subnetwork(PolicyParts):
     def export_c(self, folder: str | Path, *, name: str | None = None, form: str = "rows") -> Path:
         """Write this policy as a C99 header, ``<folder>/<name>.h``: ``<name>_act(const float *obs, float *act)``.
 
-        Observations are normalised and actions rounded, clipped or chosen as by ``act``; ``act`` has
+        Observations are normalized and actions rounded, clipped or chosen as by ``act``; ``act`` has
         ``<NAME>_ACT_LENGTH`` numbers: one for a Discrete action and each choice of a MultiDiscrete one, one for each
         number of a Box action and each bit of a MultiBinary one; parts of a Dict or Tuple one after another, as the
         header's comment says. ``obs`` is flat, see ``observations``. Nothing is allocated. What dead units do is left
@@ -323,7 +323,7 @@ class Subnetwork(PolicyParts):
         Its input ``obs`` is float32 ``(batch, obs_length)``, flat, see ``observations``; its output ``action`` is
         ``(batch,)`` int64 for Discrete actions, else ``(batch, *shape)`` of the space's dtype. For Dict and Tuple
         actions there is an output for each part, named after its keys and numbers: ``action.gripper``,
-        ``action.arm.0``. Observations are normalised and actions rounded, clipped or chosen as by ``act``. Dead units
+        ``action.arm.0``. Observations are normalized and actions rounded, clipped or chosen as by ``act``. Dead units
         of a chain of linear layers are left out.
 
         Args:
@@ -354,7 +354,7 @@ class Subnetwork(PolicyParts):
         There is a line for each hidden unit that is used more than once, then one for each output, then what makes the
         action of the outputs. Dead units are left out, hidden units that are used once stand where they are used, and
         an output that nothing reaches is its bias or 0. All factors are in the numbers, those of ``rescale`` and of the
-        normalizer, too; where observations are normalised, their means are subtracted: ``0.53*(x - 0.12)``.
+        normalizer, too; where observations are normalized, their means are subtracted: ``0.53*(x - 0.12)``.
 
         Observations and outputs of Gymnasium's own tasks have names where these are known, such as ``vx`` in
         LunarLander; others are ``obs[0]`` and ``out[0]``, the flat observation and the outputs.

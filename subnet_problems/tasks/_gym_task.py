@@ -203,7 +203,7 @@ class GymTask:
         """
         check_choice("backend", backend, BACKENDS)
         task = copy(self)
-        task.backend = task._choose(backend)
+        task.backend = task._choose(backend)  # noqa: SLF001
         return task
 
     def at_full_length(self) -> GymTask:

@@ -44,7 +44,7 @@ class ObservationStats:
 
     @classmethod
     def from_normalizer(cls, normalizer: Normalizer, *, count: int) -> ObservationStats:
-        """Statistics that normalise as this normalizer does, within rounding; those to come are added to them.
+        """Statistics that normalize as this normalizer does, within rounding; those to come are added to them.
 
         Args:
             normalizer: A policy's mean and scale.
@@ -52,7 +52,7 @@ class ObservationStats:
 
         Raises:
             TypeError: ``normalizer`` is something else, or ``count`` is not a whole number.
-            ValueError: ``count`` is below 1, or no statistics normalise so: a scale is not above 0, is above 10 (of the
+            ValueError: ``count`` is below 1, or no statistics normalize so: a scale is not above 0, is above 10 (of the
                 least standard deviation), or is of a standard deviation that float64 loses beside the mean.
         """
         if not isinstance(normalizer, Normalizer):
@@ -101,7 +101,7 @@ class ObservationStats:
         return np.asarray(np.sqrt(np.maximum(variance, _MIN_VARIANCE)))
 
     def normalizer(self) -> Normalizer | None:
-        """What normalises by these statistics; None where nothing was observed."""
+        """What normalizes by these statistics; None where nothing was observed."""
         if not self.count:
             return None
         return Normalizer(mean=self.mean.astype(np.float32), scale=(1.0 / self.stdev).astype(np.float32))

@@ -12,7 +12,7 @@ from algorithms import ElitistGaussianResampling
 
 
 def sphere(sense="min", length=10, **options):
-    """The sum of squares (its negative, where it is to be maximised)."""
+    """The sum of squares (its negative, where it is to be maximized)."""
     sign = 1.0 if sense == "min" else -1.0
     return Problem(
         sense,
@@ -85,7 +85,7 @@ def test_with_a_new_stdev_what_was_shown_before_no_longer_counts():
     searcher.step()
     handed_out = searcher.status["center"]
     values = searcher.population.values.as_subclass(torch.Tensor)
-    assert (values - handed_out).abs().max() < 6e-3  # no candidate is left, and the average is of this centre alone
+    assert (values - handed_out).abs().max() < 6e-3  # no candidate is left, and the average is of this center alone
     searcher.run(3)
     assert searcher.status["center"].square().sum() < handed_out.square().sum()
 
@@ -116,10 +116,10 @@ def test_no_elite_is_cloned():
 class Noisy(Problem):
     """Counts its evaluations; each draws new noise. The ``second`` of two objectives, where there are."""
 
-    def __init__(self, seed=3, *, minimise=False, second=False):
-        sense = "min" if minimise else "max"
+    def __init__(self, seed=3, *, minimize=False, second=False):
+        sense = "min" if minimize else "max"
         super().__init__([sense, sense] if second else sense, solution_length=6, initial_bounds=(-1.0, 1.0), seed=seed)
-        self.sign = 1.0 if minimise else -1.0
+        self.sign = 1.0 if minimize else -1.0
         self.second = second
         self.evaluated = []
 
@@ -268,7 +268,7 @@ def test_weighted_recombination_takes_solutions_as_they_are():
 
 @pytest.mark.parametrize("sense", ["min", "max", "second of two"])
 def test_averages_of_the_centre_play_again_and_the_surest_of_them_is_handed_out(sense):
-    problem = Noisy(minimise=sense == "min", second=sense == "second of two")
+    problem = Noisy(minimize=sense == "min", second=sense == "second of two")
     index, sign = int(problem.second), -problem.sign
     searcher = ElitistGaussianResampling(problem, popsize=32, num_elites=8, stdev=1e-2, obj_index=index)
     averages, shown = [], {}
@@ -530,7 +530,7 @@ def test_a_step_that_was_stopped_while_it_learned_can_be_taken_again(failing_ste
 # Fitness that is infinite, or none
 
 
-def penalised(sense, penalty, *, good=False, seed=1):
+def penalized(sense, penalty, *, good=False, seed=1):
     """A sphere, on one side of which fitness is the penalty: the worst there can be, or the best."""
     worse = 1.0 if sense == "min" else -1.0
 
@@ -553,7 +553,7 @@ RECOMBINATIONS = [
 @pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
 def test_children_of_infinite_fitness_rank_as_those_of_a_penalty_greater_than_all_fitness(options, sense, good):
     infinite, huge = (
-        ElitistGaussianResampling(penalised(sense, penalty, good=good), popsize=32, stdev=0.1, **options)
+        ElitistGaussianResampling(penalized(sense, penalty, good=good), popsize=32, stdev=0.1, **options)
         for penalty in (math.inf, 1e9)
     )
     seen = 0

@@ -9,7 +9,7 @@ from algorithms import (
     GaussianResampling,
     GaussianSampling,
     MeanRecombination,
-    NeighbourSelection,
+    NeighborSelection,
     NicheSurvival,
     pareto_operators,
 )
@@ -72,12 +72,12 @@ def test_room_of_an_empty_niche_goes_to_the_best_of_the_rest():
     np.testing.assert_allclose(np.sort(survivors.get("F")[:, 0]), np.sort(problem.truth(x)[:, 0])[:8])
 
 
-def test_parents_come_from_one_neighbourhood_and_the_better_more_often():
+def test_parents_come_from_one_neighborhood_and_the_better_more_often():
     problem = Noisy()
     x = rng().normal(size=(40, 6))
     x[:, -1] = np.linspace(-2.0, 3.0, 40)
     pop = population(x, problem)
-    parents = NeighbourSelection(5)._do(problem, pop, 4000, 3, random_state=rng())
+    parents = NeighborSelection(5)._do(problem, pop, 4000, 3, random_state=rng())
     assert parents.shape == (4000, 3)
     assert np.ptp(parents, axis=1).max() <= 4
     chosen = pop.get("F")[parents, 0].mean()
@@ -98,7 +98,7 @@ def test_a_fixed_last_variable_is_one_niche_of_neighbors():
     pop = given(problem, [[value, 0.0] for value in (4.0, 1.0, 3.0, 2.0, 0.0, 5.0, 6.0, 7.0)])
     survivors = NicheSurvival(3).do(problem, pop, n_survive=4, random_state=rng())
     assert survivors.get("F")[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
-    parents = NeighbourSelection(2)._do(problem, pop, 2000, 1, random_state=rng())
+    parents = NeighborSelection(2)._do(problem, pop, 2000, 1, random_state=rng())
     counts = np.bincount(parents[:, 0], minlength=8) / 2000
     # Each is the center as often, and wins 1 of 4, 2 of 4 or 3 of 4 tournaments against the one before or after it.
     wins = [0.25 + 0.75, 0.75 + 0.75, 0.25 + 0.25, 0.75 + 0.25, 0.75 + 0.75, 0.25 + 0.75, 0.25 + 0.75, 0.25 + 0.25]
@@ -118,7 +118,7 @@ def test_the_infeasible_survive_and_mate_last():
     pop.set("G", np.array([[5.0], [-1.0], [4.0], [0.0]]))
     survivors = NicheSurvival(1).do(problem, pop, n_survive=3, random_state=rng())
     assert survivors.get("F")[:, 0].tolist() == [1.0, 3.0, 2.0]
-    parents = NeighbourSelection(4)._do(problem, pop, 4000, 1, random_state=rng())
+    parents = NeighborSelection(4)._do(problem, pop, 4000, 1, random_state=rng())
     counts = np.bincount(parents[:, 0], minlength=4)
     assert counts[1] > counts[3] > counts[2] > counts[0]
 
@@ -129,7 +129,7 @@ def test_with_three_objectives_all_count():
     pop = given(problem, objectives)
     survivors = NicheSurvival(1).do(problem, pop, n_survive=3, random_state=rng())
     assert sorted(survivors.get("F").tolist()) == sorted(objectives[i] for i in (0, 2, 3))
-    parents = NeighbourSelection(5)._do(problem, pop, 5000, 1, random_state=rng())
+    parents = NeighborSelection(5)._do(problem, pop, 5000, 1, random_state=rng())
     counts = np.bincount(parents[:, 0], minlength=5) / 5000
     # In 25 pairs: 0 beats 1 and 4, 1 beats 4, and the others are undecided, so that the first drawn wins.
     np.testing.assert_allclose(counts, np.array([7, 5, 5, 5, 3]) / 25, atol=0.03)
@@ -156,7 +156,7 @@ def test_a_problem_without_bounds_of_the_last_variable_is_refused():
         (lambda: GaussianResampling(float("nan"), 0.1), ValueError, "stdev"),
         (lambda: GaussianResampling(0.1, -1.0), ValueError, "last_stdev"),
         (lambda: NicheSurvival(0), ValueError, "num_niches"),
-        (lambda: NeighbourSelection(True), TypeError, "num_neighbours"),
+        (lambda: NeighborSelection(True), TypeError, "num_neighbors"),
         (lambda: pareto_operators(float("inf")), ValueError, "initial_stdev"),
     ],
 )

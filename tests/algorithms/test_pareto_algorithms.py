@@ -28,7 +28,7 @@ from algorithms import (
     GaussianResampling,
     GaussianSampling,
     MeanRecombination,
-    NeighbourSelection,
+    NeighborSelection,
     NicheSurvival,
     ParetoCheckpointer,
     ReevaluatingSurvival,
@@ -52,7 +52,7 @@ OPERATORS = {
     "sampling": GaussianSampling,
     "crossover": MeanRecombination,
     "mutation": GaussianResampling,
-    "selection": NeighbourSelection,
+    "selection": NeighborSelection,
     "survival": NicheSurvival,
 }
 
@@ -235,11 +235,11 @@ def test_nsga2_is_made_as_by_its_operators():
 
 def test_options_reach_the_operators():
     algorithm = pareto_algorithm(
-        NSGA2, 0.5, stdev=0.2, last_stdev=0.1, num_parents=3, num_niches=5, num_neighbours=7, min_evaluations=2
+        NSGA2, 0.5, stdev=0.2, last_stdev=0.1, num_parents=3, num_niches=5, num_neighbors=7, min_evaluations=2
     )
     mutation = algorithm.mating.mutation
     assert (algorithm.initialization.sampling.stdev, mutation.stdev, mutation.last_stdev) == (0.5, 0.2, 0.1)
-    assert (algorithm.mating.crossover.n_parents, algorithm.mating.selection.num_neighbours) == (3, 7)
+    assert (algorithm.mating.crossover.n_parents, algorithm.mating.selection.num_neighbors) == (3, 7)
     assert (algorithm.survival.survival.num_niches, algorithm.survival.min_evaluations) == (5, 2)
 
 

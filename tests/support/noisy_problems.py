@@ -6,7 +6,7 @@ from pymoo.core.problem import Problem
 
 
 class Noisy(Problem):
-    """Minimise (|x| + noise, last variable); the noise is Gaussian with standard deviation ``noise``."""
+    """Minimize (|x| + noise, last variable); the noise is Gaussian with standard deviation ``noise``."""
 
     def __init__(self, noise=0.0):
         self.num_evaluated = 0

@@ -24,7 +24,7 @@ ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 
 
 def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
     """The module as (linear layer, activation code) pairs, or None if it is anything else."""
-    if any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules()):
+    if any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules()):  # noqa: SLF001
         return None
     modules = parts_of_chain(module)
     chain: list[tuple[nn.Linear, int]] = []
@@ -58,7 +58,7 @@ def _is_evotorchs_chain(module: nn.Module) -> bool:
 class ChainPolicy:
     """Linear layers and activations, by a compiled kernel that takes one episode after another.
 
-    Weights are held as ``(in, out)`` matrices: the kernel then adds whole columns, which vectorises without
+    Weights are held as ``(in, out)`` matrices: the kernel then adds whole columns, which vectorizes without
     changing the order in which any one output is summed.
     """
 

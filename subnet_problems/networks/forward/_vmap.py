@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 
 
-#: How many networks ``VmapPolicy`` computes at a time. PyTorch's vectorised kernels and their scalar tails differ in
+#: How many networks ``VmapPolicy`` computes at a time. PyTorch's vectorized kernels and their scalar tails differ in
 #: the last bit; in blocks of 32 every tensor has the same shape in any company, and no tail.
 _BLOCK = 32
 

@@ -75,7 +75,7 @@ def with_a_logger(seed, num_threads):
     return searcher
 
 
-normalised = partial(search, observation_normalization=True)
+normalized = partial(search, observation_normalization=True)
 
 
 def registered(seed, num_threads):
@@ -100,7 +100,7 @@ def played(tmp_path_factory):
         *runs(),
         Run("weights", 0, partial(search, problem=DenseGymProblem), 20_000, num_tests=4, test_episodes=5),
         Run("each generation", 0, search, 20_000, num_tests=0, test_episodes=5, keep=keep / "each.safetensors"),
-        Run("normalised", 0, normalised, 20_000, num_tests=0, test_episodes=5, keep=keep / "normalised.safetensors"),
+        Run("normalized", 0, normalized, 20_000, num_tests=0, test_episodes=5, keep=keep / "normalized.safetensors"),
         Run("race", 1, racing, 40_000, num_tests=8, test_episodes=5, keep=keep / "race.safetensors"),
         Run("registered", 0, registered, 2_000, num_tests=1, test_episodes=2, keep=keep / "registered.safetensors"),
         Run("restarted", 0, restarted, 2_000, num_tests=1, test_episodes=2),
@@ -175,12 +175,12 @@ def test_policies_without_masks_cannot_be_kept_and_this_is_said_at_once(tmp_path
 
 
 def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_was_tested_with(played):
-    rows = played[1]["normalised", 0]
+    rows = played[1]["normalized", 0]
     highest = max(rows, key=lambda row: row["test_mean"])
     assert highest["generation"] < rows[-1]["generation"]
-    searcher = normalised(0, 1)
+    searcher = normalized(0, 1)
     searcher.run(highest["generation"])
-    expected, policy = searcher.problem.to_subnetwork(searcher.status["center"]), kept(played, "normalised")
+    expected, policy = searcher.problem.to_subnetwork(searcher.status["center"]), kept(played, "normalized")
     np.testing.assert_array_equal(policy.normalizer.mean, expected.normalizer.mean)
     assert rows[-1]["again_mean"] == expected.test(num_episodes=5, seed=199_999).mean()
 

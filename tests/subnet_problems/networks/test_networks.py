@@ -173,7 +173,7 @@ def test_a_module_that_a_callable_keeps_is_never_changed_either():
     assert module[0].weight.dtype == torch.float64
 
 
-def test_ones_own_module_is_drawn_anew_where_an_initialisation_is_named():
+def test_ones_own_module_is_drawn_anew_where_an_initialization_is_named():
     network = lander(nn.Sequential(nn.Linear(8, 87, bias=False), nn.Linear(87, 2, bias=False)), weight_init="uniform")
     assert network.weights[:4].tolist() == GOLDEN["uniform"]
 
@@ -371,7 +371,7 @@ def test_a_network_that_does_not_fit_the_observation_or_itself_is_refused(module
         lander(module)
 
 
-def test_a_network_that_vmap_cannot_vectorise_is_refused():
+def test_a_network_that_vmap_cannot_vectorize_is_refused():
     class Branches(nn.Module):
         def __init__(self):
             super().__init__()
@@ -380,7 +380,7 @@ def test_a_network_that_vmap_cannot_vectorise_is_refused():
         def forward(self, obs):
             return self.linear(obs) if obs.sum() > 0 else -self.linear(obs)
 
-    with pytest.raises(ValueError, match=r"^network: expected a module .* that torch\.func\.vmap can vectorise"):
+    with pytest.raises(ValueError, match=r"^network: expected a module .* that torch\.func\.vmap can vectorize"):
         lander(Branches())
 
 

@@ -121,7 +121,7 @@ def test_all_usual_kinds_of_pictures_are_shown(suffix, draw, shown, tmp_path):
             seen = [np.asarray(frame.convert("RGB"), dtype=float) for frame in _frames(film_)]
         assert len(seen) == 3  # at 25 a second
         for number, picture in enumerate(seen):
-            assert np.abs(picture - shown(2 * number)).mean() < 20  # of 64 colours
+            assert np.abs(picture - shown(2 * number)).mean() < 20  # of 64 colors
     else:
         assert path.read_bytes()[4:8] == b"ftyp"
     assert Drawn.num_open == 0

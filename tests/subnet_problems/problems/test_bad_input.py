@@ -23,7 +23,7 @@ from algorithms import (
     GaussianResampling,
     GaussianSampling,
     MeanRecombination,
-    NeighbourSelection,
+    NeighborSelection,
     NicheSurvival,
     ParetoCheckpointer,
     Race,
@@ -56,7 +56,7 @@ from subnet_problems import (
 from subnet_problems.tasks import observations_of
 
 NAN, INF = float("nan"), float("inf")
-#: A solution of the problem below, its bits, and a normaliser's numbers.
+#: A solution of the problem below, its bits, and a normalizer's numbers.
 X, BITS, ZEROS = torch.zeros(24), torch.ones(24, dtype=torch.bool), np.zeros(4, np.float32)
 #: Public, but a base class, a protocol or an error.
 UNCHECKED = {
@@ -228,7 +228,7 @@ CALLS = {
     "GaussianSampling": GaussianSampling,
     "GaussianResampling": lambda **kwargs: GaussianResampling(**{"stdev": 0.1, "last_stdev": 0.1} | kwargs),
     "MeanRecombination": MeanRecombination,
-    "NeighbourSelection": NeighbourSelection,
+    "NeighborSelection": NeighborSelection,
     "Continuation": Continuation,
     "NicheSurvival": NicheSurvival,
     "ReevaluatingSurvival": ReevaluatingSurvival,
@@ -447,7 +447,7 @@ BAD_ARGUMENTS = [
     ("GaussianResampling", "stdev", 0.0, ValueError),
     ("GaussianResampling", "last_stdev", "0.1", TypeError),
     ("MeanRecombination", "num_parents", 0, ValueError),
-    ("NeighbourSelection", "num_neighbours", None, TypeError),
+    ("NeighborSelection", "num_neighbors", None, TypeError),
     ("NicheSurvival", "num_niches", 2.0, TypeError),
     ("ReevaluatingSurvival", "survival", NicheSurvival, TypeError),
     ("ReevaluatingSurvival", "min_evaluations", 0, ValueError),
@@ -462,7 +462,7 @@ BAD_ARGUMENTS = [
     ("pareto_operators", "last_stdev", 0.0, ValueError),
     ("pareto_operators", "num_parents", True, TypeError),
     ("pareto_operators", "num_niches", 0, ValueError),
-    ("pareto_operators", "num_neighbours", -4, ValueError),
+    ("pareto_operators", "num_neighbors", -4, ValueError),
     ("Checkpointer", "searcher", "searcher", TypeError),
     ("Checkpointer", "every", 0, ValueError),
     ("ParetoCheckpointer", "every", 1.5, TypeError),

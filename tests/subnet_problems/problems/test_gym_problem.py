@@ -126,7 +126,7 @@ def test_no_action_noise_and_noise_of_stdev_0_are_the_same():
     assert torch.equal(fitness(echo(action_noise_stdev=0.0), WEIGHTS), fitness(echo(), WEIGHTS))
 
 
-def test_observations_are_normalised_by_those_of_earlier_rounds_alone():
+def test_observations_are_normalized_by_those_of_earlier_rounds_alone():
     first, second = fitness(echo(observation_normalization=True), WEIGHTS, rounds=2)
     torch.testing.assert_close(first, 12 * WEIGHTS[:, 0], check_dtype=False)
     assert (second == 0).all()  # each observation is 1, and so is their mean
@@ -182,7 +182,7 @@ def test_the_simulator_may_change_between_evaluations():
         MaskedGymProblem(OddSpaces, env_config={"discrete": True}, episode_length=20).backend = "envpool"
 
 
-def test_statistics_that_were_set_are_normalised_by_and_added_to():
+def test_statistics_that_were_set_are_normalized_by_and_added_to():
     first, second = (lander(observation_normalization=True, seed=seed) for seed in (1, 2))
     scores = first.generate_batch(2).values
     fitness(first, scores)
@@ -205,7 +205,7 @@ def test_statistics_of_something_else_are_refused():
         lander().set_observation_stats(ObservationStats(8))
 
 
-def test_a_problem_that_does_not_normalise_has_no_statistics():
+def test_a_problem_that_does_not_normalize_has_no_statistics():
     with pytest.raises(ValueError, match=r"^observation_normalization: expected True"):
         lander().get_observation_stats()
     assert not lander().observation_normalization
@@ -426,7 +426,7 @@ def test_scores_far_above_the_level_are_drawn_back_to_it():
 
 @pytest.mark.parametrize("scope", ["layer", "erdos_renyi"])
 def test_a_search_that_enforces_sparsity_is_not_confined_from_the_start(scope):
-    """The centre of its first steps is closer to 0 than children are, and so is the level that counts."""
+    """The center of its first steps is closer to 0 than children are, and so is the level that counts."""
     problem = lander(hidden_sizes=(64, 64), mask=TopK(0.9, scope=scope))
     values = problem.generate_batch(16).values.as_subclass(torch.Tensor)
     center = problem.expected_solutions(values, center=None, stdev=0.1).mean(dim=0)
@@ -547,7 +547,7 @@ def test_an_environment_of_the_task_is_at_hand():
     assert env.unwrapped.gravity == -4.0
 
 
-def test_a_problem_is_an_evotorch_problem_that_is_maximised():
+def test_a_problem_is_an_evotorch_problem_that_is_maximized():
     problem = lander()
     assert isinstance(problem, Problem)
     assert problem.senses == ["max"]

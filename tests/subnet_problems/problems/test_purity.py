@@ -17,7 +17,7 @@ NUM_SOLUTIONS = 7
 
 WAYS = {
     "as it comes": {},
-    "normalised": {"observation_normalization": True},
+    "normalized": {"observation_normalization": True},
     "with noise": {"action_noise_stdev": 0.3},
     "episodes of their own": {"common_random_numbers": False},
     "all of it": {

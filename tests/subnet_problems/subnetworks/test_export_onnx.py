@@ -16,7 +16,7 @@ from subnet_problems.tasks import actions_of
 
 SUBNETWORKS = {
     "lander": lander(),
-    "biases, normalised, discrete": make(options={"bias": True}, actions=DISCRETE, normalizer=NORMALIZER),
+    "biases, normalized, discrete": make(options={"bias": True}, actions=DISCRETE, normalizer=NORMALIZER),
     "string": make(STRING, options={"network_args": {"width": 3}}, rescale=True),
     "module": make(module(), actions=BOX),
     "float64": make(actions=BoxActions((-0.5, -0.1), (0.5, 0.7), (2, 1), "float64")),

@@ -71,7 +71,7 @@ def test_changing_the_mask_that_came_in_changes_nothing():
     assert subnet.num_active == 64
 
 
-def test_its_policy_is_the_network_between_normaliser_and_bounds():
+def test_its_policy_is_the_network_between_normalizer_and_bounds():
     subnet = make(normalizer=NORMALIZER, rescale=True)
     w = [subnet.weights[layer.slice].view(layer.shape) for layer in subnet.network.layers]
     obs = torch.randn((7, 4), generator=torch.Generator().manual_seed(1))

@@ -126,7 +126,7 @@ def test_statistics_add_and_subtract():
     np.testing.assert_allclose((both - first).sum_of_squares, second.sum_of_squares, rtol=1e-12)
 
 
-def test_statistics_of_nothing_normalise_nothing():
+def test_statistics_of_nothing_normalize_nothing():
     stats = ObservationStats(LENGTH)
     assert stats.normalizer() is None
     assert stats.mean.tolist() == [0.0] * LENGTH
@@ -141,13 +141,13 @@ def test_the_standard_deviation_is_at_least_a_tenth():
     np.testing.assert_allclose(stats.normalizer().scale, [10.0, 10.0])
 
 
-def test_normalised_observations_have_mean_0_and_standard_deviation_1():
+def test_normalized_observations_have_mean_0_and_standard_deviation_1():
     episodes, obs = observed(5)
     normalizer = ObservationStats(LENGTH).merged(episodes).normalizer()
-    normalised = (obs.astype(np.float32) - normalizer.mean) * normalizer.scale
-    assert normalizer.mean.dtype == normalizer.scale.dtype == normalised.dtype == np.float32
-    np.testing.assert_allclose(normalised.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(normalised.std(axis=0), 1, atol=1e-5)
+    normalized = (obs.astype(np.float32) - normalizer.mean) * normalizer.scale
+    assert normalizer.mean.dtype == normalizer.scale.dtype == normalized.dtype == np.float32
+    np.testing.assert_allclose(normalized.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(normalized.std(axis=0), 1, atol=1e-5)
 
 
 def test_the_text_of_statistics_says_how_much_was_observed():
@@ -168,7 +168,7 @@ def doubling() -> nn.Linear:
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3)])
-def test_a_policy_normalises_observations_and_clips_box_actions(shape):
+def test_a_policy_normalizes_observations_and_clips_box_actions(shape):
     obs = torch.randn((*shape, LENGTH), generator=torch.Generator().manual_seed(0)) * 3
     output = PolicyModule(doubling(), NORMALIZER, BOX)(obs)
     first, second = 2 * (obs[..., 0] - 1) * 0.5, 10 * (obs[..., 2] - 3)
@@ -222,7 +222,7 @@ def test_statistics_and_bounds_are_saved_with_a_policy_and_are_no_parameters():
     assert [name for name, _ in policy.named_parameters()] == ["network.weight"]
 
 
-def test_changing_a_policy_does_not_change_the_normaliser_it_was_made_from():
+def test_changing_a_policy_does_not_change_the_normalizer_it_was_made_from():
     normalizer = Normalizer(np.ones(LENGTH, dtype=np.float32), np.ones(LENGTH, dtype=np.float32))
     policy = PolicyModule(doubling(), normalizer, None)
     policy.load_state_dict({name: torch.zeros_like(value) for name, value in policy.state_dict().items()})

@@ -119,7 +119,7 @@ def test_a_population_on_envpool_plays_as_each_solution_does_alone(name):
 
 
 @pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
-def test_a_normalised_population_plays_as_each_solution_does_alone(backend):
+def test_a_normalized_population_plays_as_each_solution_does_alone(backend):
     task = GymTask("LunarLander-v3", episode_length=60, backend=backend)
     network = network_for(task)
     weights = random_weights(network)
