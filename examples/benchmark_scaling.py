@@ -74,7 +74,7 @@ def rate(popsize: int, repeats: int, **options: Any) -> float:
 
 def search_cost(num_weights: int, repeats: int, device: str) -> dict[str, float]:
     """Seconds a generation of 64 spends on everything but playing, beside the evaluation with three episodes."""
-    task = problem(hidden_sizes=HIDDEN[num_weights], mask=TopK(0.9), device=device)
+    task = problem(hidden_sizes=HIDDEN[num_weights], mask_rule=TopK(0.9), device=device)
     searcher = ElitistGaussianResampling(task, popsize=64)
     searcher.step()
     values, layers = searcher.population.values, task.network.layers

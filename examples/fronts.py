@@ -52,7 +52,7 @@ def masked(seed: int, mask: TopK, *, common_random_numbers: bool = False) -> Mas
     """The problem all searches share: which weights of one frozen network are kept."""
     return MaskedGymProblem(
         "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(87, 87), weight_gain=0.7, episode_length=400,
-        mask=mask, common_random_numbers=common_random_numbers, network_seed=seed, seed=seed, num_threads=1,
+        mask_rule=mask, common_random_numbers=common_random_numbers, network_seed=seed, seed=seed, num_threads=1,
     )  # fmt: skip
 
 

@@ -73,9 +73,9 @@ def main() -> None:
         else:
             masked = MaskedGymProblem(
                 args.env, env_config=args.env_config, hidden_sizes=tuple(args.hidden_sizes),
-                mask=pareto_search.RULES[args.algorithm], weight_gain=args.weight_gain, num_episodes=args.num_episodes,
-                episode_length=args.episode_length, common_random_numbers=args.algorithm == "nsga2",
-                network_seed=args.seed, seed=args.seed,
+                mask_rule=pareto_search.RULES[args.algorithm], weight_gain=args.weight_gain,
+                num_episodes=args.num_episodes, episode_length=args.episode_length,
+                common_random_numbers=args.algorithm == "nsga2", network_seed=args.seed, seed=args.seed,
             )  # fmt: skip
             algorithm = pareto_search.begin(
                 masked, args.output, algorithm=args.algorithm, popsize=args.popsize, seed=args.seed,

@@ -61,7 +61,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     options, solved, _, max_sparsity = TASKS[task]
     masked = MaskedGymProblem(
-        **options, hidden_sizes=(87, 87), mask=pareto_search.RULES["continuation"], common_random_numbers=False,
+        **options, hidden_sizes=(87, 87), mask_rule=pareto_search.RULES["continuation"], common_random_numbers=False,
         network_seed=seed, seed=seed, num_threads=1,
     )  # fmt: skip
     output = Path(folder) / task / str(seed)

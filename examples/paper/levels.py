@@ -51,7 +51,7 @@ def options_of(task: str, search: str) -> dict[str, Any]:
     sparsity, continuation = SEARCHES[search]
     setting = replace(OURS, search={**OURS.search, "continuation": continuation})
     mask = None if sparsity is None else TopK(sparsity, scope="erdos_renyi")
-    return {"task": task, "setting": setting, "mask": mask, **TASKS[task][0]}
+    return {"task": task, "setting": setting, "mask_rule": mask, **TASKS[task][0]}
 
 
 def table(rows: list[Row]) -> str:

@@ -107,7 +107,7 @@ def main() -> None:
         Run(
             f"{task} {rule}", seed,
             partial(
-                masked, task=task, hidden_sizes=TASKS[task][0], mask=rule_of(rule), score_stdev=SCORE_STDEV,
+                masked, task=task, hidden_sizes=TASKS[task][0], mask_rule=rule_of(rule), score_stdev=SCORE_STDEV,
                 setting=PLAIN if rule in THRESHOLD else FROM_NOTHING,
             ),
             args.budget or TASKS[task][2],

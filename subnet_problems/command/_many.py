@@ -89,7 +89,10 @@ def pareto(
     if searching is None:
         check_new(output)
         masked = make_problem(
-            **options, num_episodes=1, mask=pareto_search.RULES[algorithm], common_random_numbers=algorithm == "nsga2"
+            **options,
+            num_episodes=1,
+            mask_rule=pareto_search.RULES[algorithm],
+            common_random_numbers=algorithm == "nsga2",
         )
         searching = pareto_search.begin(
             masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,

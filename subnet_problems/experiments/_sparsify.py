@@ -124,7 +124,7 @@ def begin(
         options = {**known, **options}
     options.setdefault("common_random_numbers", False)
     with naming(subnet="policy"):
-        masked = MaskedGymProblem.from_subnetwork(subnet, env, mask=_rule(subnet), seed=seed, **options)
+        masked = MaskedGymProblem.from_subnetwork(subnet, env, mask_rule=_rule(subnet), seed=seed, **options)
     return pareto_search.begin(
         masked, folder, popsize=popsize, seed=seed, max_sparsity=max_sparsity, start=subnet.mask
     )  # fmt: skip

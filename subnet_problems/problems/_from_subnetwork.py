@@ -31,24 +31,24 @@ def policy_task(subnet: Subnetwork, env: EnvLike | None, *, env_config: Any, epi
     return subnet.task(env, env_config=env_config, episode_length=episode_length)
 
 
-def policy_rule(subnet: Subnetwork, *, mask: MaskRule | None, sparsity: float | None) -> MaskRule:
+def policy_rule(subnet: Subnetwork, *, mask_rule: MaskRule | None, sparsity: float | None) -> MaskRule:
     """The rule by which a policy's mask is searched.
 
     Raises:
         TypeError: ``sparsity`` is not a number.
         ValueError: It is out of range, both are given, or a rule rescales otherwise than the policy.
     """
-    if mask is None:
+    if mask_rule is None:
         return TopK(subnet.sparsity if sparsity is None else sparsity, rescale=subnet.rescale)
     if sparsity is not None:
-        raise ValueError(f"sparsity: expected None where mask is given, got {sparsity!r}")
-    rescale = getattr(mask, "rescale", subnet.rescale)  # what is no rule at all the problem refuses
+        raise ValueError(f"sparsity: expected None where mask_rule is given, got {sparsity!r}")
+    rescale = getattr(mask_rule, "rescale", subnet.rescale)  # what is no rule at all the problem refuses
     if rescale != subnet.rescale:
         raise ValueError(
-            f"mask: expected a rule with rescale={subnet.rescale!r}, as the policy has (rescale=subnet.rescale), since "
-            f"its weights would change with another, got {mask!r}"
+            f"mask_rule: expected a rule with rescale={subnet.rescale!r}, as the policy has (rescale=subnet.rescale), "
+            f"since its weights would change with another, got {mask_rule!r}"
         )
-    return mask
+    return mask_rule
 
 
 def policy_stats(subnet: Subnetwork, normalize: bool | None) -> ObservationStats | None:

@@ -100,7 +100,7 @@ class MaskGenotype(Genotype):
         mask = rule(values, self.network.layers)
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != values.shape:
             came = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
-            raise TypeError(f"mask: expected the rule to return a bool tensor {tuple(values.shape)}, got {came}")
+            raise TypeError(f"mask_rule: expected the rule to return a bool tensor {tuple(values.shape)}, got {came}")
         return mask.as_subclass(Tensor)
 
     def weights_of(self, payload: Tensor) -> Tensor:

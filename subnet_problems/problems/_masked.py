@@ -42,8 +42,8 @@ class MaskedGymProblem(Masked, GymProblem):
     Args:
         env: See ``GymProblem``, as for all arguments not named here.
         network: Likewise.
-        mask: The mask rule. Default ``Threshold(0.0)``, the paper's.
-        sparsity: Short for ``mask=TopK(sparsity)``.
+        mask_rule: How scores become bits. Default ``Threshold(0.0)``, the paper's.
+        sparsity: Short for ``mask_rule=TopK(sparsity)``.
         score_stdev: Standard deviation of the initial scores around 0. What matters is the ratio of the search's
             own stdev to it: that decides how many bits a mutation flips. The search keeps enough scores as near to
             the rule's level as these, see ``confined``.
@@ -51,8 +51,8 @@ class MaskedGymProblem(Masked, GymProblem):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, both ``mask`` and ``sparsity`` are given, or ``TopK`` would keep no
-            weight at all of this network.
+        ValueError: An argument is out of range, both ``mask_rule`` and ``sparsity`` are given, or ``TopK`` would keep
+            no weight at all of this network.
     """
 
     def __init__(
@@ -60,30 +60,30 @@ class MaskedGymProblem(Masked, GymProblem):
         env: EnvLike,
         network: NetworkLike | None = None,
         *,
-        mask: MaskRule | None = None,
+        mask_rule: MaskRule | None = None,
         sparsity: float | None = None,
         score_stdev: float = 0.1,
         **options: Unpack[GymOptions],
     ) -> None:
-        if mask is not None and sparsity is not None:
-            raise ValueError(f"sparsity: expected None where mask is given, got {sparsity!r}")
-        if mask is None:
-            mask = Threshold(0.0) if sparsity is None else TopK(sparsity)
-        if not isinstance(mask, MaskRule) or isinstance(mask, type):
-            raise TypeError(f"mask: expected a mask rule such as Threshold(0.0) or TopK(0.9), got {mask!r}")
-        self._rule_name = "mask" if sparsity is None else "sparsity"  # as the caller wrote it
-        self._given_rule, self._score_stdev = mask, check_real("score_stdev", score_stdev, above=0.0)
+        if mask_rule is not None and sparsity is not None:
+            raise ValueError(f"sparsity: expected None where mask_rule is given, got {sparsity!r}")
+        if mask_rule is None:
+            mask_rule = Threshold(0.0) if sparsity is None else TopK(sparsity)
+        if not isinstance(mask_rule, MaskRule) or isinstance(mask_rule, type):
+            raise TypeError(f"mask_rule: expected a rule such as Threshold(0.0) or TopK(0.9), got {mask_rule!r}")
+        self._rule_name = "mask_rule" if sparsity is None else "sparsity"  # as the caller wrote it
+        self._given_rule, self._score_stdev = mask_rule, check_real("score_stdev", score_stdev, above=0.0)
         super().__init__(env, network, **options)
 
     def _make_genotype(self, task: GymTask, network: FrozenNetwork, device: torch.device) -> MaskGenotype:
         rule = self._given_rule
-        check_rescale("mask", rule.rescale, len(network.layers))
+        check_rescale("mask_rule", rule.rescale, len(network.layers))
         if isinstance(rule, TopK):
             rule = rule.for_network(network.layers)
             if not rule.num_kept(network.layers):
                 raise ValueError(
                     f"{self._rule_name}: expected one that keeps a weight of {network.num_weights}, got "
-                    f"{self._given_rule if self._rule_name == 'mask' else rule.sparsity!r}"
+                    f"{self._given_rule if self._rule_name == 'mask_rule' else rule.sparsity!r}"
                 )
         for sentence in left_out_of_file(network, task.env_config):
             warnings.warn(sentence, stacklevel=4)  # at the call of the constructor
@@ -95,7 +95,7 @@ class MaskedGymProblem(Masked, GymProblem):
         subnet: Subnetwork,
         env: EnvLike | None = None,
         *,
-        mask: MaskRule | None = None,
+        mask_rule: MaskRule | None = None,
         sparsity: float | None = None,
         score_stdev: float = 0.1,
         **options: Unpack[GymOptions],
@@ -119,8 +119,9 @@ class MaskedGymProblem(Masked, GymProblem):
             subnet: The policy. Of one that was pruned the factors by which it is rescaled stay what they are at every
                 sparsity. Where its file held kept weights alone (those of an ``nn.Module``), the others are 0.
             env: Another environment than its own, or the one where it knows none.
-            mask: The mask rule, with ``rescale=subnet.rescale``. Default ``TopK(subnet.sparsity)`` with that.
-            sparsity: Short for ``mask=TopK(sparsity, rescale=subnet.rescale)``.
+            mask_rule: How scores become bits, with ``rescale=subnet.rescale``. Default ``TopK(subnet.sparsity)`` with
+                that.
+            sparsity: Short for ``mask_rule=TopK(sparsity, rescale=subnet.rescale)``.
             score_stdev: As for every masked problem.
             **options: What every problem takes, but what describes the network. ``env_config`` has options in the
                 place of those that the policy was found with, and beside them.
@@ -134,12 +135,12 @@ class MaskedGymProblem(Masked, GymProblem):
         task = policy_task(
             subnet, env, env_config=options.get("env_config"), episode_length=options.get("episode_length")
         )
-        rule = policy_rule(subnet, mask=mask, sparsity=sparsity)
+        rule = policy_rule(subnet, mask_rule=mask_rule, sparsity=sparsity)
         with naming(normalizer="subnet"):
             stats = policy_stats(subnet, options.get("observation_normalization"))
         options["env_config"], options["observation_normalization"] = task.env_config, stats is not None
-        with naming(network="subnet", **({} if sparsity is None else {"mask": "sparsity"})):
-            problem = cls(task.env, subnet.network, mask=rule, score_stdev=score_stdev, **options)
+        with naming(network="subnet", **({} if sparsity is None else {"mask_rule": "sparsity"})):
+            problem = cls(task.env, subnet.network, mask_rule=rule, score_stdev=score_stdev, **options)
         if stats is not None:
             problem.set_observation_stats(stats)
         return problem

@@ -81,7 +81,9 @@ class ParetoSparsityProblem(Problem):
         if not isinstance(problem, MaskedGymProblem):
             raise TypeError(f"problem: expected a MaskedGymProblem, got {problem!r}")
         if not isinstance(problem.mask_rule, TopK):
-            raise ValueError(f"problem: expected one with mask=TopK(...) or sparsity=..., got {problem.mask_rule!r}")
+            raise ValueError(
+                f"problem: expected one with mask_rule=TopK(...) or sparsity=..., got {problem.mask_rule!r}"
+            )
         low = check_sparsity("min_sparsity", min_sparsity)
         num_weights = problem.network.num_weights
         high = (

@@ -124,7 +124,9 @@ def test_a_search_finds_better_masks(make_search):
 def test_children_keep_differing_however_long_the_search(mask, least, most):
     """On a fitness that says nothing, drift alone decides: without a bound nearly all bits would be settled."""
     env_config = {"steps": 1}
-    problem = MaskedGymProblem(Echo, hidden_sizes=(40, 40), env_config=env_config, mask=mask, num_episodes=1, seed=0)
+    problem = MaskedGymProblem(
+        Echo, hidden_sizes=(40, 40), env_config=env_config, mask_rule=mask, num_episodes=1, seed=0
+    )
     problem.evaluate = lambda batch: batch.set_evals(torch.randn(len(batch), generator=noise))
     noise = torch.Generator().manual_seed(0)
     searcher = ElitistGaussianResampling(problem, popsize=32)

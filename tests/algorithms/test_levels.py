@@ -106,7 +106,8 @@ def test_levels_are_not_for_every_search(options):
 
 def lander(mask):
     return MaskedGymProblem(
-        "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(30, 30), mask=mask, episode_length=30, seed=0,
+        "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(30, 30), mask_rule=mask, episode_length=30,
+        seed=0,
     )  # fmt: skip
 
 

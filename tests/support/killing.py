@@ -87,7 +87,7 @@ class Run:
             self.search = resume(path, allow_pickle=True)
         elif self.is_pymoo:
             self.search = NSGA2(8, n_offsprings=8, **pareto_operators(0.1))
-            task = ParetoSparsityProblem(problem(mask=TopK(0.5), num_actors=num_actors))
+            task = ParetoSparsityProblem(problem(mask_rule=TopK(0.5), num_actors=num_actors))
             callback = {} if path is None else {"callback": ParetoCheckpointer(path, every=EVERY)}
             self.search.setup(task, termination=("n_gen", GENERATIONS), seed=1, **callback)
         else:

@@ -30,8 +30,8 @@ def candidate(size, *rewards):
 
 def pole(*, rescale="fixed", count="live", hidden_sizes=(5, 5)):
     masked = MaskedGymProblem(
-        SHORT_POLE, hidden_sizes=hidden_sizes, mask=TopK(0.5, rescale=rescale), seed=0, common_random_numbers=False,
-        episode_length=15,
+        SHORT_POLE, hidden_sizes=hidden_sizes, mask_rule=TopK(0.5, rescale=rescale), seed=0, episode_length=15,
+        common_random_numbers=False,
     )  # fmt: skip
     return ParetoSparsityProblem(masked, count=count)
 

@@ -35,7 +35,7 @@ def quiet():
 
 
 def echo(env=Echo, **options):
-    options = {"hidden_sizes": (3,), "episode_length": 5, "mask": TopK(0.5), "seed": 0, **options}
+    options = {"hidden_sizes": (3,), "episode_length": 5, "mask_rule": TopK(0.5), "seed": 0, **options}
     return MaskedGymProblem(env, **options)
 
 
@@ -102,7 +102,7 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
 
 def test_an_individual_is_chosen_for_what_it_earns_on_gymnasium_in_whole_episodes():
     masked = MaskedGymProblem(
-        "CartPole-v1", hidden_sizes=(4,), mask=TopK(0.5), seed=0, episode_length=30, common_random_numbers=False
+        "CartPole-v1", hidden_sizes=(4,), mask_rule=TopK(0.5), seed=0, episode_length=30, common_random_numbers=False
     )
     problem = pareto_search.ParetoSparsityProblem(masked)
     x = np.random.default_rng(0).normal(size=(5, problem.n_var))
@@ -219,7 +219,7 @@ def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
 
 def test_a_configuration_that_no_file_holds_costs_no_policy(tmp_path):
     with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
-        masked = MaskedGymProblem(Echo, env_config={"hook": object()}, hidden_sizes=(3,), mask=TopK(0.5), seed=0)
+        masked = MaskedGymProblem(Echo, env_config={"hook": object()}, hidden_sizes=(3,), mask_rule=TopK(0.5), seed=0)
     algorithm = pareto_search.begin(masked, tmp_path, popsize=4)
     with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
         found, _ = pareto_search.run(algorithm, tmp_path, budget=500, test_episodes=2, console=quiet())
@@ -367,7 +367,7 @@ NETWORKS = {
 @pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_front_of_any_network_is_searched(kind, algorithm, tmp_path):
-    masked = MaskedGymProblem(SHORT_POLE, mask=TopK(0.5), seed=0, **NETWORKS[kind])
+    masked = MaskedGymProblem(SHORT_POLE, mask_rule=TopK(0.5), seed=0, **NETWORKS[kind])
     before = masked.backend, masked.episode_length
     search = pareto_search.begin(masked, tmp_path, algorithm=algorithm, popsize=4)
     found, _ = pareto_search.run(search, tmp_path, budget=600, min_reward=1.0, test_episodes=2, console=quiet())
@@ -387,7 +387,7 @@ def test_a_front_of_any_network_is_searched(kind, algorithm, tmp_path):
 
 
 def test_a_network_of_one_weight_has_a_front_of_one_policy(tmp_path):
-    masked = MaskedGymProblem(Dim, hidden_sizes=(), mask=TopK(0.0), seed=0)
+    masked = MaskedGymProblem(Dim, hidden_sizes=(), mask_rule=TopK(0.0), seed=0)
     assert masked.network.num_weights == 1
     search = pareto_search.begin(masked, tmp_path, popsize=4)
     found, _ = pareto_search.run(search, tmp_path, budget=200, min_reward=-99.0, test_episodes=2, console=quiet())
@@ -397,7 +397,7 @@ def test_a_network_of_one_weight_has_a_front_of_one_policy(tmp_path):
 
 def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
     def densities(num_weights, **options):
-        masked = MaskedGymProblem(Echo, hidden_sizes=(num_weights // 2,), mask=TopK(0.5), seed=0)
+        masked = MaskedGymProblem(Echo, hidden_sizes=(num_weights // 2,), mask_rule=TopK(0.5), seed=0)
         problem = pareto_search.begin(masked, tmp_path, **options).problem
         return (num_weights * 2 ** np.array([problem.xl[-1], problem.xu[-1]])).round(6).tolist()
 
@@ -468,7 +468,7 @@ def test_a_front_is_the_same_with_actors(tmp_path):
 
 
 def test_gymnasium_ids_with_box_actions_are_searched(tmp_path):
-    masked = MaskedGymProblem("Pendulum-v1", hidden_sizes=(2,), mask=TopK(0.5), seed=0, episode_length=20)
+    masked = MaskedGymProblem("Pendulum-v1", hidden_sizes=(2,), mask_rule=TopK(0.5), seed=0, episode_length=20)
     assert isinstance(masked.task.make_env().action_space, gym.spaces.Box)
     search = pareto_search.begin(masked, tmp_path, popsize=4)
     found, _ = pareto_search.run(search, tmp_path, budget=300, min_reward=-1e5, test_episodes=2, console=quiet())

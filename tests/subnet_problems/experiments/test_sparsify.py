@@ -33,7 +33,7 @@ def cart_pole(env=SHORT_POLE, **options):
 
 def policy(mask=None, *, rule=None, **options):
     """A policy whose mask is ``mask``, else what the rule makes of initial scores."""
-    problem = cart_pole(mask=rule, **options)
+    problem = cart_pole(mask_rule=rule, **options)
     return problem.to_subnetwork(problem.generate_batch(1)[0]) if mask is None else problem.mask_to_subnetwork(mask)
 
 

@@ -19,14 +19,14 @@ NETWORKS = {
     "normalized": {"observation_normalization": True},
     "relu": {
         "network": "Linear(obs_length, 14) >> ReLU() >> Linear(14, 13, bias=False) >> Tanh() >> Linear(13, act_length)",
-        "mask": TopK(0.85, rescale=False),
+        "mask_rule": TopK(0.85, rescale=False),
     },
 }
 
 
 def problem(env="CartPole-v1", **options):
     rule = TopK(0.5, scope="erdos_renyi", rescale="fixed")
-    defaults = {"mask": rule, "env_config": TASKS[env], "seed": 3, "episode_length": 60}
+    defaults = {"mask_rule": rule, "env_config": TASKS[env], "seed": 3, "episode_length": 60}
     if "network" not in options:
         defaults["hidden_sizes"] = (6, 5)
     masked = MaskedGymProblem(env, **defaults | options)

@@ -50,7 +50,7 @@ def between_units_in_use(problem, x):
     bias=st.booleans(),
 )
 def test_places_are_for_weights_between_units_in_use(seed, sparsity, scope, bias):
-    problem = front(mask=TopK(0.5, scope=scope), bias=bias)
+    problem = front(mask_rule=TopK(0.5, scope=scope), bias=bias)
     layers, x = problem.masked.network.layers, an_individual(problem, sparsity, seed=seed)
     in_use = between_units_in_use(problem, x)
     narrowed = problem.narrowed(x)

@@ -406,7 +406,7 @@ def test_what_is_not_live_ranks_below_all_that_is_and_above_what_is_removed(mask
 @pytest.mark.parametrize("scope", ["global", "layer", "erdos_renyi"])
 def test_fixed_factors_are_those_of_the_rules_own_sparsity_at_every_other(scope):
     masked = MaskedGymProblem(
-        "CartPole-v1", hidden_sizes=(8, 6), bias=True, mask=TopK(0.5, scope=scope, rescale="fixed"), seed=0
+        "CartPole-v1", hidden_sizes=(8, 6), bias=True, mask_rule=TopK(0.5, scope=scope, rescale="fixed"), seed=0
     )
     layers = masked.network.layers
     kept = dict(zip(range(len(layers)), [0.5 * layer.size for layer in layers], strict=True))

@@ -106,10 +106,10 @@ BAD_OPTIONS = [
     ("sparsity", NAN, ValueError),
     ("sparsity", "0.5", TypeError),
     ("sparsity", 0.9999, ValueError),  # keeps no weight of 4,610
-    ("mask", 0.5, TypeError),
-    ("mask", "top", TypeError),
-    ("mask", TopK, TypeError),
-    ("mask", TopK(0.9999), ValueError),
+    ("mask_rule", 0.5, TypeError),
+    ("mask_rule", "top", TypeError),
+    ("mask_rule", TopK, TypeError),
+    ("mask_rule", TopK(0.9999), ValueError),
     ("score_stdev", 0.0, ValueError),
     ("score_stdev", -1.0, ValueError),
     ("score_stdev", NAN, ValueError),
@@ -635,6 +635,6 @@ def test_a_mask_rule_that_returns_no_mask_is_refused(rule):
         def __call__(self, scores, layers):
             return rule(scores)
 
-    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), mask=Rule())
-    with pytest.raises(TypeError, match=r"^mask: expected the rule to return a bool tensor \(3, 24\)"):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), mask_rule=Rule())
+    with pytest.raises(TypeError, match=r"^mask_rule: expected the rule to return a bool tensor \(3, 24\)"):
         problem.evaluate(problem.generate_batch(3))

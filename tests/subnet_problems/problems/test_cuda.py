@@ -31,7 +31,7 @@ def scores(p, popsize=40):
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_masks_and_what_policies_compute_with_are_those_of_main_memory(rule):
-    here, there = problem("cpu", mask=rule), problem(mask=rule)
+    here, there = problem("cpu", mask_rule=rule), problem(mask_rule=rule)
     values = scores(here)
     assert there.mask(values).is_cuda
     assert torch.equal(here.mask(values), there.mask(values).cpu())
@@ -40,7 +40,7 @@ def test_masks_and_what_policies_compute_with_are_those_of_main_memory(rule):
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_what_the_search_learns_from_is_that_of_main_memory(rule):
-    here, there = problem("cpu", mask=rule), problem(mask=rule)
+    here, there = problem("cpu", mask_rule=rule), problem(mask_rule=rule)
     values, center = scores(here), 9.0 * scores(here, 1)[0]
     expected = here.expected_solutions(values, center=center, stdev=0.5)
     came = there.expected_solutions(values.cuda(), center=center.cuda(), stdev=0.5)
@@ -129,7 +129,7 @@ def test_evotorchs_own_searches_run(make):
 
 
 def test_a_front_of_policies():
-    p = ParetoSparsityProblem(problem(mask=TopK(0.5)))
+    p = ParetoSparsityProblem(problem(mask_rule=TopK(0.5)))
     result = minimize(p, NSGA2(pop_size=12, **pareto_operators(0.3)), ("n_gen", 2), seed=1)
     for x, (_, density) in zip(result.X, result.F, strict=True):
         assert p.to_subnetwork(x).mask.float().mean() == pytest.approx(density)

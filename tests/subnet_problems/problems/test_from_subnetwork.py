@@ -28,7 +28,9 @@ def found(*, mask=None, normalized=False, **options):
     """A policy for CartPole, half of whose 48 weights are kept, as a search would find it."""
     defaults = {"hidden_sizes": (8,), "seed": 4, "num_episodes": 2, "weight_gain": 2.0, "network_seed": 3}
     mask = TopK(0.5) if mask is None else mask
-    problem = MaskedGymProblem("CartPole-v1", mask=mask, observation_normalization=normalized, **defaults | options)
+    problem = MaskedGymProblem(
+        "CartPole-v1", mask_rule=mask, observation_normalization=normalized, **defaults | options
+    )
     batch = problem.generate_batch(4)
     for _ in range(2):  # so that a normalizer is there, and is no longer of the first round alone
         problem.evaluate(batch)
@@ -115,15 +117,15 @@ def test_a_sparsity_is_enforced_with_the_rescaling_of_the_policy(rescale):
 def test_a_rule_may_be_given():
     subnet = found(mask=TopK(0.5, rescale=False))
     mask = TopK(0.8, scope="erdos_renyi", rescale=subnet.rescale)
-    assert MaskedGymProblem.from_subnetwork(subnet, mask=mask).mask_rule is mask
+    assert MaskedGymProblem.from_subnetwork(subnet, mask_rule=mask).mask_rule is mask
 
 
 @pytest.mark.parametrize("pruned", [False, True])
 def test_a_rule_that_rescales_otherwise_is_refused(pruned):
     subnet, rule = found(mask=TopK(0.5)), TopK(0.5, rescale=False)
     subnet, rule = (subnet.prune(), TopK(0.5)) if pruned else (subnet, rule)
-    with pytest.raises(ValueError, match=r"^mask: expected a rule with rescale=[(T].*, got TopK\(0\.5"):
-        MaskedGymProblem.from_subnetwork(subnet, mask=rule)
+    with pytest.raises(ValueError, match=r"^mask_rule: expected a rule with rescale=[(T].*, got TopK\(0\.5"):
+        MaskedGymProblem.from_subnetwork(subnet, mask_rule=rule)
 
 
 def test_the_environment_is_the_policys_own_with_its_configuration():
@@ -189,7 +191,7 @@ def test_a_problem_that_goes_on_from_a_policy_is_pickled_whole():
         ("subnet", "policy.safetensors", TypeError),
         ("sparsity", 1.0, ValueError),
         ("sparsity", 0.9999, ValueError),
-        ("mask", "half", TypeError),
+        ("mask_rule", "half", TypeError),
         ("score_stdev", 0.0, ValueError),
         ("hidden_sizes", (8,), ValueError),
         ("network_args", {"a": 1}, ValueError),
@@ -212,8 +214,8 @@ def test_a_bad_argument_is_refused_by_name_before_anything_is_played(name, value
 
 
 def test_a_rule_and_a_sparsity_are_one_too_many():
-    with pytest.raises(ValueError, match=r"^sparsity: expected None where mask is given, got 0\.9"):
-        MaskedGymProblem.from_subnetwork(found(), mask=TopK(0.9), sparsity=0.9)
+    with pytest.raises(ValueError, match=r"^sparsity: expected None where mask_rule is given, got 0\.9"):
+        MaskedGymProblem.from_subnetwork(found(), mask_rule=TopK(0.9), sparsity=0.9)
 
 
 def test_a_policy_that_keeps_nothing_is_refused():
@@ -280,7 +282,7 @@ def test_a_network_that_is_no_chain_has_scores_for_a_mask_too():
 
 
 def test_scores_of_which_the_rule_makes_another_mask_are_refused():
-    problem = MaskedGymProblem(Echo, mask=Threshold(5.0), hidden_sizes=(2,), episode_length=3)
+    problem = MaskedGymProblem(Echo, mask_rule=Threshold(5.0), hidden_sizes=(2,), episode_length=3)
     with pytest.raises(ValueError, match=r"^mask: expected one that the rule Threshold\(5, "):
         problem.scores_from_mask(torch.ones(4, dtype=torch.bool), seed=0)
 

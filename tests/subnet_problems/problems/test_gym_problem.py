@@ -314,7 +314,7 @@ def test_what_would_have_no_effect_on_a_network_that_exists_is_refused(kind, opt
 
 
 def test_masks_and_weights_follow_from_the_scores():
-    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(5,), mask=Threshold(0.1))
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(5,), mask_rule=Threshold(0.1))
     scores = problem.generate_batch(6).values
     assert torch.equal(problem.mask(scores), scores > 0.1)
     assert torch.equal(problem.decode(scores), problem.frozen_weights * (scores > 0.1))
@@ -332,7 +332,7 @@ def test_sparsity_is_short_for_top_k():
 
 def test_a_rule_may_rescale_by_factors_of_its_own():
     factors = (2.0, 0.5)
-    problem = lander(mask=TopK(0.8, rescale=factors))
+    problem = lander(mask_rule=TopK(0.8, rescale=factors))
     scores = a_solution(problem)
     first = problem.network.layers[0].slice
     expected = problem.frozen_weights * problem.mask(scores) * 0.5
@@ -344,8 +344,10 @@ def test_a_rule_may_rescale_by_factors_of_its_own():
 
 @pytest.mark.parametrize("make", [Threshold, lambda rescale: TopK(0.5, rescale=rescale)])
 def test_factors_for_another_number_of_layers_are_refused(make):
-    with pytest.raises(ValueError, match=r"^mask: expected a factor for each of 2 layers, got \(1\.0, 2\.0, 3\.0\)"):
-        lander(mask=make(rescale=[1.0, 2.0, 3.0]))
+    with pytest.raises(
+        ValueError, match=r"^mask_rule: expected a factor for each of 2 layers, got \(1\.0, 2\.0, 3\.0\)"
+    ):
+        lander(mask_rule=make(rescale=[1.0, 2.0, 3.0]))
 
 
 def test_a_mask_rule_of_ones_own_works_where_threshold_does():
@@ -355,7 +357,7 @@ def test_a_mask_rule_of_ones_own_works_where_threshold_does():
         def __call__(self, scores, layers):
             return torch.ones_like(scores, dtype=torch.bool)
 
-    problem = lander(mask=Every())
+    problem = lander(mask_rule=Every())
     assert torch.equal(problem.decode(a_solution(problem)), problem.frozen_weights)
     assert len(fitness(problem, problem.generate_batch(3).values).unique()) == 1
 
@@ -365,7 +367,7 @@ RULES = [Threshold(0.0), Threshold(0.05), TopK(0.9), TopK(0.5, scope="layer"), T
 
 @pytest.mark.parametrize("mask", RULES, ids=repr)
 def test_what_is_expected_of_a_solution_has_its_mask(mask):
-    problem = lander(mask=mask)
+    problem = lander(mask_rule=mask)
     center = torch.linspace(-0.2, 0.2, problem.solution_length)
     values = center + 0.1 * torch.randn((20, problem.solution_length), generator=torch.Generator().manual_seed(0))
     for options in ({"center": center, "stdev": 0.1}, {"center": None, "stdev": 7.0}):
@@ -375,7 +377,7 @@ def test_what_is_expected_of_a_solution_has_its_mask(mask):
 
 @pytest.mark.parametrize("mask", RULES, ids=repr)
 def test_what_is_expected_of_solutions_is_their_mean_over_many(mask):
-    problem = lander(mask=mask, score_stdev=0.2)
+    problem = lander(mask_rule=mask, score_stdev=0.2)
     values = problem.generate_batch(2000).values.as_subclass(torch.Tensor)
     kept = problem.mask(values)
     expected = problem.expected_solutions(values, center=None, stdev=7.0)
@@ -395,7 +397,7 @@ def test_initial_solutions_are_expected_around_0_with_the_scores_own_stdev():
 
 @pytest.mark.parametrize("mask", [*RULES, TopK(0.98, scope="layer")], ids=repr)
 def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_level(mask):
-    problem = lander(mask=mask, score_stdev=0.2)
+    problem = lander(mask_rule=mask, score_stdev=0.2)
     for factor in (0.5, 40.0):
         center = factor * problem.generate_batch(1).values.as_subclass(torch.Tensor)
         confined = problem.confined(center[0])
@@ -411,7 +413,7 @@ def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_leve
 
 
 def test_where_no_bit_can_change_scores_are_not_confined():
-    problem = lander(mask=TopK(0.0))
+    problem = lander(mask_rule=TopK(0.0))
     center = 40.0 * problem.generate_batch(1).values.as_subclass(torch.Tensor)[0]
     assert problem.confined(center) is center
 
@@ -427,7 +429,7 @@ def test_scores_far_above_the_level_are_drawn_back_to_it():
 @pytest.mark.parametrize("scope", ["layer", "erdos_renyi"])
 def test_a_search_that_enforces_sparsity_is_not_confined_from_the_start(scope):
     """The center of its first steps is closer to 0 than children are, and so is the level that counts."""
-    problem = lander(hidden_sizes=(64, 64), mask=TopK(0.9, scope=scope))
+    problem = lander(hidden_sizes=(64, 64), mask_rule=TopK(0.9, scope=scope))
     values = problem.generate_batch(16).values.as_subclass(torch.Tensor)
     center = problem.expected_solutions(values, center=None, stdev=0.1).mean(dim=0)
     assert problem.confined(center) is center
@@ -454,7 +456,7 @@ def test_of_a_rule_that_tells_no_level_solutions_are_as_they_are():
         def __call__(self, scores, layers):
             return torch.ones_like(scores, dtype=torch.bool)
 
-    problem = lander(mask=Every())
+    problem = lander(mask_rule=Every())
     values = problem.generate_batch(3).values
     assert problem.expected_solutions(values, center=None, stdev=0.1) is values
     center = values[0] * 9
