@@ -10,6 +10,7 @@ import typer
 
 from ..experiments import SEARCHES
 from ._options import (
+    Backend,
     Bias,
     Budget,
     Elsewhere,
@@ -19,18 +20,24 @@ from ._options import (
     File,
     Gain,
     Hidden,
+    Init,
     Length,
     MaxSparsity,
     MinReward,
+    Network,
+    NetworkSeed,
     Normalize,
     OtherConfig,
     OtherLength,
     ParetoAlgorithm,
     Popsize,
+    Rule,
     Seed,
     Sparsity,
     Tests,
+    Wide,
     check_new,
+    layers_or,
     make_problem,
     new_folder,
     out,
@@ -51,8 +58,10 @@ def pareto(
     output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/pareto"),
     algorithm: Annotated[ParetoAlgorithm, typer.Option(help="The search.")] = "continuation",
     env_config: EnvConfig = "{}",
-    hidden_sizes: Hidden = "87,87",
+    hidden_sizes: Wide = None,
+    network: Network = None,
     bias: Bias = False,
+    weight_init: Init = "uniform",
     weight_gain: Gain = 1.0,
     episode_length: Length = None,
     observation_normalization: Normalize = False,
@@ -64,8 +73,10 @@ def pareto(
         ),
     ] = None,
     max_sparsity: MaxSparsity = None,
+    backend: Backend = "auto",
     budget: Budget = 1_600_000,
     seed: Seed = 0,
+    network_seed: NetworkSeed = None,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
     go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
@@ -78,8 +89,10 @@ def pareto(
     from ..experiments import pareto_search
 
     options: dict[str, Any] = {
-        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "weight_gain": weight_gain,
-        "episode_length": episode_length, "observation_normalization": observation_normalization, "seed": seed,
+        "env": env, "env_config": env_config, "hidden_sizes": layers_or("87,87", hidden_sizes, network),
+        "network": network, "bias": bias, "weight_init": weight_init, "weight_gain": weight_gain, "backend": backend,
+        "network_seed": network_seed, "episode_length": episode_length,
+        "observation_normalization": observation_normalization, "seed": seed,
     }  # fmt: skip
     settings = {
         **options, "algorithm": algorithm, "popsize": popsize, "min_sparsity": min_sparsity,
@@ -178,14 +191,18 @@ def compare(
     output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/compare"),
     algorithms: Annotated[str, typer.Option(help="The searches.", metavar="NAME,NAME,...")] = ",".join(SEARCHES),
     env_config: EnvConfig = "{}",
-    hidden_sizes: Hidden = "64,64",
+    hidden_sizes: Hidden = None,
+    network: Network = None,
     bias: Bias = False,
+    weight_init: Init = "uniform",
+    weight_gain: Gain = 1.0,
     sparsity: Sparsity = None,
+    mask: Rule = None,
     popsize: Popsize = None,
     num_episodes: Episodes = None,
     episode_length: Length = None,
-    weight_gain: Gain = 1.0,
     observation_normalization: Normalize = False,
+    backend: Backend = "auto",
     budget: Budget = 600_000,
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
     num_tests: Annotated[int, typer.Option(help="Tests in each run.", min=1)] = 12,
@@ -203,9 +220,10 @@ def compare(
         raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
     tests = output / "tests.csv"
     options: dict[str, Any] = {
-        "env": env, "env_config": env_config, "hidden_sizes": hidden_sizes, "bias": bias, "sparsity": sparsity,
-        "weight_gain": weight_gain, "observation_normalization": observation_normalization,
-        "episode_length": episode_length,
+        "env": env, "env_config": env_config, "hidden_sizes": layers_or("64,64", hidden_sizes, network),
+        "network": network, "network_seed": None, "bias": bias, "weight_init": weight_init, "weight_gain": weight_gain,
+        "sparsity": sparsity, "mask": mask, "observation_normalization": observation_normalization,
+        "episode_length": episode_length, "backend": backend,
     }  # fmt: skip
     settings = {
         **options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
@@ -232,7 +250,7 @@ def compare(
         error.add_note("What is over is kept. To go on: the same command with --resume")
         raise
     if rows:
-        _tell(rows, names, problem.task.reward_threshold, f"{env}, hidden layers {hidden_sizes}", output)
+        _tell(rows, names, problem.task.reward_threshold, f"{env}, {problem.network.architecture}", output)
         for name, searcher in searches.items():
             if isinstance(searcher, ElitistGaussianResampling):
                 _tell_of_levels(rows, name, searcher.last_level_from)

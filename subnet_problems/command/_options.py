@@ -12,7 +12,10 @@ from rich.console import Console
 
 from .._files import check_folder, write_whole
 from ..experiments._presets import SEARCHES
+from ..masks._named import MASK_RULES
+from ..networks._inits import INITS
 from ..subnetworks.export import EXPORTS
+from ..tasks._gym_task import BACKENDS
 
 if TYPE_CHECKING:
     from ..problems import MaskedGymProblem
@@ -30,14 +33,50 @@ out, err = Console(soft_wrap=True, markup=False, highlight=False), Console(stder
 if TYPE_CHECKING:
     Algorithm: TypeAlias = str
     Form: TypeAlias = str
+    _Rule: TypeAlias = str
+    _Init: TypeAlias = str
+    _Backend: TypeAlias = str
 else:  # the names in the registries
     Algorithm = Literal[tuple(SEARCHES)]
     Form = Literal[tuple(EXPORTS)]
+    _Rule = Literal[tuple(MASK_RULES)]
+    _Init = Literal[tuple(INITS)]
+    _Backend = Literal[BACKENDS]
 ParetoAlgorithm = Literal["continuation", "nsga2"]
 
 Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]
 EnvConfig = Annotated[str, typer.Option(help="Its options, as JSON: '{\"continuous\": true}'.", metavar="JSON")]
-Hidden = Annotated[str, typer.Option(help="Sizes of the hidden layers.", metavar="N,N,...")]
+Hidden = Annotated[
+    str | None,
+    typer.Option(help="Sizes of the hidden layers, tanh between them.", metavar="N,N,...", show_default="64,64"),
+]
+Wide = Annotated[
+    str | None,
+    typer.Option(help="Sizes of the hidden layers, tanh between them.", metavar="N,N,...", show_default="87,87"),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help="An EvoTorch network string in place of hidden layers: 'Linear(obs_length, 8) >> Tanh() >> Linear(8, "
+        "act_length)'.",
+        show_default=False,
+    ),
+]
+Rule = Annotated[
+    _Rule | None,
+    typer.Option(
+        "--mask",
+        help="Which weights are kept: those with scores above 0 (threshold); or an exact share, of all weights "
+        "(global), of each layer (layer), or of layers by their sizes (erdos_renyi: for very few weights). By default "
+        "threshold, and global with --sparsity.",
+        show_default=False,
+    ),
+]
+Init = Annotated[_Init, typer.Option(help="How weights are drawn.")]
+NetworkSeed = Annotated[
+    int | None, typer.Option(help="Of the network's weights; --seed by default.", min=0, show_default=False)
+]
+Backend = Annotated[_Backend, typer.Option(help="The simulator that evaluates.")]
 Sparsity = Annotated[
     float | None, typer.Option(help="Share of the weights removed, exactly, in [0, 1); left free where not given.")
 ]
@@ -83,20 +122,42 @@ def read_config(text: str) -> Any:
         raise ValueError(f"--env-config: expected JSON, got {text!r}: {error}") from None
 
 
+def layers_or(default: str, hidden_sizes: str | None, network: str | None) -> str | None:
+    """The sizes of the hidden layers; None where a network string takes their place."""
+    if hidden_sizes is not None and network is not None:
+        raise ValueError(f"--network: expected none where --hidden-sizes is given, got {network!r}")
+    return default if hidden_sizes is None and network is None else hidden_sizes
+
+
 def make_problem(
-    *, env: str, env_config: str, hidden_sizes: str, seed: int, num_episodes: int, **options: Any
+    *,
+    env: str,
+    env_config: str,
+    hidden_sizes: str | None,
+    seed: int,
+    network: str | None = None,
+    network_seed: int | None = None,
+    mask: str | None = None,
+    sparsity: float | None = None,
+    **options: Any,
 ) -> MaskedGymProblem:
-    """The problem that the options of the command line describe."""
-    config = read_config(env_config)
-    try:
-        sizes = tuple(int(size) for size in hidden_sizes.split(",") if size.strip())
-    except ValueError:
-        raise ValueError(f"--hidden-sizes: expected whole numbers with commas, got {hidden_sizes!r}") from None
+    """The problem that options of the command line describe."""
     from ..problems import MaskedGymProblem
 
+    config, sizes = read_config(env_config), None
+    if hidden_sizes is not None:
+        try:
+            sizes = tuple(int(size) for size in hidden_sizes.split(",") if size.strip())
+        except ValueError:
+            raise ValueError(f"--hidden-sizes: expected whole numbers with commas, got {hidden_sizes!r}") from None
+    if mask is not None:
+        options["mask_rule"] = MASK_RULES[mask](sparsity)
+    elif sparsity is not None:
+        options["sparsity"] = sparsity
     return MaskedGymProblem(
-        env, env_config=config, hidden_sizes=sizes, num_episodes=num_episodes, network_seed=seed, seed=seed, **options
-    )
+        env, network, env_config=config, hidden_sizes=sizes, seed=seed,
+        network_seed=seed if network_seed is None else network_seed, **options,
+    )  # fmt: skip
 
 
 def check_new(folder: Path) -> None:

@@ -70,7 +70,7 @@ def hypervolume(
     front = _checked("rewards", "densities", rewards, densities, greatest=best)
     gains = np.minimum(front.rewards, best) - worst
     decades = -np.log10(np.maximum(front.densities, least_density))
-    return float(moocore.hypervolume(np.column_stack([gains, decades])[gains > 0.0], ref=[0.0, 0.0], maximize=True))
+    return float(moocore.hypervolume(np.column_stack([gains, decades])[gains > 0.0], ref=[0.0, 0.0], maximise=True))
 
 
 def attainment(

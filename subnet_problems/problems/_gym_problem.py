@@ -53,7 +53,7 @@ class GymProblem(GymRounds):
     """
 
     def __init__(self, env: EnvLike, network: NetworkLike | None = None, **options: Unpack[GymOptions]) -> None:
-        values = completed(type(self).__name__, options)
+        values = completed(type(self), options)
 
         def take(*names: str) -> dict[str, Any]:
             return {name: values[name] for name in names}

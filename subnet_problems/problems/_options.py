@@ -101,11 +101,11 @@ OPTIONS: dict[str, tuple[Any, Option]] = {
 }
 
 
-def completed(owner: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def completed(owner: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """All options: those given, checked, and the defaults of the others.
 
     Args:
-        owner: Whose arguments they are, for the message.
+        owner: The class whose arguments they are.
         options: Those given.
 
     Raises:
@@ -114,9 +114,9 @@ def completed(owner: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name in options:
         if name not in OPTIONS:
-            near = get_close_matches(name, OPTIONS, n=1)
+            near = get_close_matches(name, inspect.signature(owner).parameters, n=1)
             hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}{hint}")
+            raise TypeError(f"{owner.__name__}() got an unexpected keyword argument {name!r}{hint}")
     result = {name: options.get(name, option.default) for name, (_, option) in OPTIONS.items()}
     return result | {
         name: option.check(name, result[name]) for name, (_, option) in OPTIONS.items() if option.check is not None
@@ -124,10 +124,11 @@ def completed(owner: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def signature_with_options(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a constructor whose last parameter is ``**options``, with all options in its place."""
-    _self, *parameters, _ = inspect.signature(function).parameters.values()
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hint)
-        for name, (hint, option) in OPTIONS.items()
-    ]
-    return inspect.Signature([*parameters, *options])
+    """The signature of a constructor; where it takes ``**options``, with all of them in their place."""
+    _self, *parameters = inspect.signature(function).parameters.values()
+    if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        parameters[-1:] = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hint)
+            for name, (hint, option) in OPTIONS.items()
+        ]
+    return inspect.Signature(parameters)

@@ -564,3 +564,28 @@ def test_an_export_never_takes_a_file_for_a_folder(found, tmp_path):
     assert file.read_bytes() == before
     accepted("export", file, tmp_path / "POLICY.ONNX")
     assert (tmp_path / "POLICY.ONNX").is_file()
+
+
+def test_the_network_and_the_mask_rule_are_chosen_in_a_shell(tmp_path):
+    string = "Linear(obs_length, 5) >> Tanh() >> Linear(5, act_length)"
+    words = ["search", SHORT_POLE, "--budget", 300, "--test-episodes", 2, "--popsize", 4, "--seed", 3]
+    accepted(
+        *words, "--network", string, "--weight-init", "signed_constant", "--network-seed", 7, "--mask", "erdos_renyi",
+        "--sparsity", 0.5, "--backend", "gymnasium", "--output", tmp_path / "string",
+    )  # fmt: skip
+    policy = Subnetwork.load(tmp_path / "string" / "subnetwork.safetensors")
+    network = policy.network
+    assert (network.architecture, network.weight_init, network.seed) == (string, "signed_constant", 7)
+    kept = [int(policy.mask[layer.slice].sum()) for layer in network.layers if len(layer.shape) == 2]
+    assert (policy.num_active, kept[0] == kept[1]) == (round(0.5 * policy.num_weights), False)
+    accepted(*words, "--hidden-sizes", 5, "--output", tmp_path / "sizes")
+    assert Subnetwork.load(tmp_path / "sizes" / "subnetwork.safetensors").network.seed == 3
+    for wrong, message in [
+        (["--network", string, "--hidden-sizes", 5], "--network: expected none where --hidden-sizes is given, got"),
+        (["--mask", "layer"], "--sparsity: expected the share of weights removed for layer, got none"),
+        (["--mask", "threshold", "--sparsity", 0.5], "--sparsity: expected none for threshold, which leaves it free"),
+        (["--network", "Linear("], "--network: EvoTorch cannot read the network string 'Linear('"),
+    ]:
+        done = command(*words, *wrong, "--output", tmp_path / "wrong")
+        assert (done.code, message in done.err) == (1, True), done.err
+        assert not (tmp_path / "wrong").exists()

@@ -14,7 +14,7 @@ from subnet_problems.masks._live import chain_layers, live_units
 
 
 def front(**options):
-    defaults = {"hidden_sizes": (30, 20), "mask": TopK(0.5, scope="erdos_renyi"), "episode_length": 40, "seed": 5}
+    defaults = {"hidden_sizes": (30, 20), "mask_rule": TopK(0.5, scope="erdos_renyi"), "episode_length": 40, "seed": 5}
     return ParetoSparsityProblem(MaskedGymProblem("LunarLander-v3", **defaults | options))
 
 

@@ -519,7 +519,7 @@ def test_everything_public_is_in_the_table():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"mask": Threshold(0.0), "sparsity": 0.5}, "sparsity"),
+        ({"mask_rule": Threshold(0.0), "sparsity": 0.5}, "sparsity"),
         ({"network": "Linear(obs_length, act_length)", "hidden_sizes": (8,)}, "network"),
         ({"num_subbatches": 2, "subbatch_size": 2}, "subbatch_size"),
     ],

@@ -324,7 +324,7 @@ def test_masks_and_weights_follow_from_the_scores():
 
 
 def test_sparsity_is_short_for_top_k():
-    short, long = (lander(**option) for option in ({"sparsity": 0.8}, {"mask": TopK(0.8)}))
+    short, long = (lander(**option) for option in ({"sparsity": 0.8}, {"mask_rule": TopK(0.8)}))
     scores = short.generate_batch(4).values
     assert torch.equal(short.decode(scores), long.decode(scores))
     assert (short.mask(scores).sum(dim=1) == round(0.2 * short.solution_length)).all()

@@ -117,7 +117,7 @@ def test_an_individual_becomes_a_subnetwork_of_its_density():
 
 
 def test_a_problem_without_top_k_is_refused():
-    with pytest.raises(ValueError, match=r"^problem: expected one with mask=TopK"):
+    with pytest.raises(ValueError, match=r"^problem: expected one with mask_rule=TopK"):
         ParetoSparsityProblem(masked(sparsity=None, mask_rule=Threshold(0.0)))
 
 
