@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from evotorch import Problem, SolutionBatch
@@ -74,9 +74,8 @@ class LeveledDecodingProblem(DecodingProblem, Protocol):
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
     """Keep the best, and draw the next population around them (paper, section 4.1).
 
-    Of N solutions the K best are elites. The paper's own search is ``recombination="uniform"``: each child is an elite,
-    drawn uniformly, plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1). Its settings are
-    ``popsize=32, num_elites=3, stdev=0.05, recombination="uniform"`` with 3 episodes a solution.
+    Of N solutions the K best are elites. The paper's own search is ``ElitistGaussianResampling.paper(problem)``: each
+    child is an elite, drawn uniformly, plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1).
 
     The default is ``recombination="expected"``, with single episodes: all children start from one center ``m``, which
     moves towards the elites and, less so, away from the K worst:
@@ -201,8 +200,21 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
-        if recombination != "uniform":
-            self.add_status_getters({"center": self._get_center})
+        self.add_status_getters({"center": self._get_center})
+
+    @classmethod
+    def paper(cls, problem: Problem, *, popsize: int = 32, num_elites: int = 3, stdev: float = 0.05) -> Self:
+        """The paper's own search (section 4.1): each child is an elite, drawn at random, plus Gaussian noise (eq. 1).
+
+        The paper evaluates each solution in 3 episodes: give the problem ``num_episodes=3``.
+
+        Args:
+            problem: See the class.
+            popsize: N.
+            num_elites: K.
+            stdev: Standard deviation of the noise.
+        """
+        return cls(problem, popsize=popsize, num_elites=num_elites, stdev=stdev, recombination="uniform")
 
     @property
     def population(self) -> SolutionBatch:
@@ -318,7 +330,12 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return problem.at_level(self._level)
 
     def _get_center(self) -> Tensor | None:
-        return self._handed_out
+        """What is handed out; where there is no center, the best solution of the population."""
+        if self._recombination != "uniform" or self.step_count == 0:
+            return self._handed_out
+        best = self._rank(self._population, self._num_children)[:1]
+        values: Tensor = self._population.values[best][0].as_subclass(Tensor).clone()
+        return values
 
     def _rank(self, population: SolutionBatch, num_children: int) -> Tensor:
         """Indices of the solutions from the best on, candidates left out."""

@@ -30,7 +30,7 @@ def play(
     """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
     subnet = player(file, env)
     with of_the_file(env):
-        task = subnet.task(env, env_config=_other(env_config), episode_length=episode_length)
+        task = subnet.make_task(env, env_config=_other(env_config), episode_length=episode_length)
     returns = subnet.test(num_episodes=num_episodes, seed=seed, env=task, episode_length=episode_length)
     tell_tests(summary(returns, seed=seed), task.reward_threshold)
 
@@ -70,7 +70,7 @@ def show(
         table.add_row(name, text)
     out.print(table, highlight=False)
     try:
-        threshold = subnet.task().reward_threshold
+        threshold = subnet.make_task().reward_threshold
     except ValueError:  # the task is not known here
         threshold = None
     tell_tests(subnet.tests, threshold)

@@ -41,7 +41,7 @@ def _elitist(problem: Problem, popsize: int) -> SearchAlgorithm:
 def _paper(problem: Problem, popsize: int) -> SearchAlgorithm:
     from algorithms import ElitistGaussianResampling
 
-    return ElitistGaussianResampling(problem, popsize=popsize, num_elites=3, recombination="uniform")
+    return ElitistGaussianResampling.paper(problem, popsize=popsize)
 
 
 def _genetic(problem: Problem, popsize: int) -> SearchAlgorithm:

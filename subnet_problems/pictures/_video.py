@@ -49,8 +49,8 @@ def record_video(
             255. Its ``metadata["render_fps"]`` is how many there are a second; 30 where it does not say.
         path: The film. ``.mp4`` needs the package moviepy; ``.gif`` has at most 25 pictures for each second of the
             simulation.
-        env_config: See ``Subnetwork.task``.
-        episode_length: See ``Subnetwork.task``.
+        env_config: See ``Subnetwork.make_task``.
+        episode_length: See ``Subnetwork.make_task``.
         seed: The seed that the environment is reset with.
 
     Returns:
@@ -58,7 +58,7 @@ def record_video(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: See ``Subnetwork.task``; or the task cannot be drawn, or the suffix is neither.
+        ValueError: See ``Subnetwork.make_task``; or the task cannot be drawn, or the suffix is neither.
         OSError: The file cannot be written.
         EvaluationError: The environment raised, or returned something that is not finite or not what it should be.
         ImportError: The film is an ``.mp4`` and moviepy is missing (``pip install subnet-problems[video]``).
@@ -80,7 +80,7 @@ def record_video(
                 f"{error}"
             ) from error
     seed = check_seed("seed", seed)
-    task = subnet.task(env, env_config=env_config, episode_length=episode_length)
+    task = subnet.make_task(env, env_config=env_config, episode_length=episode_length)
     with tempfile.TemporaryDirectory() as folder, _quiet_search_for_a_screen(folder):
         try:
             world = task.make_env(render_mode="rgb_array")

@@ -16,11 +16,11 @@ NUM_OBSERVATIONS = 10**6
 
 
 def policy_task(subnet: Subnetwork, env: EnvLike | None, *, env_config: Any, episode_length: int | None) -> GymTask:
-    """The task on which a policy is improved: as ``Subnetwork.task`` gives it, of arguments of a problem.
+    """The task on which a policy is improved: as ``Subnetwork.make_task`` gives it, of arguments of a problem.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: See ``Subnetwork.task``; or the policy keeps no weight.
+        ValueError: See ``Subnetwork.make_task``; or the policy keeps no weight.
     """
     if not isinstance(subnet, Subnetwork):
         raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
@@ -28,7 +28,7 @@ def policy_task(subnet: Subnetwork, env: EnvLike | None, *, env_config: Any, epi
         raise ValueError(f"subnet: expected a policy that keeps a weight, got {subnet!r}")
     if isinstance(env, GymTask):
         raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
-    return subnet.task(env, env_config=env_config, episode_length=episode_length)
+    return subnet.make_task(env, env_config=env_config, episode_length=episode_length)
 
 
 def policy_rule(subnet: Subnetwork, *, mask_rule: MaskRule | None, sparsity: float | None) -> MaskRule:

@@ -69,7 +69,7 @@ class GymProblem(GymRounds):
         super().__init__(
             task, self._make_genotype(task, frozen, values["device"]), reward_rule=rule,
             **take("observation_normalization", "num_episodes", "risk_aversion", "common_random_numbers"),
-            **take("seed", "device"), **actors,
+            **take("seed", "device", "worker_timeout"), **actors,
         )  # fmt: skip
 
     def __init_subclass__(cls) -> None:

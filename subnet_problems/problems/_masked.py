@@ -37,7 +37,7 @@ class MaskedGymProblem(Masked, GymProblem):
         >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(32,), sparsity=0.5, seed=0)
         >>> searcher = ElitistGaussianResampling(problem)
         >>> searcher.run(3)
-        >>> subnet = problem.to_subnetwork(searcher.status["pop_best"])
+        >>> subnet = problem.to_subnetwork(searcher.status["center"])
 
     Args:
         env: See ``GymProblem``, as for all arguments not named here.
@@ -128,9 +128,9 @@ class MaskedGymProblem(Masked, GymProblem):
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: An argument is out of range; the environment does not fit the policy (see ``Subnetwork.task``);
-                the policy keeps no weight, or has a normalizer that statistics cannot give; or an argument would make
-                another policy of it.
+            ValueError: An argument is out of range; the environment does not fit the policy (see
+                ``Subnetwork.make_task``); the policy keeps no weight, or has a normalizer that statistics cannot give;
+                or an argument would make another policy of it.
         """
         task = policy_task(
             subnet, env, env_config=options.get("env_config"), episode_length=options.get("episode_length")

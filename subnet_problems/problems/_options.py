@@ -58,6 +58,7 @@ class GymOptions(TypedDict, total=False):
             When one is lost, another evaluates its share again, so that results and counts stay what they
             would have been (but not where a search samples in the actors, with ``distributed=True``).
         actor_config: Options of the Ray actors. Default: restarted when lost, spread evenly over machines.
+        worker_timeout: How many seconds an evaluation waits for an actor when there is none.
         num_subbatches: Into how many pieces a population is split.
         subbatch_size: Or, how large a piece is.
         seed: Seed of the initial solutions, of the search's own random numbers and of the episodes. None draws one;
@@ -86,6 +87,7 @@ class GymOptions(TypedDict, total=False):
     common_random_numbers: Annotated[bool, Option(True, check_bool)]
     num_actors: Annotated[int | str | None, Option(None)]
     actor_config: Annotated[dict[str, Any] | None, Option(None)]
+    worker_timeout: Annotated[float, Option(300.0, partial(check_real, above=0.0))]
     num_subbatches: Annotated[int | None, Option(None)]
     subbatch_size: Annotated[int | None, Option(None)]
     seed: Annotated[int | None, Option(None, seed_or_drawn)]

@@ -39,6 +39,7 @@ class Rounds(Problem):
         actor_config: Likewise.
         num_subbatches: Likewise.
         subbatch_size: Likewise.
+        worker_timeout: Likewise.
         seed: Likewise.
         device: Likewise.
     """
@@ -53,6 +54,7 @@ class Rounds(Problem):
         actor_config: dict[str, Any],
         num_subbatches: int | None,
         subbatch_size: int | None,
+        worker_timeout: float,
         seed: int,
         device: torch.device,
     ) -> None:
@@ -60,6 +62,7 @@ class Rounds(Problem):
         self._problem_seed = seed
         self._round = 0
         self._workers: Workers | None = None
+        self._worker_timeout = worker_timeout
         self._sent_to_actors: Any = None  # Ray's reference to this problem while actors are made of it
         self._in_evaluate: bool | None = False
         self._given: Tensor | None = None  # the payload of an evaluation that has no solutions
@@ -292,7 +295,7 @@ class Rounds(Problem):
         finally:
             self._sent_to_actors = None
             self.generator.set_state(state)
-        self._workers = Workers(self._actors or [], source=reference)
+        self._workers = Workers(self._actors or [], timeout=self._worker_timeout, source=reference)
 
     def kill_actors(self) -> None:
         """Kill the actors, if there are any; the next evaluation makes new ones."""

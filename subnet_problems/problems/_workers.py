@@ -14,8 +14,6 @@ from ray.exceptions import RayError, RayTaskError
 from .._checks import reason_of
 from ._errors import WorkersLostError
 
-#: How many seconds an evaluation waits for a worker when it has none.
-PATIENCE = 300.0
 #: How many workers a share may take with it before it is the share that is suspected.
 MAX_LOSSES = 5
 #: Options of the actors, under those of the user. Ray restarts a lost actor, on another machine if need be. The trifle
@@ -40,11 +38,12 @@ class Workers:
 
     Args:
         actors: Handles of EvoTorch's ``EvaluationActor``.
+        timeout: How many seconds an evaluation waits for a worker when it has none.
         source: Ray's reference to what they are made of, kept so that they can be made again.
     """
 
-    def __init__(self, actors: Sequence[Any], *, source: Any = None) -> None:
-        self._source = source
+    def __init__(self, actors: Sequence[Any], *, timeout: float = 300.0, source: Any = None) -> None:
+        self._source, self._timeout = source, timeout
         self._free: list[Any] = []
         self._pings: dict[Any, Any] = {}
         self._last_error: RayError | None = None
@@ -70,7 +69,7 @@ class Workers:
 
         Raises:
             ValueError: A worker cannot make an environment.
-            WorkersLostError: There was no worker for ``PATIENCE`` seconds, or one task took ``MAX_LOSSES`` workers
+            WorkersLostError: There was no worker for ``timeout`` seconds, or one task took ``MAX_LOSSES`` workers
                 with it.
         """
         results: dict[int, Any] = {}
@@ -110,10 +109,10 @@ class Workers:
         """The first calls that have ended."""
         if running:
             return ray.wait([*running, *self._pings])[0]
-        _log.info("no worker is there; waiting %g seconds for one", PATIENCE)
-        ready = ray.wait([*self._pings], timeout=PATIENCE)[0] if self._pings else []
+        _log.info("no worker is there; waiting %g seconds for one", self._timeout)
+        ready = ray.wait([*self._pings], timeout=self._timeout)[0] if self._pings else []
         if not ready:
-            reason = f"none came within {PATIENCE:g} seconds" if self._pings else "all of them are lost for good"
+            reason = f"none came within {self._timeout:g} seconds" if self._pings else "all of them are lost for good"
             last = "" if self._last_error is None else f" (the last was lost by: {reason_of(self._last_error)})"
             raise WorkersLostError(
                 f"expected a worker for the evaluation, but {reason}; nothing of it was counted, and the next "

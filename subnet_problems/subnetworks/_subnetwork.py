@@ -140,7 +140,7 @@ class Subnetwork(PolicyParts):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_acting"}
 
-    def task(
+    def make_task(
         self,
         env: EnvLike | GymTask | None = None,
         *,
@@ -228,19 +228,19 @@ class Subnetwork(PolicyParts):
         Args:
             num_episodes: How many episodes.
             seed: Seed of the episodes.
-            env: See ``task``.
-            env_config: See ``task``.
-            episode_length: See ``task``.
+            env: See ``make_task``.
+            env_config: See ``make_task``.
+            episode_length: See ``make_task``.
 
         Returns:
             ``(num_episodes,)`` sums of rewards.
 
         Raises:
             EvaluationError: The environment raised, or returned something that is not finite.
-            ValueError: See ``task``.
+            ValueError: See ``make_task``.
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
-        task = self.task(env, env_config=env_config, episode_length=episode_length)
+        task = self.make_task(env, env_config=env_config, episode_length=episode_length)
         from ..tasks._rollout import play_tests  # Numba takes a while to load
 
         weights = self.weights[None]
@@ -267,9 +267,9 @@ class Subnetwork(PolicyParts):
 
         Raises:
             EvaluationError: The environment raised, or returned something that is not finite.
-            ValueError: See ``task``; or ``env`` is not the task that the policy was found with.
+            ValueError: See ``make_task``; or ``env`` is not the task that the policy was found with.
         """
-        task = self.task(env)
+        task = self.make_task(env)
         if not self._is_own(task):
             own = f"{self.env!r} with {self.env_config}"
             raise ValueError(f"env: expected the policy's own task, {own}, got {task.name!r} with {task.env_config}")

@@ -307,12 +307,6 @@ def test_what_is_handed_out_is_less_noisy_than_the_centre():
     assert average < 0.6 * center
 
 
-def test_the_papers_search_hands_out_its_best_solution_alone():
-    searcher = plain(sphere())
-    searcher.step()
-    assert "center" not in searcher.status
-
-
 @pytest.mark.parametrize(("popsize", "num_elites"), [(1, 1), (3, 1), (8, 2), (64, 16), (66, 16)])
 def test_a_quarter_of_the_population_are_elites_unless_told_otherwise(popsize, num_elites):
     default, told = (
@@ -784,3 +778,13 @@ def test_arguments_after_the_problem_go_by_name():
 def test_a_problem_it_cannot_search_is_refused(problem, error, message):
     with pytest.raises(error, match=f"^{message}"):
         ElitistGaussianResampling(problem)
+
+
+def test_the_papers_search_hands_out_the_best_of_its_population_by_the_name_that_all_searches_have():
+    searcher = ElitistGaussianResampling.paper(Noisy())
+    assert (searcher.popsize, searcher.num_elites, searcher.stdev) == (32, 3, 0.05)
+    assert searcher.status["center"] is None
+    for _ in range(3):
+        searcher.step()
+        best = searcher.population.evals[:, 0].argmax()
+        assert torch.equal(searcher.status["center"], searcher.population.values[best].as_subclass(torch.Tensor))

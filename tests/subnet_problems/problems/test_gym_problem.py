@@ -573,3 +573,18 @@ def test_under_any_number_of_threads_a_search_comes_to_the_same_bits(recombinati
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*centers)
+
+
+def test_hooks_and_status_see_masks_that_are_evaluated():
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), mask_rule=TopK(0.5), seed=0)
+    masks = torch.rand((4, problem.solution_length)) < 0.8  # more than the rule keeps
+    seen = []
+    problem.before_eval_hook.append(lambda batch: seen.append((batch.values > 0.0).clone()))
+    problem.after_eval_hook.append(lambda batch: {"most": batch.evals[:, 0].max().item()})
+    fitness = problem.evaluate_masks(masks)
+    assert torch.equal(seen[0], masks)
+    assert problem.status["most"] == fitness.max()
+    assert problem.status["mean_sparsity"] == pytest.approx(1.0 - masks.double().mean().item())
+    assert problem.status["total_episode_count"] == 4
+    assert "best" not in problem.status
+    assert problem.last_returns.mean(axis=1).tolist() == fitness.tolist()

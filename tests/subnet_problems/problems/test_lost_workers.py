@@ -213,7 +213,7 @@ def test_with_no_worker_left_an_error_says_so_nothing_is_counted_and_later_all_g
     expected.step()
     searcher.step()
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "PATIENCE", 1.0)
+        patch.setattr(searcher.problem._workers, "_timeout", 1.0)
         attack = Attack(tmp_path, lambda node_id, pid: nodes.remove())
         generator = searcher.problem.generator.get_state()
         batch = searcher.population.values.clone()

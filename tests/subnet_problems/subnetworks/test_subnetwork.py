@@ -59,8 +59,8 @@ def test_a_task_whose_observations_have_other_parts_is_refused():
     with pytest.raises(
         ValueError, match=r"^env: expected observations as DictObservations\(.*start=\(1,\).*, got Dict"
     ):
-        make(**PARTS).task(Wide, episode_length=3)
-    assert make(actions=PARTS["actions"]).task(Wide, episode_length=3).obs_length == 4
+        make(**PARTS).make_task(Wide, episode_length=3)
+    assert make(actions=PARTS["actions"]).make_task(Wide, episode_length=3).obs_length == 4
 
 
 def test_changing_the_mask_that_came_in_changes_nothing():

@@ -361,7 +361,7 @@ def test_what_a_file_cannot_hold_is_left_out_with_a_warning_and_asked_for_where_
     assert Subnetwork.load(path).missing_config == ("odd",)
     with pytest.raises(ValueError, match=r"^env_config: expected values for \['odd'\], which the policy's file"):
         loaded.test(num_episodes=1, env_config={"steps": 4})
-    assert loaded.task(Echo, env_config={"odd": value}).env_config.keys() == {"odd", "steps"}
+    assert loaded.make_task(Echo, env_config={"odd": value}).env_config.keys() == {"odd", "steps"}
 
 
 def test_a_result_of_tests_that_the_file_cannot_hold_is_lost_with_a_warning(tmp_path):

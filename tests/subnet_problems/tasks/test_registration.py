@@ -175,7 +175,7 @@ def penalized(register, tmp_path):
     return tmp_path / "pole.safetensors"
 
 
-@pytest.mark.parametrize("play", ["test", "task", "record_video"])
+@pytest.mark.parametrize("play", ["test", "make_task", "record_video"])
 def test_a_policy_is_not_played_in_another_environment_under_the_same_id(penalized, register, play):
     subnet = Subnetwork.load(penalized)
 
@@ -358,12 +358,12 @@ def test_the_configuration_that_a_policy_was_found_with_holds_for_all_that_plays
     if saved:
         subnet.save(tmp_path / "a.safetensors")
         subnet = Subnetwork.load(tmp_path / "a.safetensors")
-    assert subnet.task(Windy).env_config == {"wind": 3.0}
+    assert subnet.make_task(Windy).env_config == {"wind": 3.0}
     assert subnet.test(env=Windy, num_episodes=2).tolist() == [30.0, 30.0]
     assert subnet.tested(env=Windy, num_episodes=2).tests["mean"] == 30.0
     assert subnet.test(env=problem.task, num_episodes=2).tolist() == [30.0, 30.0]
     assert subnet.test(env=Windy, env_config={"wind": 5.0}, num_episodes=2).tolist() == [50.0, 50.0]
-    assert subnet.task(Windy, env_config={"steps": 3}).env_config == {"wind": 3.0, "steps": 3}
+    assert subnet.make_task(Windy, env_config={"steps": 3}).env_config == {"wind": 3.0, "steps": 3}
     assert subnet.test(env=GymTask(Windy), num_episodes=2).tolist() == [0.0, 0.0]
     assert subnet.test(env=Windy, episode_length=4, num_episodes=2).tolist() == [12.0, 12.0]
     with pytest.raises(
