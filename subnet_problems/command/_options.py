@@ -15,7 +15,7 @@ from ..experiments._presets import SEARCHES
 from ..masks._named import MASK_RULES
 from ..networks._inits import INITS
 from ..subnetworks.export import EXPORTS
-from ..tasks._gym_task import BACKENDS
+from ..tasks._gym_task import backends
 
 if TYPE_CHECKING:
     from ..problems import MaskedGymProblem
@@ -41,7 +41,7 @@ else:  # the names in the registries
     Form = Literal[tuple(EXPORTS)]
     _Rule = Literal[tuple(MASK_RULES)]
     _Init = Literal[tuple(INITS)]
-    _Backend = Literal[BACKENDS]
+    _Backend = Literal[backends()]
 ParetoAlgorithm = Literal["continuation", "nsga2"]
 
 Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ._loggers import CSVLogger, TensorBoardLogger
     from ._outcomes import Outcome, Row, by_run, comparison, learning_curves, outcome, read_tests, write_table
     from ._perform import has_begun, perform
-    from ._presets import SEARCHES, make_search
+    from ._presets import SEARCHES, Preset, make_search
     from ._processes import ProcessLostError
     from ._run import Run, hand_out
     from ._sparsify import sparsify
@@ -22,6 +22,7 @@ __all__ = [
     "CSVLogger",
     "Front",
     "Outcome",
+    "Preset",
     "ProcessLostError",
     "Row",
     "Run",
@@ -70,6 +71,7 @@ __getattr__ = lazy(
         "has_begun": "._perform",
         "perform": "._perform",
         "SEARCHES": "._presets",
+        "Preset": "._presets",
         "make_search": "._presets",
         "ProcessLostError": "._processes",
         "Run": "._run",

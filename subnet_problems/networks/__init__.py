@@ -1,11 +1,13 @@
 """Networks: an architecture and a seed make weights that never change."""
 
 from ._frozen_network import FrozenNetwork
-from ._inits import INITS
+from ._inits import INITS, Init, Numbers
 from ._layer import Layer
 
 __all__ = [
     "INITS",
     "FrozenNetwork",
+    "Init",
     "Layer",
+    "Numbers",
 ]

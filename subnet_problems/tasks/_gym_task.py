@@ -21,7 +21,11 @@ from .simulators._simulator import Playground, Simulator
 
 EnvLike = str | Callable[..., gym.Env[Any, Any]]
 
-BACKENDS = ("auto", *SIMULATORS)
+
+def backends() -> tuple[str, ...]:
+    """The names that ``backend`` may have."""
+    return ("auto", *SIMULATORS)
+
 
 #: Configurations of more bytes are shared by all environments, which must not change them.
 _LARGE_CONFIG = 2**20
@@ -73,7 +77,7 @@ class GymTask:
         if not isinstance(env, str) and not callable(env):
             raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
         env_config = check_mapping("env_config", env_config)
-        check_choice("backend", backend, BACKENDS)
+        check_choice("backend", backend, backends())
         self.env = env
         try:
             self.env_config: dict[str, Any] = deepcopy(env_config)
@@ -201,7 +205,7 @@ class GymTask:
             TypeError: ``backend`` is no string.
             ValueError: It is unknown or cannot serve this task.
         """
-        check_choice("backend", backend, BACKENDS)
+        check_choice("backend", backend, backends())
         task = copy(self)
         task.backend = task._choose(backend)  # noqa: SLF001
         return task

@@ -5,9 +5,9 @@ To add one, write its file and add it to ``SIMULATORS``.
 
 from ._envpool import EnvPoolKind
 from ._gymnasium import GymnasiumKind
-from ._simulator import SimulatorKind
+from ._simulator import Playground, Simulator, SimulatorError, SimulatorKind
 
-__all__ = ["SIMULATORS"]
+__all__ = ["SIMULATORS", "Playground", "Simulator", "SimulatorError", "SimulatorKind"]
 
 #: By the names that ``backend`` takes. ``"auto"`` is the first one that serves the environment.
 SIMULATORS: dict[str, SimulatorKind] = {"envpool": EnvPoolKind(), "gymnasium": GymnasiumKind()}
