@@ -1,6 +1,7 @@
 """Every Python block of the README and the documentation runs, in order, as a reader would paste it.
 
-What takes minutes there is cut short: searches run for two generations or a thousandth of their budgets, tests play two episodes.
+What takes minutes there is cut short: searches run for a generation or a thousandth of their budgets, and tests play
+two episodes.
 """
 
 import re
@@ -29,7 +30,7 @@ def short(monkeypatch, tmp_path):
     lander().save("lander.safetensors")
     plt.switch_backend("Agg")
     step, in_full = SearchAlgorithm.step, {kind: kind.test for kind in (MaskedGymProblem, Subnetwork)}
-    monkeypatch.setattr(SearchAlgorithm, "run", lambda searcher, generations: [step(searcher) for _ in range(2)])
+    monkeypatch.setattr(SearchAlgorithm, "run", lambda searcher, generations: step(searcher))
     monkeypatch.setattr(_sparsify, "sparsify", partial(_sparsify.sparsify, budget=1_000, test_episodes=2))
     for kind, test in in_full.items():
         monkeypatch.setattr(
