@@ -21,7 +21,7 @@ _SLACK = 1e-9
 
 
 def check_names(arguments: dict[str, Any]) -> None:
-    """Raises ``TypeError`` where an argument is none of pymoo's algorithms."""
+    """Raises ``TypeError`` where an argument is not one of pymoo's algorithms."""
     known = inspect.signature(Algorithm.__init__).parameters.keys() - {"self", "kwargs"}
     for name, value in arguments.items():
         if name not in known:

@@ -85,7 +85,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     ``E[x_i]`` is what can be said of a child by what it *does*. Where solutions are decoded into something coarser,
     such as scores into bits, many of them are one and the same policy, and which of them was drawn is noise that has
-    nothing to do with fitness. A problem that knows its decoding tells the expectation of all that are the same
+    nothing to do with fitness. A problem that knows its decoding gives the expectation of all that are the same
     (``DecodingProblem``), which takes this noise out of the step and leaves its direction (Rao-Blackwell). For other
     problems it is ``x_i`` itself. ``recombination="weighted"`` is the same with ``x_i``, and 1 in place of 2.
 

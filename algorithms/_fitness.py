@@ -54,7 +54,7 @@ def _check_no_nan(population: SolutionBatch, obj_index: int) -> None:
 def worth(shown: Sequence[float], *, margin: float = 0.0) -> tuple[float, float, float]:
     """What evaluations say of what was evaluated, as a key for ``max`` and ``min``.
 
-    A mean tells nothing where some are infinite. So first counts how many are infinitely bad (the fewer the better),
+    A mean says nothing where some are infinite. So first counts how many are infinitely bad (the fewer the better),
     then how many are infinitely good, each as a share of all, and then the mean of the finite ones.
 
     Args:

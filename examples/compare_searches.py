@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the processors to the simulator
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the CPUs to the simulator
 
 import matplotlib
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), metavar="NAME")
     parser.add_argument("--test-episodes", type=int, default=20, help="episodes of each test (%(default)s)")
     parser.add_argument("--num-tests", type=int, default=12, help="tests in each run (%(default)s)")
-    parser.add_argument("--jobs", type=int, help="runs at a time (default: one for each processor)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one for each CPU)")
     parser.add_argument("--output", type=Path, default=Path("results/compare_searches"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
     parser.add_argument("--resume", action="store_true", help="go on with what was stopped in this folder")

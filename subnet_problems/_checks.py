@@ -87,7 +87,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It is none of them.
+        ValueError: It is not one of them.
     """
     choices = sorted(choices)
     if not isinstance(value, str):
@@ -144,7 +144,7 @@ def check_matrix(name: str, value: torch.Tensor, num_columns: int) -> torch.Tens
     """Return ``value`` if it has shape ``(N, num_columns)`` and no NaN.
 
     Raises:
-        ValueError: Its shape is another, or it holds a NaN (the message says in which row and column).
+        ValueError: Its shape is wrong, or it holds a NaN (the message says in which row and column).
     """
     if value.ndim != 2 or value.shape[1] != num_columns:
         raise ValueError(f"{name}: expected shape (N, D) = (N, {num_columns}), got {tuple(value.shape)}")

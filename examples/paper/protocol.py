@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the processors to the simulator
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's idle threads leave the CPUs to the simulator
 
 import matplotlib
 
@@ -161,7 +161,7 @@ def parser(description: str | None, *, seeds: int) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--seeds", type=_positive, default=seeds, help="how many seeds, from 0 (%(default)s)")
     result.add_argument("--budget", type=_positive, help="environment steps of each run, in place of each one's own")
-    result.add_argument("--jobs", type=_positive, help="runs at a time (default: one for each processor)")
+    result.add_argument("--jobs", type=_positive, help="runs at a time (default: one for each CPU)")
     result.add_argument("--output", type=Path, default=Path("results/paper"), help="folder (%(default)s)")
     result.add_argument("--quick", action="store_true", help="short runs that only show that everything works")
     result.add_argument("--resume", action="store_true", help="go on with what was stopped, or draw it again")

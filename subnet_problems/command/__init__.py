@@ -32,7 +32,7 @@ for _name, _function in _COMMANDS.items():
 
 
 def main() -> int:
-    """Run the command, and tell a user's mistakes without a traceback.
+    """Run the command. A user's mistakes are reported without a traceback.
 
     Returns:
         The exit code: 0, 1 where something was refused or failed, 2 for a command line that is wrong, 130 after Ctrl-C.

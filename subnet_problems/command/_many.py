@@ -170,7 +170,7 @@ def _stopped(output: Path, settings: dict[str, Any]) -> Any:
 
 
 def _run_front(searching: Any, output: Path, **options: Any) -> None:
-    """Search, and tell what is there then."""
+    """Search, and print what was found."""
     from ..experiments import pareto_search
 
     try:
@@ -207,7 +207,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
     num_tests: Annotated[int, typer.Option(help="Tests in each run.", min=1)] = 12,
     test_episodes: Tests = 20,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; one for each processor by default.", min=1)] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; one for each CPU by default.", min=1)] = None,
     go_on: Annotated[bool, typer.Option("--resume", help="Go on with what was stopped there.")] = False,
 ) -> None:
     """Compare searches on one task, with the same seeds and an equal budget: a table and learning curves."""
@@ -233,7 +233,7 @@ def compare(
         same_folder(output, settings)
     else:
         check_new(output)
-    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is told before anything runs
+    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is an error before anything runs
     searches = {name: make_search(name, problem, popsize=popsize) for name in names}
     if not go_on:
         new_folder(output, settings)

@@ -35,7 +35,7 @@ def plot_front(
         ax: Where; a new one by default.
 
     Raises:
-        TypeError: Something among ``subnets`` is none.
+        TypeError: One of ``subnets`` is not a Subnetwork.
         ValueError: There is no policy, one was never tested, or ``seen`` has another length.
     """
     subnets = list(subnets)

@@ -29,7 +29,7 @@ def read_tests(path: str | Path) -> list[Row]:
 
     Raises:
         TypeError: ``path`` is no path.
-        ValueError: The file is none of tests.
+        ValueError: The file is not a table of tests.
         OSError: It cannot be read.
     """
     path = check_path("path", path)

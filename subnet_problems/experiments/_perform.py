@@ -48,7 +48,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     Args:
         runs: What is asked for. One whose name and seed are in the file, with at least its budget spent, is over.
         path: The CSV file of all tests (see ``FIELDS``); it may hold other runs, too.
-        num_jobs: How many runs at a time, each in a process of its own; None takes the number of processors. Results
+        num_jobs: How many runs at a time, each in a process of its own; None takes the number of CPUs. Results
             do not depend on it.
         quiet: Whether no progress is shown.
 

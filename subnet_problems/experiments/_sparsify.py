@@ -79,10 +79,10 @@ def sparsify(
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or the policy does not fit the task.
-        SubnetworkFileError: The file is none of a policy.
+        SubnetworkFileError: The file is not that of a policy.
         EvaluationError: An environment raised, or returned something that is not finite. What was tested is kept.
         FileExistsError: There is a search that was stopped in the folder, and ``resume`` is False.
-        FileNotFoundError: There is none, and ``resume`` is True.
+        FileNotFoundError: ``resume`` is True, and no search was stopped there.
         OSError: The file cannot be read, or nothing can be written there.
     """
     folder = check_path("folder", folder)
@@ -148,7 +148,7 @@ def _policy(policy: PolicyLike) -> Subnetwork:
     """The policy that a user means.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not a policy.
         ValueError: A search has none to hand out yet, or is not one for masks.
     """
     if isinstance(policy, Subnetwork):

@@ -296,7 +296,7 @@ class FrozenNetwork:
 
         Raises:
             TypeError: An argument is not such a tensor.
-            ValueError: A shape is another.
+            ValueError: A shape is wrong.
         """
         mask, kept = check_mask("mask", mask, self.num_weights), check_numbers("kept", kept)
         if kept.shape != (int(mask.sum()),):
@@ -314,7 +314,7 @@ class FrozenNetwork:
 
         Raises:
             TypeError: They are not real numbers.
-            ValueError: Their shape is another.
+            ValueError: Their shape is wrong.
         """
         weights = check_numbers("weights", weights)
         if weights.shape != (self.num_weights,):

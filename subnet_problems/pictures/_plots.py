@@ -41,7 +41,7 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
         One for each weight matrix, then that of the graph if there is one.
 
     Raises:
-        TypeError: ``subnet`` is none.
+        TypeError: ``subnet`` is not a Subnetwork.
     """
     if not isinstance(subnet, Subnetwork):
         raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
@@ -123,7 +123,7 @@ def plot_network(subnet: Subnetwork, *, formula: bool = False, ax: Axes | None =
         ax: Where: the picture is scaled so that it fits. By default new ones of the size that it needs.
 
     Raises:
-        TypeError: ``subnet`` is none, or ``formula`` no bool.
+        TypeError: ``subnet`` is not a Subnetwork, or ``formula`` is not a bool.
         ValueError: The network is no chain of linear layers, tanh and ReLU, more than 300 of its units are alive, or
             the formula would have more than 60 live weights.
     """

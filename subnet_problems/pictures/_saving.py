@@ -26,7 +26,7 @@ def check_picture(name: str, path: str | Path) -> Path:
 
     Raises:
         TypeError: It is no path.
-        ValueError: Its suffix is none that matplotlib writes.
+        ValueError: Matplotlib cannot write its suffix.
         OSError: It is a folder, or in one that cannot be written to.
     """
     path, suffixes = check_path(name, path), sorted(f".{kind}" for kind in FigureCanvasBase.get_supported_filetypes())
@@ -45,7 +45,7 @@ def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: float = 150) ->
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: The suffix is none that matplotlib writes.
+        ValueError: Matplotlib cannot write the suffix.
         OSError: The file cannot be written.
     """
     if not isinstance(figure, Figure | Axes):

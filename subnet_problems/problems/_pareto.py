@@ -123,7 +123,7 @@ class ParetoSparsityProblem(Problem):
 
         Raises:
             TypeError: The individuals are not real numbers.
-            ValueError: The shape is another, a value is NaN, or a density is out of bounds.
+            ValueError: The shape is wrong, a value is NaN, or a density is out of bounds.
         """
         values = self._checked("x", x)
         rule = self.masked.mask_rule
@@ -288,7 +288,7 @@ class ParetoSparsityProblem(Problem):
 
         Raises:
             TypeError: The individual is not made of real numbers.
-            ValueError: Its shape is another, a value is NaN, or the density is out of bounds.
+            ValueError: Its shape is wrong, a value is NaN, or the density is out of bounds.
         """
         subnet = self.masked.mask_to_subnetwork(self.mask(self._checked_one("x", x))[0])
         return subnet if self.count == "kept" else subnet.prune()

@@ -17,7 +17,7 @@ from ._errors import WorkersLostError
 #: How many workers a share may take with it before it is the share that is suspected.
 MAX_LOSSES = 5
 #: Options of the actors, under those of the user. Ray restarts a lost actor, on another machine if need be. The trifle
-#: of a processor makes Ray spread actors evenly over machines (it places those that ask for nothing at random), and
+#: of a CPU makes Ray spread actors evenly over machines (it places those that ask for nothing at random), and
 #: lets none wait for a free one.
 ACTOR_OPTIONS = {"max_restarts": -1, "max_task_retries": 0, "num_cpus": 0.01, "scheduling_strategy": "SPREAD"}
 

@@ -30,7 +30,7 @@ class Actions(ABC):
 
         @property
         def shape(self) -> tuple[int, ...]:
-            """Shape of the outputs, as ``GymNE`` tells it to networks."""
+            """Shape of the outputs, as ``GymNE`` gives it to networks."""
 
     @property
     @abstractmethod
@@ -53,7 +53,7 @@ class Actions(ABC):
 
         Raises:
             TypeError: ``outputs`` is no array.
-            ValueError: Its shape is another.
+            ValueError: Its shape is wrong.
         """
 
     def one_by_one(self, actions: Any) -> list[Any]:
@@ -249,7 +249,7 @@ class BoxActions(Actions):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A bound is NaN or missing, a lower one above its upper one, or the dtype is none of numbers.
+        ValueError: A bound is NaN or missing, a lower one above its upper one, or the dtype is not numeric.
     """
 
     low: tuple[float, ...]
@@ -325,7 +325,7 @@ def check_outputs(outputs: FloatArray, length: int) -> None:
 
     Raises:
         TypeError: They are no array.
-        ValueError: Their shape is another.
+        ValueError: Their shape is wrong.
     """
     if not isinstance(outputs, np.ndarray):
         raise TypeError(f"outputs: expected an array of shape (n, {length}), got {outputs!r}")

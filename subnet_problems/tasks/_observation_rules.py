@@ -31,7 +31,7 @@ class Observations(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of an observation, as ``GymNE`` tells it to networks; that of the flat vector where it has none."""
+        """Shape of an observation, as ``GymNE`` gives it to networks; that of the flat vector where it has none."""
         return (self.length,)
 
     def __call__(self, raw: Any) -> FloatArray:
@@ -42,7 +42,7 @@ class Observations(ABC):
 
         Raises:
             TypeError: It, or a part of it, is not made of real numbers.
-            ValueError: A shape is another, a number is out of the space's range, or a part is missing.
+            ValueError: A shape is wrong, a number is out of the space's range, or a part is missing.
         """
         return self.flatten(raw, "")
 

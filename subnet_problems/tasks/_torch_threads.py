@@ -14,8 +14,8 @@ import torch
 def one_torch_thread() -> Iterator[None]:
     """PyTorch on one thread, in the calling thread of Python; other threads keep their numbers.
 
-    Its idle threads spin for about 8 ms after every parallel operation, on processors that the simulator needs; and
-    with one thread alone no operation is split, so that its bits do not depend on how many processors there are.
+    Its idle threads spin for about 8 ms after every parallel operation, on CPUs that the simulator needs; and
+    with one thread alone no operation is split, so that its bits do not depend on how many CPUs there are.
 
     It may be nested and used by several threads of Python at once. At its end the calling thread has the number that it
     had at the beginning, whatever was set in between; new threads begin with this number, too, as after any call of

@@ -164,7 +164,7 @@ _quieting = threading.Lock()
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PyTorch's exporter tells of packages that it could also have used, and of its own deprecated parts."""
+    """PyTorch's exporter warns of packages that it could also have used, and of its own deprecated parts."""
     logger = logging.getLogger("torch.onnx")
     with _quieting, warnings.catch_warnings():
         warnings.simplefilter("ignore")
