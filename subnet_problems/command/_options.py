@@ -214,4 +214,5 @@ def tell_tests(tests: Mapping[str, Any], threshold: float | None) -> None:
     if threshold is not None:
         verdict = f"{'solved' if tests['mean'] >= threshold else 'not solved'} (the task asks for {threshold:g})"
     error = f" ± {tests['standard_error']:.1f}" if isinstance(tests.get("standard_error"), int | float) else ""
-    out.print(f"test reward {tests['mean']:.1f}{error} ({tests['num_episodes']} fresh episodes): {verdict}")
+    episodes = f"{tests['num_episodes']} fresh episodes" + (f", seed {tests['seed']}" if "seed" in tests else "")
+    out.print(f"test reward {tests['mean']:.1f}{error} ({episodes}): {verdict}")
