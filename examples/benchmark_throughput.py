@@ -63,14 +63,14 @@ class Recorder(EnvPoolSimulator):
 
 def record(problem: MaskedGymProblem, values: torch.Tensor) -> tuple[str, list[int], list[tuple[np.ndarray, ...]]]:
     """The name, the seeds and every step's live rows and actions of one evaluation, as if of a single pool."""
-    import subnet_problems.tasks._gym_task as task_module
+    import subnet_problems.tasks.simulators._envpool as module
 
     Recorder.made = []
-    task_module.EnvPoolSimulator = Recorder  # type: ignore[misc]
+    module.EnvPoolSimulator = Recorder  # type: ignore[misc]
     try:
         evaluate(problem, values)
     finally:
-        task_module.EnvPoolSimulator = EnvPoolSimulator  # type: ignore[misc]
+        module.EnvPoolSimulator = EnvPoolSimulator  # type: ignore[misc]
     parts, first, steps = Recorder.made, 0, []
     firsts = []
     for part in parts:

@@ -35,7 +35,7 @@ PAPER = [
 ]
 BUDGETS = {"LunarLanderContinuous": 1_000_000, "LunarLander": 3_000_000}
 SOLVED = 200.0
-SPARSE = replace(OURS, name="ours, sparsity 0.9", problem={**OURS.problem, "mask": TopK(0.9, scope="erdos_renyi")})
+SPARSE = replace(OURS, name="ours, sparsity 0.9", problem={**OURS.problem, "mask_rule": TopK(0.9, scope="erdos_renyi")})
 SPARSE_WEIGHTED = replace(WEIGHTED, name="weighted, sparsity 0.9", problem={**WEIGHTED.problem, "sparsity": 0.9})
 SETTINGS = {setting.name: setting for setting in (OURS, SPARSE, WEIGHTED, SPARSE_WEIGHTED, PLAIN)}
 
