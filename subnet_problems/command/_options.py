@@ -160,13 +160,12 @@ def make_problem(
     )  # fmt: skip
 
 
-def check_new(folder: Path) -> None:
-    """Refuse a folder in which something was begun, or in which nothing can be written."""
+def check_new(folder: Path, *, go_on: str = "the same command with --resume") -> None:
+    """Refuse a folder in which something was begun, or in which nothing can be written; say how to go on there."""
     check_folder("--output", folder)
     if folder.exists() and {file.name for file in folder.iterdir()} - {"settings.json"}:  # Ctrl-C may leave that alone
         raise FileExistsError(
-            f"--output: expected a new or an empty folder, and {folder} is not; to go on with what is there: --resume, "
-            "or the command resume for a search"
+            f"--output: expected a new or an empty folder, and {folder} is not; to go on with what is there: {go_on}"
         )
 
 

@@ -72,8 +72,8 @@ def search(
 ) -> None:
     """Search a mask for a task, test what was found, and keep it as a file.
 
-    The folder has log.csv (each generation), subnetwork.safetensors and, until the search is over, run.checkpoint.
-    After Ctrl-C or a kill, [bold]resume FOLDER[/] goes on, to the same bits.
+    The folder has log.csv (each generation), subnetwork.safetensors and run.checkpoint. After Ctrl-C or a kill,
+    [bold]resume FOLDER[/] goes on, to the same bits. A finished search goes on with a larger --budget.
     """
     import torch
 
@@ -81,7 +81,7 @@ def search(
 
     from ..experiments import CSVLogger, TensorBoardLogger, make_search
 
-    check_new(output)
+    check_new(output, go_on=f"python -m subnet_problems resume {output}")
     num_episodes = num_episodes or SEARCHES[algorithm].num_episodes
     problem = make_problem(
         env=env, env_config=env_config, hidden_sizes=layers_or("64,64", hidden_sizes, network), network=network,
@@ -101,10 +101,13 @@ def search(
 
 
 def resume_search(
-    folder: Annotated[Path, typer.Argument(help="The folder of a search that was stopped.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="The folder of a search.", show_default=False)],
     budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
 ) -> None:
-    """Go on with a search that was stopped. A checkpoint is a pickle: resume only those that you trust."""
+    """Go on with a search that was stopped, or with a finished one and a larger --budget.
+
+    A checkpoint is a pickle: resume only those that you trust.
+    """
     from algorithms import resume
 
     from ..experiments import CSVLogger, TensorBoardLogger
@@ -116,7 +119,7 @@ def resume_search(
         searcher = resume(folder / "run.checkpoint", allow_pickle=True)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"FOLDER: expected a search that was stopped; that in {folder} is over, or never began"
+            f"FOLDER: expected a search with a checkpoint, got {folder}, which has none: it was stopped too early"
         ) from None
     for logger in searcher.log_hook:  # the folder may have been moved
         if isinstance(logger, CSVLogger):
@@ -131,7 +134,7 @@ def resume_search(
 
 def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:
     """Search until the budget is spent, show how it goes, test, save."""
-    from algorithms import ElitistGaussianResampling, remove_checkpoint
+    from algorithms import ElitistGaussianResampling
 
     from ..experiments import hand_out
 
@@ -174,5 +177,3 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
             "for. The policy was found there, and earns less at yours. To go on:\n"
             f"python -m subnet_problems resume {folder} --budget {2 * budget}"
         )
-        return
-    remove_checkpoint(folder / "run.checkpoint")

@@ -65,7 +65,8 @@ def test_a_search_leaves_a_tested_policy_and_a_log(found):
     with open(folder / "log.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     assert float(last["total_interaction_count"]) >= 10_000
-    assert sorted(file.name for file in folder.iterdir()) == ["log.csv", "settings.json", "subnetwork.safetensors"]
+    names = {file.name for file in folder.iterdir()} - {"run.checkpoint.previous"}
+    assert names == {"log.csv", "run.checkpoint", "settings.json", "subnetwork.safetensors"}
 
 
 def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_path):
@@ -77,7 +78,6 @@ def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_pa
     assert Subnetwork.load(tmp_path / "run" / "subnetwork.safetensors").sparsity == pytest.approx(0.97, abs=0.01)
     out = accepted("resume", tmp_path / "run", "--budget", 3000)
     assert "before it reached" not in out
-    assert not (tmp_path / "run" / "run.checkpoint").exists()
     for algorithm in ("paper", "snes"):
         out = accepted(*search, "--budget", 400, "--algorithm", algorithm, "--output", tmp_path / algorithm)
         assert "before it reached" not in out
@@ -145,7 +145,11 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
     ours, theirs = (Subnetwork.load(folder / "subnetwork.safetensors") for folder in (stopped, whole))
     assert (ours.mask == theirs.mask).all()
     assert ours.tests == theirs.tests
-    assert not (stopped / "run.checkpoint").exists()
+    accepted("resume", stopped, "--budget", 2 * budget)  # both are finished, and go on
+    accepted("resume", whole, "--budget", 2 * budget)
+    assert log.read_bytes() == (whole / "log.csv").read_bytes()
+    taken = f"to go on with what is there: python -m subnet_problems resume {whole}"
+    assert taken in command(*task, "--budget", budget, "--output", whole).err.replace("\n", "")
 
 
 def test_a_search_goes_on_from_another_folder_and_in_one_that_was_moved(tmp_path, monkeypatch):
@@ -164,8 +168,13 @@ def test_a_search_goes_on_from_another_folder_and_in_one_that_was_moved(tmp_path
     for name in ("log.csv", "subnetwork.safetensors"):
         assert (tmp_path / "moved" / name).read_bytes() == (tmp_path / "elsewhere" / "whole" / name).read_bytes()
     assert len(list((tmp_path / "moved" / "tensorboard").iterdir())) == 2
+    (tmp_path / "moved" / "run.checkpoint").unlink()
+    (tmp_path / "moved" / "run.checkpoint.previous").unlink(missing_ok=True)
     over = command("resume", "../moved")
-    assert (over.code, "is over, or never began" in over.err) == (1, True)
+    assert (over.code, "FOLDER: expected a search with a checkpoint, got ../moved, which has none" in over.err) == (
+        1,
+        True,
+    )
 
 
 def stop(*args, **options):
@@ -198,7 +207,7 @@ def test_searches_are_compared(tmp_path):
     ]
     again = command(*words)
     assert again.code == 1
-    assert "to go on with what is there: --resume" in again.err
+    assert "to go on with what is there: the same command with --resume" in again.err.replace("\n", "")
     assert accepted(*words, "--resume") == out
     other = command("compare", "Acrobot-v1", *words[2:], "--resume")
     assert other.code == 1
