@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ._lazy import lazy
 
 if TYPE_CHECKING:
+    from ._version import __version__ as __version__
     from .experiments import ProcessLostError, plot_front, plot_learning_curves, sparsify
     from .masks import LevelRule, MaskRule, Threshold, TopK
     from .networks import FrozenNetwork
@@ -43,6 +44,7 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "__version__": "._version",
         "FrozenNetwork": ".networks",
         "LevelRule": ".masks",
         "MaskRule": ".masks",

@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from small_subnetworks import smallest
+
+import subnet_problems
 
 ROOT = Path(__file__).parents[1]
 #: From the lowest floor to the highest. A module imports from its own floor and from lower ones.
@@ -106,3 +109,7 @@ print("heavy:", *(name for name in {HEAVY} if name in sys.modules))
         text=True,
     )
     assert (done.stdout.splitlines()[-1], done.stderr, done.returncode) == ("heavy:", "", 0)
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert subnet_problems.__version__ == version("subnet-problems")
