@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..experiments import SEARCHES
 from ._options import (
@@ -136,26 +134,14 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     """Search until the budget is spent, show how it goes, test, save."""
     from algorithms import ElitistGaussianResampling
 
-    from ..experiments import hand_out
+    from ..experiments import hand_out, spend
 
     problem, path = searcher.problem, folder / "subnetwork.safetensors"
-    first, start = problem.interaction_count, time.perf_counter()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}%"))
-    stopped = False
-    with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
-        bar = progress.add_task("", total=budget, completed=first)
-        try:
-            while problem.interaction_count < budget:
-                searcher.step()
-                status, rate = searcher.status, (problem.interaction_count - first) / (time.perf_counter() - start)
-                text = f"generation {status['iter']}: mean return {status['mean_eval']:.1f}, "
-                text += f"sparsity {status['mean_sparsity']:.3f}, {rate / 1000:.1f}k steps/s"
-                progress.update(bar, completed=min(problem.interaction_count, budget), description=text)
-        except KeyboardInterrupt:
-            stopped = True
-        except Exception as error:
-            error.add_note(f"To go on from the last checkpoint: python -m subnet_problems resume {folder}")
-            raise
+    try:
+        stopped = spend(searcher, budget, console=err)
+    except Exception as error:
+        error.add_note(f"To go on from the last checkpoint: python -m subnet_problems resume {folder}")
+        raise
     if searcher.step_count:
         subnet = problem.to_subnetwork(hand_out(searcher))
         subnet.save(path)

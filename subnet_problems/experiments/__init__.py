@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy
 
 if TYPE_CHECKING:
+    from ._budget import spend
     from ._curves import plot_learning_curves
     from ._front_plots import plot_attainment, plot_front
     from ._fronts import Front, attainment, hypervolume, read_front
@@ -45,6 +46,7 @@ __all__ = [
     "read_rows",
     "read_tests",
     "sparsify",
+    "spend",
     "write_table",
 ]
 
@@ -77,6 +79,7 @@ __getattr__ = lazy(
         "Run": "._run",
         "hand_out": "._run",
         "sparsify": "._sparsify",
+        "spend": "._budget",
         "collect": ".jobs",
         "read_rows": ".jobs",
     },

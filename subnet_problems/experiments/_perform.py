@@ -25,6 +25,7 @@ from algorithms import Checkpointer, remove_checkpoint, resume
 from .._checks import check_count, check_path
 from .._cpus import num_cpus
 from .._files import check_file
+from ..subnetworks._subnetwork import summary
 from ..tasks._observation_stats import ObservationStats
 from ..tasks._registration import fingerprint, pickled_registrations, register_pickled
 from ._outcomes import FIELDS, Row, by_run, read_tests, write_table
@@ -206,7 +207,8 @@ class _Diary:
         """Mean return of fresh episodes and its standard error; each test of a run has episodes of its own."""
         seed = 100_000 * (self.run.seed + 1) + number
         returns = problem.test(solution, num_episodes=self.run.test_episodes, seed=seed)
-        return float(returns.mean()), float(returns.std(ddof=1) / len(returns) ** 0.5)
+        tests = summary(returns, seed=seed)
+        return tests["mean"], tests["standard_error"]
 
     def close(self) -> list[Row]:
         """All rows, the last with one more test of the policy whose test was the highest."""

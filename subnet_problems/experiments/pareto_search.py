@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.algorithm import Algorithm
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from algorithms import Continuation, ParetoCheckpointer, pareto_operators, remove_checkpoint
@@ -23,6 +21,7 @@ from ..masks._top_k import TopK
 from ..problems._masked import MaskedGymProblem
 from ..problems._pareto import ParetoSparsityProblem
 from . import _found as _front
+from ._budget import spend_steps
 from ._choosing import choose
 from ._found import Found
 from ._fronts import hypervolume
@@ -259,27 +258,19 @@ def groups_of(algorithm: Algorithm) -> list[NDArray[np.float64]]:
 
 def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:
     """Search until the budget is spent; whether Ctrl-C came first."""
+
+    def describe() -> str:
+        noted = algorithm.data.get("progress") or [{"hypervolume": 0.0}]
+        return (
+            f"generation {algorithm.n_gen - 1}: front {len(algorithm.opt)}, hypervolume {noted[-1]['hypervolume']:.0f}"
+        )
+
     problem = algorithm.problem
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
-    steps, start = problem.interaction_count, time.perf_counter()
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("", total=budget, completed=min(steps, budget))
-        try:
-            while problem.interaction_count < budget:
-                algorithm.next()
-                noted = algorithm.data.get("progress") or [{"hypervolume": 0.0}]
-                rate = (problem.interaction_count - steps) / (time.perf_counter() - start)
-                progress.update(
-                    bar,
-                    completed=min(problem.interaction_count, budget),
-                    description=f"generation {algorithm.n_gen - 1}: front {len(algorithm.opt)}, "
-                    f"hypervolume {noted[-1]['hypervolume']:.0f}, {rate / 1000:.0f}k steps/s",
-                )
-        except KeyboardInterrupt:
-            if algorithm.is_initialized:
-                sentence = "Stopped: what was found so far is tested and drawn (Ctrl-C ends that); it can be resumed."
-            else:
-                sentence = "Stopped before the first generation was over."
-            progress.console.print(sentence)
-            return True
-    return False
+    stopped = spend_steps(
+        algorithm.next, lambda: int(problem.interaction_count), budget, describe=describe, console=console
+    )
+    if stopped and algorithm.is_initialized:
+        console.print("Stopped: what was found so far is tested and drawn (Ctrl-C ends that); it can be resumed.")
+    elif stopped:
+        console.print("Stopped before the first generation was over.")
+    return stopped

@@ -1,0 +1,58 @@
+"""A search spends a number of environment steps, and says how it goes."""
+
+import io
+
+import pytest
+from environments import SHORT_POLE
+from evotorch.algorithms import SNES
+from rich.console import Console
+
+from algorithms import ElitistGaussianResampling
+from subnet_problems import DenseGymProblem, MaskedGymProblem
+from subnet_problems.experiments import spend
+
+
+def written():
+    return Console(file=io.StringIO(), width=120, force_terminal=True)
+
+
+@pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
+def test_a_search_stops_at_the_first_generation_that_spends_the_budget(kind):
+    problem, console = kind(SHORT_POLE, hidden_sizes=(3,), seed=0), written()
+    searcher = ElitistGaussianResampling(problem, popsize=8)
+    counts = []
+    problem.after_eval_hook.append(lambda batch: counts.append(problem.interaction_count))
+    assert spend(searcher, 1_000, console=console) is False
+    assert counts[-2] < 1_000 <= counts[-1] == problem.interaction_count
+    assert f"generation {searcher.step_count}, mean return" in console.file.getvalue()
+    assert ("sparsity" in console.file.getvalue()) == (kind is MaskedGymProblem)
+    before = searcher.step_count
+    assert spend(searcher, 1_000, console=console) is False
+    assert searcher.step_count == before
+    spend(searcher, 2_000, console=console)
+    assert problem.interaction_count >= 2_000
+
+
+def test_after_ctrl_c_it_can_go_on():
+    problem = MaskedGymProblem(SHORT_POLE, hidden_sizes=(3,), seed=0)
+    searcher = SNES(problem, popsize=8, stdev_init=0.1)
+
+    def stop(batch):
+        if searcher.step_count == 2:
+            raise KeyboardInterrupt
+
+    problem.before_eval_hook.append(stop)
+    assert spend(searcher, 2_000, console=written()) is True
+    problem.before_eval_hook.remove(stop)
+    assert spend(searcher, 2_000, console=written()) is False
+
+
+@pytest.mark.parametrize(("searcher", "budget", "error", "message"), [
+    ("a search", 100, TypeError, "searcher: expected a search on a problem that counts environment steps, got "),
+    (None, 0, ValueError, "budget: expected a whole number >= 1, got 0"),
+])  # fmt: skip
+def test_what_cannot_be_spent_is_refused(searcher, budget, error, message):
+    problem = MaskedGymProblem(SHORT_POLE, hidden_sizes=(3,), seed=0)
+    with pytest.raises(error, match=f"^{message}"):
+        spend(searcher or ElitistGaussianResampling(problem), budget, console=written())
+    assert problem.interaction_count == 0
