@@ -81,7 +81,7 @@ Sparsity = Annotated[
     float | None, typer.Option(help="Share of the weights removed, exactly, in [0, 1); left free where not given.")
 ]
 Bias = Annotated[bool, typer.Option("--bias", help="Give the network biases: masked weights like all others.")]
-Gain = Annotated[float, typer.Option(help="Weights are drawn uniformly between -GAIN and GAIN.", metavar="GAIN")]
+Gain = Annotated[float, typer.Option(help="A factor on the drawn weights.", metavar="GAIN")]
 Episodes = Annotated[
     int | None, typer.Option(help="Episodes of one evaluation: 1 by default, 3 for the paper's search.", min=1)
 ]

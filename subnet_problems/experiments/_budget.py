@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .._checks import check_count
+from ._run import mean_eval
 
 if TYPE_CHECKING:
     from evotorch.algorithms import SearchAlgorithm
@@ -43,7 +44,7 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
 
     def describe() -> str:
         status = searcher.status
-        parts = [f"generation {status['iter']}", f"mean return {_inner(status)['mean_eval']:.1f}"]
+        parts = [f"generation {status['iter']}", f"mean return {mean_eval(status):.1f}"]
         if "mean_sparsity" in status:
             parts.append(f"sparsity {status['mean_sparsity']:.3f}")
         return ", ".join(parts)
@@ -52,13 +53,6 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
         searcher.step, lambda: int(problem.interaction_count), check_count("budget", budget), describe=describe,
         console=Console(stderr=True) if console is None else console,
     )  # fmt: skip
-
-
-def _inner(status: Any) -> Any:
-    """The status that has the mean fitness: EvoTorch's restarters leave it to the search within."""
-    while "mean_eval" not in status:
-        status = status["search_algorithm"]
-    return status
 
 
 def spend_steps(

@@ -8,7 +8,7 @@ file; one that was stopped goes on from its checkpoint, to the same bits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from ..tasks._observation_stats import ObservationStats
 from ..tasks._registration import fingerprint, pickled_registrations, register_pickled
 from ._outcomes import FIELDS, Row, by_run, read_tests, write_table
 from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
-from ._run import Run, hand_out
+from ._run import Run, hand_out, mean_eval
 
 try:
     import fcntl
@@ -196,7 +196,7 @@ class _Diary:
         problem, solution = self.searcher.problem, hand_out(self.searcher)
         tested = self.test(problem, solution, number=len(self.rows))
         row = {"name": run.name, "seed": run.seed, "generation": status["iter"], "steps": steps}
-        row |= {"episodes": status["total_episode_count"], "mean_eval": _mean_eval(status)}
+        row |= {"episodes": status["total_episode_count"], "mean_eval": mean_eval(status)}
         row |= {"test_mean": tested[0], "test_standard_error": tested[1], "sparsity": _sparsity(problem, solution)}
         self.rows.append(row)
         if self.best is None or tested[0] > self.best.mean:
@@ -222,13 +222,6 @@ class _Diary:
             best.problem.to_subnetwork(best.solution).save(self.run.keep)
         self.rows[-1] |= {"again_mean": again[0], "again_standard_error": again[1]}
         return self.rows
-
-
-def _mean_eval(status: Mapping[str, Any]) -> float:
-    """That of the last population; EvoTorch's restarters leave it to the search within."""
-    while "mean_eval" not in status:
-        status = status["search_algorithm"]
-    return float(status["mean_eval"])
 
 
 def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from evotorch import Solution
@@ -84,3 +85,10 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
             f"status has {sorted(status)}"
         )
     return torch.as_tensor(solution)
+
+
+def mean_eval(status: Mapping[str, Any]) -> float:
+    """The mean fitness of the last population; EvoTorch's restarters leave it to the search within."""
+    while "mean_eval" not in status:
+        status = status["search_algorithm"]
+    return float(status["mean_eval"])

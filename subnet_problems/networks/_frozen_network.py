@@ -30,7 +30,8 @@ from ._inits import INITS
 from ._layer import list_layers
 from ._probe import agree, buffers_of, impurity, probe, probe_inputs, rounding, seeded, set_buffers
 from .forward._chain import as_chain
-from .forward._population import PopulationPolicy, make_population
+from .forward._population import make_population
+from .forward._way import Population, PopulationPolicy
 
 Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
 
@@ -337,7 +338,7 @@ class FrozenNetwork:
             device: Where the forward pass runs.
         """
         return make_population(
-            self._module, self.layers, chunks, popsize=popsize, num_episodes=num_episodes, device=torch.device(device)
+            Population(self._module, self.layers, chunks, popsize, num_episodes, torch.device(device))
         )
 
     def __repr__(self) -> str:

@@ -107,7 +107,7 @@ class Subnetwork(PolicyParts):
             raise ValueError(f"obs: expected finite numbers, got {obs!r}")
         acting = self._acting
         if not acting.is_current:
-            del self.__dict__["_acting"]
+            self.__dict__.pop("_acting", None)
             acting = self._acting
         outputs = acting.outputs(rows)
         if not np.isfinite(outputs).all():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..networks._frozen_network import FrozenNetwork
 from ..networks._philox import episode_seeds
-from ..networks.forward._population import PopulationPolicy
+from ..networks.forward._way import PopulationPolicy
 from ._episodes import Episodes, EvaluationError
 from ._gym_task import GymTask
 from ._observation_stats import Normalizer

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ._way import FloatArray, Population
+
 if TYPE_CHECKING:
     from .._layer import Layer
-
-FloatArray = NDArray[np.float32]
 
 
 #: The activations that the kernel has, by their codes.
@@ -79,8 +78,7 @@ class ChainPolicy:
         for linear, activation in chain:
             plan.append((linear.in_features, linear.out_features, linear.bias is not None, activation))
         self._plan = np.array(plan, dtype=np.int64)
-        width = int(self._plan[:, :2].max())
-        self._scratch = np.empty((2, width), dtype=np.float32)
+        self._width = int(self._plan[:, :2].max())
         self._weights = np.empty((popsize, layers[-1].slice.stop), dtype=np.float32)
         start = 0
         for chunk in chunks:
@@ -90,21 +88,15 @@ class ChainPolicy:
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        self._forward(self._weights, self._plan, self._num_episodes, rows, obs, self._scratch, outputs)
+        scratch = np.empty((2, self._width), dtype=np.float32)  # of this call: several threads may be here
+        self._forward(self._weights, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 
 
-def chain_population(
-    module: nn.Module,
-    layers: Sequence[Layer],
-    chunks: Iterable[Tensor],
-    *,
-    popsize: int,
-    num_episodes: int,
-    device: torch.device,
-) -> ChainPolicy | None:
+def chain_population(population: Population) -> ChainPolicy | None:
     """See ``Way``: chains on the CPU."""
-    chain = as_chain(module) if device.type == "cpu" else None
+    chain = as_chain(population.module) if population.device.type == "cpu" else None
     if chain is None:
         return None
-    return ChainPolicy(chain, layers, chunks, popsize=popsize, num_episodes=num_episodes)
+    sizes = {"popsize": population.popsize, "num_episodes": population.num_episodes}
+    return ChainPolicy(chain, population.layers, population.chunks, **sizes)

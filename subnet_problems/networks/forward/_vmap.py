@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from ._way import FloatArray, Population
+
 if TYPE_CHECKING:
     from .._layer import Layer
-
-FloatArray = NDArray[np.float32]
 
 
 #: How many networks ``VmapPolicy`` computes at a time. PyTorch's vectorized kernels and their scalar tails differ in
@@ -85,19 +85,12 @@ class VmapPolicy:
         return torch.from_numpy(np.pad(indices, (0, -len(indices) % _BLOCK), mode="edge"))
 
 
-def vmap_population(
-    module: nn.Module,
-    layers: Sequence[Layer],
-    chunks: Iterable[Tensor],
-    *,
-    popsize: int,
-    num_episodes: int,
-    device: torch.device,
-) -> VmapPolicy:
+def vmap_population(population: Population) -> VmapPolicy:
     """See ``Way``: any module, on any device."""
-    weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=device)
+    layers, popsize = population.layers, population.popsize
+    weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=population.device)
     start = 0
-    for chunk in chunks:
+    for chunk in population.chunks:
         weights[start : start + len(chunk)] = chunk
         start += len(chunk)
-    return VmapPolicy(module, layers, weights, num_episodes=num_episodes)
+    return VmapPolicy(population.module, layers, weights, num_episodes=population.num_episodes)

@@ -1,6 +1,7 @@
 """Subnetwork: a policy made of a network and a mask."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import gymnasium as gym
@@ -291,3 +292,12 @@ def test_the_module_is_made_once_for_many_decisions(monkeypatch):
     for _ in range(5):
         subnet.act(np.zeros(4))
     assert made == []
+
+
+def test_several_threads_may_act_with_one_policy():
+    subnet = make((40, 40))
+    batch = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
+    alone = subnet.act(batch)
+    with ThreadPoolExecutor(4) as threads:
+        for actions in threads.map(subnet.act, [batch] * 8):
+            np.testing.assert_array_equal(actions, alone)
