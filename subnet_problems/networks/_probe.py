@@ -24,6 +24,10 @@ NUM_PROBES = 2
 _SCALES = np.array([[1.0], [10.0]])
 #: How often a module is called again. One that draws in 5 % of the calls passes 4 times in 100.
 _REPEATS = 32
+#: How often weights are moved to see what rounding does, and how far: by more than their last bit, or few would move.
+_NUM_NUDGES = 4
+_LAST_BIT = 2.0**-23
+_NUDGE = 16 * _LAST_BIT
 #: Modules draw from generators that belong to the process; they are borrowed by one thread at a time.
 _generators = threading.RLock()
 
@@ -74,18 +78,23 @@ def agree(
 
 
 def rounding(module: nn.Module, inputs: FloatArray) -> NDArray[np.float64]:
-    """How far each output ``(act_length,)`` is from that in double precision, at most; 0 where there is no such.
+    """How far each output ``(act_length,)`` moves, at most, where each weight is off by about its last bit.
 
-    It says how much rounding matters to a module: a deep network of large weights may leave hardly a digit.
+    It says how much rounding matters to a module: a deep network of large weights may leave hardly a digit, and an
+    output whose terms cancel may be exactly 0 in one order of adding and not in another.
     """
-    try:
-        with seeded(0):
-            exact = probe(deepcopy(module).double(), inputs.astype(np.float64))
-    except Exception:  # it computes with tensors that are neither its weights nor its buffers
-        return np.zeros(1)
-    with seeded(0), np.errstate(invalid="ignore"):
-        distance = np.nan_to_num(np.abs(exact - probe(module, inputs)), posinf=0.0)
-    return np.asarray(distance.max(axis=0))
+    distance = np.zeros(1)
+    with seeded(0):
+        outputs = probe(module, inputs)
+    for number in range(_NUM_NUDGES):
+        nudged = deepcopy(module)
+        with seeded(1 + number), torch.no_grad():
+            for parameter in nudged.parameters():
+                parameter.mul_(1.0 + _NUDGE * (2.0 * torch.rand_like(parameter) - 1.0))
+        with seeded(0), np.errstate(invalid="ignore"):
+            moved = np.nan_to_num(np.abs(probe(nudged, inputs).astype(np.float64) - outputs), posinf=0.0)
+        distance = np.maximum(distance, moved.max(axis=0))
+    return distance * (_LAST_BIT / _NUDGE)
 
 
 def impurity(module: nn.Module, inputs: FloatArray, *, seed: int) -> str:

@@ -135,6 +135,13 @@ def test_weights_cannot_be_changed_from_outside():
     assert bool((network.weights != 0).all())
 
 
+@pytest.mark.parametrize("sizes", [(), (2,), (3, 2)])
+def test_terms_that_cancel_may_be_added_in_any_order(sizes):
+    """In so small a network of signed constants many sums are 0 in one order of adding, and almost 0 in another."""
+    for seed in range(150):
+        FrozenNetwork(sizes, obs_length=4, act_length=2, weight_init="signed_constant", weight_gain=0.01, seed=seed)
+
+
 def test_hidden_sizes_are_tanh_between_fully_connected_layers():
     network = lander((7, 5))
     w = [network.weights[layer.slice].view(layer.shape) for layer in network.layers]
