@@ -1,4 +1,4 @@
-"""What ``python -m subnet_problems`` does: search, resume, test, show, record, export, pareto, sparsify, compare."""
+"""The commands: search, resume, plot, test, show, record, export, pareto, sparsify, compare."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = ["main"]
 _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search,
     "resume": search.resume_search,
+    "plot": search.plot,
     "test": policy.play,
     "show": policy.show,
     "record": policy.record,

@@ -29,6 +29,7 @@ _OTHER_NAMES = {
     "network_seed": ("seed",),
     "num_jobs": ("jobs",),
     "env": ("file",),  # which says what is played
+    "log": ("logs",),
     "policy": ("file",),
     "folder": ("output",),
     "path": ("output", "file"),

@@ -1,4 +1,4 @@
-"""``search`` and ``resume``."""
+"""``search``, ``resume`` and ``plot``."""
 
 from __future__ import annotations
 
@@ -128,6 +128,20 @@ def resume_search(
         settings["budget"] = budget
         write_settings(folder, settings)
     _run(searcher, folder, **settings)
+
+
+def plot(
+    logs: Annotated[list[Path], typer.Argument(help="Folders of searches, or their logs.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The picture.")] = Path("log.png"),
+    quantity: Annotated[str, typer.Option(help="A column of log.csv.")] = "mean_eval",
+) -> None:
+    """Draw how searches progress: one number of each generation against environment steps."""
+    from ..experiments import plot_log
+    from ..pictures._saving import check_picture, save_figure
+
+    check_picture("--output", output)
+    save_figure(plot_log(logs, quantity=quantity), output)
+    out.print(f"{output}")
 
 
 def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ._curves import plot_learning_curves
     from ._front_plots import plot_attainment, plot_front
     from ._fronts import Front, attainment, hypervolume, read_front
+    from ._log_plot import plot_log, read_log
     from ._loggers import CSVLogger, TensorBoardLogger
     from ._outcomes import Outcome, Row, by_run, comparison, learning_curves, outcome, read_tests, write_table
     from ._perform import has_begun, perform
@@ -42,7 +43,9 @@ __all__ = [
     "plot_attainment",
     "plot_front",
     "plot_learning_curves",
+    "plot_log",
     "read_front",
+    "read_log",
     "read_rows",
     "read_tests",
     "sparsify",
@@ -60,6 +63,8 @@ __getattr__ = lazy(
         "attainment": "._fronts",
         "hypervolume": "._fronts",
         "read_front": "._fronts",
+        "plot_log": "._log_plot",
+        "read_log": "._log_plot",
         "CSVLogger": "._loggers",
         "TensorBoardLogger": "._loggers",
         "Outcome": "._outcomes",

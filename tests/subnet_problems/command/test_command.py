@@ -55,6 +55,22 @@ def found(tmp_path_factory):
     return folder, out
 
 
+def test_the_progress_of_searches_is_drawn(found, tmp_path):
+    folder, _ = found
+    picture = tmp_path / "progress.png"
+    assert accepted("plot", folder, folder / "log.csv", "--output", picture) == f"{picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for words, message in [
+        ([folder, "--quantity", "reward"], "--quantity: expected one of ['best_eval'"),
+        ([folder, "--output", tmp_path / "a.xyz"], "--output: expected a name that ends in one of"),
+        ([folder / "settings.json"], "LOGS: expected "),
+        ([folder / "nowhere"], "No such file or directory"),
+    ]:
+        done = command("plot", *words)
+        assert done.code == 1
+        assert message in done.err
+
+
 def test_a_search_leaves_a_tested_policy_and_a_log(found):
     folder, out = found
     subnet = Subnetwork.load(folder / "subnetwork.safetensors")
