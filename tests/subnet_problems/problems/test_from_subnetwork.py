@@ -124,7 +124,9 @@ def test_a_rule_may_be_given():
 def test_a_rule_that_rescales_otherwise_is_refused(pruned):
     subnet, rule = found(mask=TopK(0.5)), TopK(0.5, rescale=False)
     subnet, rule = (subnet.prune(), TopK(0.5)) if pruned else (subnet, rule)
-    with pytest.raises(ValueError, match=r"^mask_rule: expected a rule with rescale=[(T].*, got TopK\(0\.5"):
+    with pytest.raises(
+        ValueError, match=r"^mask_rule: expected a rule with the policy's own rescale=[(T].*, got TopK\(0\.5"
+    ):
         MaskedGymProblem.from_subnetwork(subnet, mask_rule=rule)
 
 
@@ -214,14 +216,14 @@ def test_a_bad_argument_is_refused_by_name_before_anything_is_played(name, value
 
 
 def test_a_rule_and_a_sparsity_are_one_too_many():
-    with pytest.raises(ValueError, match=r"^sparsity: expected None where mask_rule is given, got 0\.9"):
+    with pytest.raises(ValueError, match=r"^sparsity: expected None when mask_rule is given, got 0\.9"):
         MaskedGymProblem.from_subnetwork(found(), mask_rule=TopK(0.9), sparsity=0.9)
 
 
 def test_a_policy_that_keeps_nothing_is_refused():
     subnet = found()
     subnet = replace(subnet, mask=torch.zeros_like(subnet.mask))
-    with pytest.raises(ValueError, match=r"^subnet: expected a policy that keeps a weight, got "):
+    with pytest.raises(ValueError, match=r"^subnet: expected a policy that keeps at least one weight, got "):
         MaskedGymProblem.from_subnetwork(subnet)
 
 
