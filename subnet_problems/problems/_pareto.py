@@ -244,9 +244,10 @@ class ParetoSparsityProblem(Problem):
 
         In a sparse mask, most weights that noise would newly keep connect units that nothing else reaches. Units in use
         are the inputs, the outputs, and the units that are live in the mask that the same scores give at four times
-        the density. Weights to or from other units get scores far below those of kept weights; the best of the remaining
-        weights are kept in their place. A scope of the rule (all weights, or a layer) in which too few weights would
-        remain does not change. Neither does a network that is not a chain of linear layers, tanh and ReLU.
+        the density. Weights to or from other units get scores far below those of kept weights; the best of the
+        remaining weights are kept in their place. A scope of the rule (all weights, or a layer) in which too few
+        weights would remain does not change. Neither does a network that is not a chain of linear layers, tanh and
+        ReLU.
 
         Args:
             center: ``(D + 1,)``.
