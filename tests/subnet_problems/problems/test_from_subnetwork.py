@@ -285,7 +285,7 @@ def test_a_network_that_is_no_chain_has_scores_for_a_mask_too():
 
 def test_scores_of_which_the_rule_makes_another_mask_are_refused():
     problem = MaskedGymProblem(Echo, mask_rule=Threshold(5.0), hidden_sizes=(2,), episode_length=3)
-    with pytest.raises(ValueError, match=r"^mask: expected one that the rule Threshold\(5, "):
+    with pytest.raises(ValueError, match=r"^mask: expected a mask that the rule Threshold\(5, "):
         problem.scores_from_mask(torch.ones(4, dtype=torch.bool), seed=0)
 
 

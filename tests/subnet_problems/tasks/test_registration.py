@@ -184,7 +184,9 @@ def test_a_policy_is_not_played_in_another_environment_under_the_same_id(penaliz
             return record_video(subnet, None, penalized.with_suffix(".gif"))
         return getattr(subnet, play)()
 
-    message = r"^env: expected 'CartPole-v1' to be registered as it was .* instead of '\w+:Penalized'; register it as before"
+    message = (
+        r"^env: expected 'CartPole-v1' to be registered as it was .* instead of '\w+:Penalized'; register it as before"
+    )
     with pytest.raises(ValueError, match=message):
         go()
     assert not penalized.with_suffix(".gif").exists()
