@@ -228,7 +228,10 @@ def test_an_environment_that_only_has_the_id_of_a_known_one_has_no_names():
 
 
 def test_what_is_too_large_to_read_is_refused_with_its_size():
-    message = r"^max_weights: expected a policy with at most 60 live weights, .*, got one with 157; pass max_weights=157 to write it"
+    message = (
+        r"^max_weights: expected a policy with at most 60 live weights, .*, got one with 157; pass max_weights=157 to "
+        "write it"
+    )
     with pytest.raises(ValueError, match=message):
         lander().formula()
     assert lander().formula(max_weights=157).count("*") > 100
