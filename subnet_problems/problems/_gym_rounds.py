@@ -234,7 +234,7 @@ class GymRounds(Rounds):
 
     @property
     def observation_normalization(self) -> bool:
-        """Whether observations are normalized."""
+        """True if observations are normalized."""
         return self._stats is not None
 
     def get_observation_stats(self) -> ObservationStats:

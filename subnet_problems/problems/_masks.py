@@ -1,4 +1,4 @@
-"""Masked: base of the problems whose decision vector is one score per weight. It depends on no task."""
+"""Masked: base of all problems whose decision vector is one score per weight, for any kind of task."""
 
 from __future__ import annotations
 
@@ -69,10 +69,11 @@ class Masked(Rounds):
 
         Kept weights get scores above 0 with the magnitudes of initial scores. Removed weights get scores below 0; about
         as many of them are near 0 as weights are kept.
-        ``TopK`` maps these scores to exactly this mask if it keeps as many weights in each scope (all weights together,
-        or a layer). In a scope in which it keeps fewer, it keeps a subset of the mask. In a scope in which it keeps
-        more, it keeps all of the mask and some further weights. Among kept weights, those that cannot change an output
-        (see ``Subnetwork.prune``) get the lowest scores, so that they are removed first. They can be identified only in
+
+        ``TopK`` maps these scores to exactly this mask if it keeps as many weights as the mask in each scope (all
+        weights together, or a layer). In a scope with fewer, it keeps a subset of the mask. In a scope with more, it
+        keeps the whole mask and some further weights. Among kept weights, those that cannot change an output (see
+        ``Subnetwork.prune``) get the lowest scores, so that they are removed first. They can be identified only in
         chains of linear layers, tanh and ReLU.
 
         Args:
@@ -153,7 +154,7 @@ class Masked(Rounds):
             stdev: Standard deviation of the noise. Ignored for initial scores.
 
         Returns:
-            ``(N, D)``; ``values`` itself if the rule has no ``level``, as a user's own rule may.
+            ``(N, D)``; ``values`` itself if the rule is a user's own without a ``level``.
 
         Raises:
             ValueError: An argument has the wrong shape, or a score is NaN.
@@ -178,7 +179,7 @@ class Masked(Rounds):
             center: ``(D,)``.
 
         Returns:
-            ``(D,)``; ``center`` itself if the rule has no ``level``, as a user's own rule may.
+            ``(D,)``; ``center`` itself if the rule is a user's own without a ``level``.
 
         Raises:
             ValueError: ``center`` has the wrong shape, or a score is NaN.
@@ -229,7 +230,7 @@ class Masked(Rounds):
             ``(D,)``.
 
         Raises:
-            ValueError: The shape is wrong, or a score is NaN.
+            ValueError: ``center`` has the wrong shape, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
         return without_unused(self._genotype.rule_in_search, self._genotype.network, center, stdev=self._genotype.stdev)

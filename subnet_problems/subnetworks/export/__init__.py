@@ -46,5 +46,5 @@ def _c_seed(policy: PolicyParts, folder: Path, name: str | None) -> Path:
 EXPORTS: dict[str, Export] = {
     "onnx": Export(_onnx, "an ONNX model", suffix=".onnx"),
     "c": Export(_c, "C with the kept weights, row by row", has_name=True),
-    "c-seed": Export(_c_seed, "C with the seed and the mask alone", has_name=True),
+    "c-seed": Export(_c_seed, "C with only the seed and the mask", has_name=True),
 }

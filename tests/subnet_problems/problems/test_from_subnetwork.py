@@ -141,7 +141,9 @@ def test_the_environment_is_the_policys_own_with_its_configuration():
 def test_a_policy_without_an_id_needs_its_environment():
     made = MaskedGymProblem(OddSpaces, env_config={"discrete": True}, hidden_sizes=(3,), episode_length=9, seed=0)
     subnet = made.mask_to_subnetwork(torch.arange(made.solution_length) % 2 == 0)
-    with pytest.raises(ValueError, match=r"^env: expected a Gymnasium id or a callable, since the subnetwork knows no"):
+    with pytest.raises(
+        ValueError, match=r"^env: expected a Gymnasium id or a callable, because the subnetwork knows no"
+    ):
         MaskedGymProblem.from_subnetwork(subnet, episode_length=9)
     problem = MaskedGymProblem.from_subnetwork(subnet, OddSpaces, episode_length=9)
     assert problem.task.actions == subnet.actions
