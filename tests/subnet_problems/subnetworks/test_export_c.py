@@ -295,7 +295,7 @@ def test_a_header_says_what_its_numbers_are(tmp_path):
     subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), **spaces)
     lines = subnet.export_c(tmp_path / "robot").read_text().splitlines()
     assert lines[2:7] == [
-        " * robot_act(obs, act) takes 4 numbers and gives the parts of the action one after another.",
+        " * robot_act(obs, act) reads 4 numbers and writes the parts of the action one after another.",
         " * obs[0] to obs[1]: gear, one-hot, for numbers from 1 to 2.",
         " * obs[2] to obs[3]: place, as the task gives it.",
         " * act[0] to act[1]: arm.0, numbers, each rounded and clipped as the task asks.",
