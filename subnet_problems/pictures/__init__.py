@@ -1,4 +1,4 @@
-"""Pictures of masks and networks, and films of episodes."""
+"""Pictures of masks and networks, and videos of episodes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""A small network drawn from left to right, with the number of each connection, and lines of formulas beneath.
+"""Drawing of a small network from left to right, with the weight of each connection, and formulas below.
 
-All places are in inches from the lower left corner of the picture, which is then scaled into its axes.
+All positions are in inches from the lower left corner of the picture, which is then scaled to its axes.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ Points = NDArray[np.float64]
 
 _ACTIVATIONS: dict[type[nn.Module], str] = {nn.Identity: "", nn.Tanh: "tanh", nn.ReLU: "ReLU"}
 _INK, _POSITIVE, _NEGATIVE = "0.15", "#1f4e79", "#c0392b"
-#: From level to level, around the picture, from a unit to its name.
+#: Distances in inches: between levels, around the picture, from a unit to its name.
 _GAP, _MARGIN, _SPACE = 2.1, 0.25, 0.09
-#: Radius of a unit, and of inputs and outputs, which have no activation.
+#: Radius of a unit with an activation, and of inputs and linear outputs.
 _UNIT, _DOT = 0.19, 0.06
-#: The least width of formulas, how high their lines are, and the title.
+#: Minimum width of formulas, height of a line of them, height of the title.
 _FORMULA_WIDTH, _LINE, _TITLE = 7.5, 0.27, 0.5
-#: The most that the graph is high, and that units are from each other.
+#: Maximum height of the graph, and maximum distance between the units of a level.
 _HEIGHT, _PITCH = 12.0, 0.62
 #: Font sizes in points.
 _NAME_SIZE, _NUMBER_SIZE, _FORMULA_SIZE = 11.0, 8.0, 11.0
 _FORMULA_FONT = "cm"
-#: Where along its line a number may stand, the better places first.
+#: Candidate positions of a number along its line, the best first.
 _PLACES = (0.5, 0.38, 0.62, 0.3, 0.7, 0.44, 0.56, 0.24, 0.76, 0.34, 0.66, 0.18, 0.82)
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A connection: where it begins and ends, ``(2, 2)``, and its weight."""
+    """A connection: its two end points, ``(2, 2)``, and its weight."""
 
     ends: Points
     weight: np.float32
 
 
 def draw_network(reading: Reading, title: str, equations: Sequence[str], ax: Axes | None) -> Axes:
-    """Draw what is alive, and these equations beneath; see ``plot_network``."""
+    """Draw the live part of a network, and equations below it; see ``plot_network``."""
     levels = _ordered(reading)
     rows = max(len(level) for level in levels)
     pitch = min(_PITCH, _HEIGHT / rows)
-    size = min(1.0, pitch / (2.2 * _UNIT))  # where there are very many units, all of them are smaller
+    size = min(1.0, pitch / (2.2 * _UNIT))  # all units shrink if there are very many
     entering, leaving = _input_labels(reading, levels[0]), _output_labels(reading)
     end = _DOT if reading.layers[-1].activation is nn.Identity else _UNIT
     left = _width(entering, size * _NAME_SIZE) + _DOT + _SPACE + _MARGIN
@@ -83,7 +83,7 @@ def draw_network(reading: Reading, title: str, equations: Sequence[str], ax: Axe
 
 
 def _canvas(ax: Axes | None, width: float, height: float) -> tuple[Axes, float]:
-    """Axes in inches, and how large an inch is in them."""
+    """Axes with inches as their units, and the scale of these inches in the figure."""
     scale = 1.0
     if ax is None:
         ax = plt.figure(figsize=(width, height)).add_axes((0.0, 0.0, 1.0, 1.0))
@@ -98,7 +98,7 @@ def _canvas(ax: Axes | None, width: float, height: float) -> tuple[Axes, float]:
 
 
 def _ordered(reading: Reading) -> list[list[int]]:
-    """The units of each level from top to bottom: where those are that they are connected with, so that few cross."""
+    """The units of each level from top to bottom, each near the units it is connected with, so that few lines cross."""
     levels = [np.flatnonzero(alive).tolist() for alive in reading.units[:-1]] + [list(range(len(reading.outputs)))]
     masks = [layer.mask for layer in reading.layers]
     for _ in range(8):  # from the outputs, which keep their order, to the inputs, and back
@@ -111,7 +111,7 @@ def _ordered(reading: Reading) -> list[list[int]]:
 
 
 def _sorted(level: list[int], other: list[int], mask: NDArray[np.bool_]) -> list[int]:
-    """A level by the mean place of a unit's neighbors in the other one; ``mask`` is (level, other)."""
+    """A level, sorted by the mean position of each unit's neighbors in ``other``; ``mask`` is (level, other)."""
     height = (np.arange(len(other)) + 0.5) / max(1, len(other))
 
     def place(unit: int) -> float:
@@ -122,7 +122,7 @@ def _sorted(level: list[int], other: list[int], mask: NDArray[np.bool_]) -> list
 
 
 def _input_labels(reading: Reading, level: list[int]) -> list[str]:
-    """The observations' names; before a symbol that stands for a word, such as an angle's, the word."""
+    """The observations' names. If the name is a symbol, such as that of an angle, its word precedes it."""
     labels = []
     for unit in level:
         name = reading.inputs[unit]
@@ -138,16 +138,16 @@ def _output_labels(reading: Reading) -> list[str]:
 
 
 def _width(labels: Sequence[str], size: float, family: str | None = None) -> float:
-    """How wide the widest of these formulas is, in inches."""
+    """Width of the widest formula, in inches."""
     parser, font = MathTextParser("path"), FontProperties(size=size, math_fontfamily=family)
     return max((parser.parse(label, dpi=72, prop=font).width / 72 for label in labels), default=0.0)
 
 
 def _wrapped(equations: Sequence[str], width: float) -> list[str]:
-    """Equations in as many lines as they need, broken where few parentheses are open."""
+    """Break equations into lines, where few parentheses are open."""
     lines: list[str] = []
     for equation in equations:
-        # Before a sign, but not that of an observation's mean; after a comma, but not that of a maximum.
+        # Lines may break before a sign, except that of an observation's mean, and after a comma, except in max(0, x).
         parts = re.split(r"(?= [+-] (?![\d.]+\)))|(?<=[^0], )", equation.strip("$"))
         indent = ""
         while parts:
@@ -185,7 +185,7 @@ def _draw_names(axes: Axes, names: Sequence[str], level: dict[int, Points], shif
 
 
 def _draw_lines(axes: Axes, reading: Reading, places: Sequence[dict[int, Points]], scale: float) -> None:
-    """The connections, and their numbers where these are few."""
+    """Draw the connections, and their weights as numbers if these are at most ``MAX_WEIGHTS``."""
     lines = [
         _Line(np.array([before[i], after[unit]]), layer.weight[unit, i])
         for layer, before, after in zip(reading.layers, places[:-1], places[1:], strict=True)
@@ -207,12 +207,12 @@ def _draw_lines(axes: Axes, reading: Reading, places: Sequence[dict[int, Points]
 
 
 def _boxes(lines: Sequence[_Line], units: Sequence[Points]) -> list[Points]:
-    """Where the number of each line stands: on it, and as far as possible not on other numbers, lines and units."""
+    """Position of the number of each line: on the line, and if possible not on other numbers, lines or units."""
     placed: list[tuple[Points, Points]] = []
     steps = np.linspace(0.0, 1.0, 41)[:, None]
     ways = [line.ends[0] * (1.0 - steps) + line.ends[1] * steps for line in lines]
     for number, line in enumerate(lines):
-        # A digit is some 0.64 of the font's size wide.
+        # The width of a digit is about 0.64 of the font size.
         half = np.array([0.32 * len(_text(line.weight)) + 0.2, 0.62]) * _NUMBER_SIZE / 72
         best, least = line.ends.mean(axis=0), np.inf
         for rank, place in enumerate(_PLACES):
@@ -234,7 +234,7 @@ def _covers(at: Points, half: Points, way: Points) -> bool:
 def _draw_units(
     axes: Axes, reading: Reading, places: Sequence[dict[int, Points]], scale: float, size: float, *, named: bool
 ) -> None:
-    """Inputs and linear outputs as dots, all others as circles with an activation, or the name in the formula."""
+    """Draw inputs and linear outputs as dots, all others as circles with their activation or their formula name."""
     for x, y in places[0].values():
         axes.add_patch(Circle((x, y), size * _DOT, color=_INK, zorder=3))
     for number, (layer, level) in enumerate(zip(reading.layers, places[1:], strict=True)):
@@ -253,7 +253,7 @@ def _draw_units(
 
 
 def _draw_number(axes: Axes, x: float, y: float, number: np.float32, scale: float, *, sign: str = "") -> None:
-    """A number on white, which hides what is behind it."""
+    """Draw a number on a white box, which hides the lines behind it."""
     axes.text(
         x, y, sign + _text(number), size=scale * _NUMBER_SIZE, color=_color(number), ha="center", va="center",
         zorder=2, bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"},

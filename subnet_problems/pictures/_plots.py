@@ -1,4 +1,4 @@
-"""Pictures of masks and networks."""
+"""Plots of masks and networks."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ..subnetworks._pruning import MaskedLayer, masked_layers, reached
 from ..subnetworks._subnetwork import Subnetwork
 from ._network_picture import draw_network
 
-#: Removed; kept, but at a dead unit; kept and alive.
+#: Colors of weights: removed; kept, but at a dead unit; kept and live.
 _COLORS = ListedColormap(["#f4f4f4", "#f0b49e", "#1f4e79"])
-#: Networks of more live units have no graph: nobody could follow its lines.
+#: The graph of a network with more live units would be unreadable, so it is not drawn.
 _MAX_UNITS = 300
 
 
 def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]:
-    """Draw the mask of each weight matrix, and of a small chain of linear layers the graph of what is alive.
+    """Draw the mask of each weight matrix and, for a small chain of linear layers, the graph of its live units.
 
-    In a mask a row is a unit and a column one of its inputs: dark where a weight is kept, pale red where it is kept but
-    its unit is dead (see ``Subnetwork.live_units``). In the graph, inputs are at the bottom; those that reach no
-    output are hollow, as are outputs that nothing reaches. Positive weights are blue, negative ones red.
+    In a mask, a row is a unit and a column is one of its inputs. Kept weights are dark; kept weights at a dead unit
+    (see ``Subnetwork.live_units``) are pale red. The graph has the inputs at the bottom. Inputs that reach no output,
+    and outputs that no input or bias reaches, are hollow. Positive weights are blue, negative weights are red.
 
     Args:
-        subnet: What is drawn.
-        figure: Where; a new one by default.
+        subnet: The subnetwork to draw.
+        figure: The figure to draw in. Default: a new figure.
 
     Returns:
-        One for each weight matrix, then that of the graph if there is one.
+        The axes of each weight matrix, then those of the graph if it is drawn.
 
     Raises:
         TypeError: ``subnet`` is not a Subnetwork.
@@ -80,7 +80,7 @@ def plot_mask(subnet: Subnetwork, *, figure: Figure | None = None) -> list[Axes]
 
 
 def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer], units: Sequence[Bools]) -> None:
-    """Live units, a level for each layer, and a line for each kept weight between them."""
+    """Draw the live units of each layer on one level, and a line for each kept weight between live units."""
     shown = [np.ones_like(units[0]), *units[1:-1], np.ones_like(units[-1])]
     places = [np.cumsum(level) - 1 for level in shown]
     x = [(place + 0.5) / max(1, level.sum()) for place, level in zip(places, shown, strict=True)]
@@ -110,21 +110,24 @@ def _draw_graph(axes: Axes, layers: Sequence[MaskedLayer], units: Sequence[Bools
 
 
 def plot_network(subnet: Subnetwork, *, formula: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw what is alive of a small chain of linear layers from left to right, each connection with its number.
+    """Draw the live part of a small chain of linear layers from left to right, with its weights as numbers.
 
-    Numbers are the weights in three digits, with all factors in them as in ``Subnetwork.formula``; biases stand above
-    their units. Positive ones are blue, negative ones red, and lines are as wide as weights are large. Of more than 60
-    live weights the numbers are left out. Observations and outputs have the names that they have in the formula; an
-    output that nothing reaches is hollow.
+    A number is a weight in three digits, which includes all factors, as in ``Subnetwork.formula``. Biases are written
+    above their units. Positive numbers are blue, negative numbers are red, and a line's width grows with its weight's
+    magnitude. With more than 60 live weights, no numbers are written. Observations and outputs have the same names as
+    in the formula. An output that nothing reaches is hollow.
 
     Args:
-        subnet: What is drawn.
-        formula: Whether the formula stands beneath, and units have the names that they have in it.
-        ax: Where: the picture is scaled so that it fits. By default new ones of the size that it needs.
+        subnet: The subnetwork to draw.
+        formula: Whether to write the formula below the network and the formula's names in the units. Default: False.
+        ax: The axes to draw in; the picture is scaled to fit. Default: new axes of the required size.
+
+    Returns:
+        The axes.
 
     Raises:
         TypeError: ``subnet`` is not a Subnetwork, or ``formula`` is not a bool.
-        ValueError: The network is no chain of linear layers, tanh and ReLU, more than 300 of its units are alive, or
+        ValueError: The network is not a chain of linear layers, tanh and ReLU, more than 300 of its units are live, or
             the formula would have more than 60 live weights.
     """
     if not isinstance(subnet, Subnetwork):

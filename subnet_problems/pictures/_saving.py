@@ -1,4 +1,4 @@
-"""Figures as files."""
+"""Writing of figures to files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .._files import check_file, write_whole
 
 
 def check_picture(name: str, path: str | Path) -> Path:
-    """Return the path of a picture that is yet to be drawn if it can be written there.
+    """Check that a picture can be written to a path, before it is drawn, and return the path.
 
     Args:
-        name: What the caller calls it.
-        path: Where.
+        name: Name of the argument, for error messages.
+        path: Path of the picture.
 
     Raises:
-        TypeError: It is no path.
-        ValueError: Matplotlib cannot write its suffix.
-        OSError: It is a folder, or in one that cannot be written to.
+        TypeError: ``path`` is not a path.
+        ValueError: Matplotlib does not support the suffix.
+        OSError: The path is a folder, or lies in a folder that is not writable.
     """
     path, suffixes = check_path(name, path), sorted(f".{kind}" for kind in FigureCanvasBase.get_supported_filetypes())
     if path.suffix.lower() not in suffixes:
@@ -36,20 +36,20 @@ def check_picture(name: str, path: str | Path) -> Path:
 
 
 def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: float = 150) -> None:
-    """Write a figure, and close it. The file appears whole or not at all.
+    """Write a figure to a file, atomically, and close the figure.
 
     Args:
         figure: The figure, or any of its axes.
-        path: Where; its suffix says in which format.
-        dpi: Dots an inch.
+        path: The file to write. Its suffix determines the format.
+        dpi: Dots per inch. Default: 150.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: Matplotlib cannot write the suffix.
+        ValueError: Matplotlib does not support the suffix.
         OSError: The file cannot be written.
     """
     if not isinstance(figure, Figure | Axes):
-        raise TypeError(f"figure: expected one of matplotlib, or its Axes, got {figure!r}")
+        raise TypeError(f"figure: expected a matplotlib Figure or Axes, got {figure!r}")
     path = check_picture("path", path)
     if isinstance(figure, Axes):
         whole = figure.get_figure(root=True)
@@ -66,7 +66,7 @@ def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: float = 150) ->
 
 @contextmanager
 def drawn_if_possible(path: Path) -> Iterator[None]:
-    """Draws a picture of what is kept elsewhere: where that fails, it is a warning that names ``path``."""
+    """Context manager that turns errors into a warning that names ``path``, for pictures of data stored elsewhere."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Films of a policy at work."""
+"""Videos of a policy's episodes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ..tasks._episodes import EvaluationError
 from ..tasks._gym_task import EnvLike, GymTask
 from ..tasks._single_episode import play_episode
 
-#: The most pictures a second of a GIF.
+#: Maximum frames per second of a GIF.
 _GIF_FPS = 25
-#: Pictures a second where the environment does not say how many, as Gymnasium's recorder has it.
+#: Frames per second if the environment gives none; the same value as in Gymnasium's recorder.
 _USUAL_FPS = 30
 
 
@@ -40,29 +40,29 @@ def record_video(
     episode_length: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """Film one episode. The file appears whole or not at all.
+    """Record one episode as a video. The file is written atomically.
 
     Args:
         subnet: The policy.
-        env: The task, or a problem's ``task``; None for the one that the subnetwork knows. Its ``render`` gives
-            pictures of one size, ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``, of whole numbers from 0 to
-            255. Its ``metadata["render_fps"]`` is how many there are a second; 30 where it does not say.
-        path: The film. ``.mp4`` needs the package moviepy; ``.gif`` has at most 25 pictures for each second of the
-            simulation.
+        env: The environment, or a problem's ``task``; None for the policy's own environment. Its ``render`` must return
+            frames of one size, ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``, of whole numbers from 0 to
+            255. Its ``metadata["render_fps"]`` is the number of frames per second; 30 if it is missing.
+        path: The video file to write, ``.mp4`` or ``.gif``. ``.mp4`` needs the package moviepy. A ``.gif`` has at most
+            25 frames per second of the simulation.
         env_config: See ``Subnetwork.make_task``.
         episode_length: See ``Subnetwork.make_task``.
-        seed: The seed that the environment is reset with.
+        seed: Seed with which the environment is reset. Default: 0.
 
     Returns:
         The path.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: See ``Subnetwork.make_task``; or the task cannot be drawn, or the suffix is neither.
+        ValueError: See ``Subnetwork.make_task``; or the environment cannot be rendered, or the suffix is neither.
         OSError: The file cannot be written.
-        EvaluationError: The environment raised, or returned something that is not finite or not what it should be.
-        ImportError: The film is an ``.mp4`` and moviepy is missing (``pip install subnet-problems[video]``).
-        gymnasium.error.DependencyNotInstalled: What the task draws with is missing.
+        EvaluationError: The environment raised, or returned a value that is not finite or otherwise invalid.
+        ImportError: The suffix is ``.mp4`` and moviepy is missing (``pip install subnet-problems[video]``).
+        gymnasium.error.DependencyNotInstalled: A package that the environment needs for rendering is missing.
     """
     if not isinstance(subnet, Subnetwork):
         raise TypeError(f"subnet: expected a Subnetwork, got {subnet!r}")
@@ -76,8 +76,7 @@ def record_video(
             import_module("moviepy")
         except ImportError as error:
             raise ImportError(
-                "path: a film .mp4 needs the package moviepy (pip install subnet-problems[video]), and .gif does not: "
-                f"{error}"
+                f"path: .mp4 needs the package moviepy (pip install subnet-problems[video]); .gif does not: {error}"
             ) from error
     seed = check_seed("seed", seed)
     task = subnet.make_task(env, env_config=env_config, episode_length=episode_length)
@@ -88,7 +87,7 @@ def record_video(
             raise
         except Exception as error:
             raise ValueError(
-                f"env: expected one that takes render_mode='rgb_array', got {task.env!r}: {reason_of(error)}"
+                f"env: expected one that accepts render_mode='rgb_array', got {task.env!r}: {reason_of(error)}"
             ) from error
         with closing(world):
             film = _Film(world, subnet, task, seed)
@@ -97,19 +96,19 @@ def record_video(
 
 
 class _Film:
-    """The pictures of one episode.
+    """The frames of one episode.
 
     Args:
         world: The environment.
         subnet: The policy.
-        task: What it plays.
-        seed: The seed that the environment is reset with.
+        task: The task to play.
+        seed: Seed with which the environment is reset.
 
     Attributes:
-        fps: Pictures a second.
+        fps: Frames per second.
 
     Raises:
-        ValueError: The environment's number of pictures a second is no number above 0.
+        ValueError: The environment's ``metadata["render_fps"]`` is not a number above 0.
     """
 
     def __init__(self, world: gym.Env[Any, Any], subnet: Subnetwork, task: GymTask, seed: int) -> None:
@@ -121,11 +120,16 @@ class _Film:
         self._world, self._subnet, self._task, self._seed = world, subnet, task, seed
 
     def pictures(self, *, every: float = 1.0) -> Iterator[NDArray[np.uint8]]:
-        """Pictures ``(H, W, 3)``, the caller's own: of the beginning and of each step, or of one in ``every`` of them.
+        """Play the episode and yield a frame ``(H, W, 3)`` after the reset and after each step.
+
+        Frames are copies, which the caller may change.
+
+        Args:
+            every: Average number of steps per frame, at least 1. Default: 1.
 
         Raises:
-            EvaluationError: The environment raised, or returned something that is not finite.
-            ValueError: What it draws are no pictures of one size.
+            EvaluationError: The environment raised, or returned a value that is not finite.
+            ValueError: ``render`` does not return frames of one size.
         """
         subnet, task = self._subnet, self._task
         episode = play_episode(
@@ -138,7 +142,7 @@ class _Film:
                 continue
             picture = self._draw(step)
             if size is not None and picture.shape != size:
-                raise ValueError(f"env: expected pictures of one size, got {size[:2]} and {picture.shape[:2]}")
+                raise ValueError(f"env: expected frames of one size, got {size[:2]} and {picture.shape[:2]}")
             count, size = count + 1, picture.shape
             yield picture
 
@@ -149,18 +153,18 @@ class _Film:
             raise
         except Exception as error:
             raise EvaluationError(0, 0, step, f"the environment's render raised {error!r}") from error
-        if isinstance(frame, list) and frame:  # of render_mode="rgb_array_list": those since the last call
+        if isinstance(frame, list) and frame:  # render_mode="rgb_array_list": all frames since the last call
             frame = frame[-1]
         return _picture(frame)
 
 
 def _picture(frame: Any) -> NDArray[np.uint8]:
-    """What an environment drew, as ``(H, W, 3)``.
+    """Convert a result of ``render`` to a frame ``(H, W, 3)``.
 
     Raises:
-        ValueError: It is no picture.
+        ValueError: The result is not a frame.
     """
-    expected = "env: expected pictures of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of whole numbers up to 255"
+    expected = "env: expected frames of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of whole numbers up to 255"
     if not isinstance(frame, np.ndarray):
         raise ValueError(f"{expected} from its render_mode='rgb_array', got {frame!r:.200}")
     if frame.dtype.kind not in "ui" or frame.ndim not in (2, 3) or 0 in frame.shape:
@@ -174,10 +178,10 @@ def _picture(frame: Any) -> NDArray[np.uint8]:
 
 
 def _write_gif(film: _Film, path: Path) -> None:
-    """A GIF, whose colors are reduced picture by picture: an episode of raw ones would fill the memory."""
+    """Write a GIF. Colors are reduced frame by frame, because a whole episode of raw frames could exhaust memory."""
     every = max(1.0, film.fps / _GIF_FPS)
     pictures = [Image.fromarray(picture).quantize(64) for picture in film.pictures(every=every)]
-    # GIF counts hundredths of a second, in 16 bits: pictures take turns in being shown a little longer.
+    # GIF durations are whole hundredths of a second, in 16 bits. So durations differ slightly, to keep the mean right.
     times = [round(100 * number * every / film.fps) for number in range(len(pictures) + 1)]
     durations = [10 * min(end - begin, 65_535) for begin, end in pairwise(times)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,12 +190,12 @@ def _write_gif(film: _Film, path: Path) -> None:
             pictures[0].save(
                 temporary, "gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
             )
-    except OverflowError as error:  # Pillow joins equal pictures, and a GIF shows none for longer than 655 seconds
-        raise ValueError(f"path: expected .mp4 for a picture that stays so long, got {str(path)!r}") from error
+    except OverflowError as error:  # Pillow joins equal frames, and a GIF frame lasts at most 655 seconds
+        raise ValueError(f"path: expected .mp4 for a frame that lasts over 655 seconds, got {str(path)!r}") from error
 
 
 def _write_mp4(film: _Film, path: Path) -> None:
-    """An MP4, by Gymnasium's own writer of films."""
+    """Write an MP4 with Gymnasium's own ``save_video``."""
     from gymnasium.utils.save_video import save_video  # it needs moviepy
 
     pictures = list(film.pictures())
@@ -200,14 +204,14 @@ def _write_mp4(film: _Film, path: Path) -> None:
         save_video(pictures, folder, episode_trigger=lambda _: True, fps=film.fps)
         written = next(Path(folder).glob("*.mp4"), None)
         if written is None:
-            raise ValueError(f"env: expected metadata['render_fps'] that a film .mp4 can have, got {film.fps:g}")
+            raise ValueError(f"env: expected metadata['render_fps'] that .mp4 supports, got {film.fps:g}")
         with whole_file(path) as temporary:
             written.replace(temporary)
 
 
 @contextmanager
 def _quiet_search_for_a_screen(folder: str) -> Iterator[None]:
-    """Where there is no XDG_RUNTIME_DIR, SDL's search for a screen, which no film needs, complains to stderr."""
+    """Set XDG_RUNTIME_DIR if it is missing. Else SDL complains to stderr about a screen, which no video needs."""
     if "XDG_RUNTIME_DIR" in os.environ:
         yield
         return

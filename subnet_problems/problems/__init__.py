@@ -1,4 +1,4 @@
-"""Problems: what EvoTorch and pymoo search."""
+"""Optimization problems for EvoTorch and pymoo."""
 
 from typing import TYPE_CHECKING
 

@@ -16,16 +16,16 @@ from ._options import GymOptions
 
 
 class DenseGymProblem(GymProblem):
-    """The yardstick: the decision vector is the weights themselves.
+    """The dense baseline: the decision vector is the weights themselves.
 
-    It is the paper's "ES benchmark (weights could be changed)" (Figure 2), with the same evaluation and the same
-    episodes as ``MaskedGymProblem``.
+    It is the paper's "ES benchmark (weights could be changed)" (Figure 2). Evaluation and episodes are those of
+    ``MaskedGymProblem``.
 
     Args:
-        env: See ``GymProblem``, as for all arguments not named here.
-        network: Likewise.
-        initial_bounds: ``(low, high)`` between which initial weights are drawn uniformly. None draws each between
-            -1 / sqrt(fan_in) and 1 / sqrt(fan_in), PyTorch's own initialization of linear layers.
+        env: See ``GymProblem``.
+        network: See ``GymProblem``.
+        initial_bounds: ``(low, high)``: initial weights are drawn uniformly between them. Default None: between
+            -1 / sqrt(fan_in) and 1 / sqrt(fan_in), as PyTorch initializes linear layers.
         **options: See ``GymOptions``. ``weight_init``, ``weight_gain`` and ``network_seed`` have no effect.
 
     Raises:

@@ -2,4 +2,4 @@
 
 
 class WorkersLostError(RuntimeError):
-    """An evaluation ran out of workers. Nothing of it was counted, and the next one starts new workers."""
+    """An evaluation ran out of workers. It was not counted, and the next evaluation starts new workers."""

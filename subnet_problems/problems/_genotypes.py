@@ -1,4 +1,4 @@
-"""Genotypes: what a decision vector stands for. Masks of frozen weights, or the weights themselves."""
+"""Genotypes: what a decision vector encodes: a mask of frozen weights, or the weights themselves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..networks._frozen_network import FrozenNetwork
 
 
 class Genotype(ABC):
-    """From decision vectors ``(N, D)`` to the weights ``(N, D)`` of networks, by way of a payload.
+    """Map decision vectors ``(N, D)`` to a payload, and the payload to network weights ``(N, D)``.
 
-    The payload is what evaluation needs of solutions and what is sent to actors: bits for masks, weights for weights.
+    The payload is what an evaluation needs and what actors receive: bits for masks, or the weights themselves.
 
     Args:
-        network: The architecture, and for masks the frozen weights.
+        network: The architecture; for masks, also the frozen weights.
     """
 
     def __init__(self, network: FrozenNetwork) -> None:
@@ -37,7 +37,7 @@ class Genotype(ABC):
         """The payload ``(N, D)`` of decision vectors."""
 
     def express_in_search(self, values: Tensor) -> Tensor:
-        """The payload of decision vectors that a search evaluates, which may be at an easier level."""
+        """The payload of decision vectors during a search, which may be at a level with a lower sparsity."""
         return self.express(values)
 
     @abstractmethod
@@ -45,30 +45,30 @@ class Genotype(ABC):
         """The weights ``(N, D)`` float32 of a payload."""
 
     def pack(self, payload: Tensor) -> NDArray[Any]:
-        """A payload as what is sent to an actor."""
+        """Encode a payload for sending to an actor."""
         return payload.cpu().numpy()
 
     def unpack(self, packed: NDArray[Any], device: torch.device | str) -> Tensor:
-        """The payload that was packed."""
+        """Decode what ``pack`` returned."""
         return torch.from_numpy(packed).to(device)
 
     def describe(self, payload: Tensor) -> dict[str, Any]:
-        """What a problem's status says of the solutions that were evaluated."""
+        """Entries of the problem's status that describe the evaluated solutions."""
         return {}
 
 
 class MaskGenotype(Genotype):
-    """A score for each weight. The rule turns scores into bits, and bits times frozen weights is the network.
+    """One score per weight. The rule turns scores into bits; bits times frozen weights are the network's weights.
 
     Args:
-        network: What is masked.
-        rule: How scores become bits.
+        network: The network to mask.
+        rule: The rule that turns scores into bits.
         stdev: Standard deviation of initial scores around 0.
-        device: Where masks and weights are.
+        device: Device of the masks and weights.
 
     Attributes:
-        levels: Rules from an easier one to ``rule`` itself; see ``MaskedGymProblem.num_levels``.
-        level: The number of the one that a search is at.
+        levels: Rules of growing sparsity, of which the last is ``rule``; see ``MaskedGymProblem.num_levels``.
+        level: Index in ``levels`` of the rule that the search uses now.
     """
 
     def __init__(self, network: FrozenNetwork, rule: MaskRule, *, stdev: float, device: torch.device | str) -> None:
@@ -80,7 +80,7 @@ class MaskGenotype(Genotype):
 
     @property
     def rule_in_search(self) -> MaskRule:
-        """The rule of the level that a search is at."""
+        """The rule of the search's current level."""
         return self.levels[self.level]
 
     def fill(self, values: Tensor, generator: torch.Generator) -> None:
@@ -96,7 +96,7 @@ class MaskGenotype(Genotype):
         return self._masked_by(self.rule_in_search, values)
 
     def _masked_by(self, rule: MaskRule, values: Tensor) -> Tensor:
-        values = values.as_subclass(Tensor)  # EvoTorch's is read-only, and a user's rule may write to a copy
+        values = values.as_subclass(Tensor)  # a user's rule may write to a copy, which EvoTorch's class forbids
         mask = rule(values, self.network.layers)
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != values.shape:
             came = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
@@ -108,7 +108,7 @@ class MaskGenotype(Genotype):
         return apply_mask(self.frozen, payload, self.network.layers, rescale=self.rule.rescale)
 
     def pack(self, payload: Tensor) -> NDArray[Any]:
-        """See ``Genotype``: a bit a weight is all an actor needs."""
+        """See ``Genotype``; one bit per weight."""
         return np.packbits(payload.cpu().numpy(), axis=1)
 
     def unpack(self, packed: NDArray[Any], device: torch.device | str) -> Tensor:
@@ -126,8 +126,8 @@ class WeightGenotype(Genotype):
 
     Args:
         network: The architecture.
-        bounds: Between which initial weights are drawn uniformly. None draws each between -1 / sqrt(fan_in) and
-            1 / sqrt(fan_in), PyTorch's own initialization of linear layers.
+        bounds: ``(low, high)``: initial weights are drawn uniformly between them. None: between -1 / sqrt(fan_in) and
+            1 / sqrt(fan_in), as PyTorch initializes linear layers.
     """
 
     def __init__(self, network: FrozenNetwork, bounds: tuple[float, float] | None) -> None:

@@ -1,4 +1,4 @@
-"""GymProblem: policies for a Gymnasium task as an EvoTorch problem, and what a user does with one of them."""
+"""GymProblem: search of policies for a Gymnasium task as an EvoTorch problem, and methods to use a found policy."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ from ._rounds import check_actors
 
 
 class GymProblem(GymRounds):
-    """Policies for a Gymnasium task as an EvoTorch problem, maximized. Base of the masked and the dense problem.
+    """An EvoTorch problem that maximizes a policy's return on a Gymnasium task. Base of the masked and dense problem.
 
-    Fitness is a pure function of the solution, the seed and the evaluation round: it is the same for any number of
-    actors, threads and sub-batches, in any order. Each call of ``evaluate`` is a round. Within it every solution
-    plays the same ``num_episodes`` episodes (common random numbers), and the next round has new ones.
+    Fitness is a pure function of the solution, the seed and the round. It does not depend on the number or order of
+    actors, threads and sub-batches. Each call of ``evaluate`` is a round. In a round every solution plays the same
+    ``num_episodes`` episodes (common random numbers); the next round has new ones.
 
     Args:
         env: A Gymnasium id, or a callable that makes an environment. Observations and actions may be Box, Discrete,
             MultiDiscrete, MultiBinary, or Dict and Tuple of these (see ``subnet_problems.tasks``).
-        network: An EvoTorch network string, an ``nn.Module``, or a callable that returns one, instead of
-            ``hidden_sizes``. Or a ``FrozenNetwork``, such as another problem's or a policy's, which is taken as it is:
-            its lengths and shapes must be the task's (flat shapes fit all). Then ``hidden_sizes``, ``network_args``,
-            ``bias``, ``weight_init``, ``weight_gain`` and ``network_seed``, which would have no effect, are refused.
+        network: Instead of ``hidden_sizes``: an EvoTorch network string, an ``nn.Module``, or a callable that returns
+            one. Or a ``FrozenNetwork``, such as another problem's or a policy's, which is used unchanged: its lengths
+            and shapes must be those of the task (flat shapes fit every task). With a ``FrozenNetwork``,
+            ``hidden_sizes``, ``network_args``, ``bias``, ``weight_init``, ``weight_gain`` and ``network_seed`` would
+            have no effect, so they raise an error.
         **options: See ``GymOptions``.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, or the environment or the network cannot be served.
+        ValueError: An argument is out of range, or the environment or the network is not supported.
     """
 
     def __init__(self, env: EnvLike, network: NetworkLike | None = None, **options: Unpack[GymOptions]) -> None:
@@ -73,13 +74,13 @@ class GymProblem(GymRounds):
         )  # fmt: skip
 
     def __init_subclass__(cls) -> None:
-        """Show all options where Python shows the constructor's arguments."""
+        """Replace ``**options`` by all options in the signature that Python shows for the constructor."""
         super().__init_subclass__()
         cls.__signature__ = signature_with_options(cls.__init__)
 
     @abstractmethod
     def _make_genotype(self, task: GymTask, network: FrozenNetwork, device: torch.device) -> Genotype:
-        """What decision vectors stand for."""
+        """The genotype: what decision vectors encode."""
 
     def _to_values(self, x: Solution | ArrayLike | Tensor, name: str = "x") -> Tensor:
         values = x.values if isinstance(x, Solution) else x
@@ -98,40 +99,41 @@ class GymProblem(GymRounds):
         return PolicyModule(module, self._normalizer(), self._task.actions if clip_actions else None)
 
     def to_policy(self, x: Solution | ArrayLike | Tensor, *, clip_actions: bool = True) -> nn.Module:
-        """A solution as a plain ``nn.Module``, as ``GymNE.to_policy`` gives it.
+        """A solution as a plain ``nn.Module``, like ``GymNE.to_policy``.
 
-        It takes a flat observation ``(..., obs_length)``, normalizes it if the problem does, and returns the output
-        ``(..., act_length)``: an action, clipped to the space's bounds, for Box; a value for each action, of which
-        the highest is played, for Discrete; the outputs of the problem's ``task.actions`` for other spaces.
+        The module maps a flat observation ``(..., obs_length)`` to the output ``(..., act_length)``. It normalizes the
+        observation if the problem does. For Box, the output is an action, clipped to the space's bounds. For Discrete,
+        it is a value for each action, and the action with the highest value is played. For other spaces, it holds the
+        outputs from which the problem's ``task.actions`` makes an action.
 
         Args:
             x: One solution ``(D,)``.
-            clip_actions: Whether Box actions are clipped.
+            clip_actions: Whether Box actions are clipped. Default: True.
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: ``x`` is no solution.
+            ValueError: ``x`` is not one solution: it has the wrong shape or contains NaN.
         """
         return self._policy_of(self._to_values(x), clip_actions=check_bool("clip_actions", clip_actions))
 
     def test(self, x: Solution | ArrayLike | Tensor, *, num_episodes: int = 100, seed: int = 0) -> NDArray[np.float64]:
-        """Returns of fresh episodes on Gymnasium itself, whatever simulator the search uses.
+        """Test a solution on fresh episodes and return their returns. Tests always run on Gymnasium itself.
 
-        Rewards are the environment's own, without bonus or noise, and so is the length of episodes: ``episode_length``
-        shortens those of the search alone (where the environment sets no limit, tests too). The episodes' seeds come
-        from another stream than those of a search, and the problem's counters do not move.
+        Rewards are the environment's own, without bonus, and actions have no noise. Episodes end at the environment's
+        own limit: ``episode_length`` shortens only those of the search (and tests if the environment sets no limit).
+        Tests draw episode seeds from another random stream than searches. The problem's counters do not change.
 
         Args:
             x: One solution ``(D,)``.
-            num_episodes: How many episodes.
-            seed: Seed of the episodes.
+            num_episodes: Number of episodes. Default: 100.
+            seed: Seed of the episodes. Default: 0.
 
         Returns:
             ``(num_episodes,)`` sums of rewards.
 
         Raises:
-            EvaluationError: An environment raised, or returned something that is not finite.
-            ValueError: ``x`` is no solution.
+            EvaluationError: An environment raised, or returned a value that is not finite.
+            ValueError: ``x`` is not one solution: it has the wrong shape or contains NaN.
         """
         count, seed = check_count("num_episodes", num_episodes), check_seed("seed", seed)
         weights = self._weights_of(self._to_values(x))
@@ -152,18 +154,18 @@ class GymProblem(GymRounds):
         """Play with one policy on Gymnasium, one step at a time; the rewards are the environment's own.
 
         Args:
-            policy: A module as ``to_policy`` gives it, or a solution ``(D,)``.
-            visualize: Whether to show a window.
-            num_episodes: How many episodes; None takes the problem's.
-            seed: Seed of the first episode; those that follow have the next ones. None leaves it to the environment.
+            policy: A module such as ``to_policy`` returns, or a solution ``(D,)``.
+            visualize: Whether to show a window. Default: False.
+            num_episodes: Number of episodes. Default: None, the problem's.
+            seed: Seed of the first episode; each later episode adds 1. Default: None, the environment chooses.
 
         Returns:
-            ``cumulative_reward``, the mean over the episodes, and ``interaction_count``, their steps in all.
+            ``cumulative_reward``, the mean over the episodes, and ``interaction_count``, the total number of steps.
 
         Raises:
-            EvaluationError: The environment raised, or returned something that is not finite or not what it should be.
+            EvaluationError: The environment raised, or returned a value that is not finite or otherwise invalid.
             TypeError: An argument has the wrong type.
-            ValueError: ``policy`` is no solution, nor a module for this task; or a number is out of range.
+            ValueError: ``policy`` is neither a solution nor a module for this task, or a number is out of range.
         """
         module = policy if isinstance(policy, nn.Module) else self._policy_of(self._to_values(policy, "policy"))
         module = ensure_stateful(module)
@@ -182,7 +184,7 @@ class GymProblem(GymRounds):
                 )  # fmt: skip
                 for reward in rewards:
                     total, steps = total + reward, steps + 1
-                steps -= 1  # the reset
+                steps -= 1  # the first reward of an episode is that of the reset
         finally:
             env.close()
         return {"cumulative_reward": total / count, "interaction_count": steps}
@@ -202,13 +204,13 @@ class GymProblem(GymRounds):
     def visualize(
         self, policy: nn.Module | Solution | ArrayLike | Tensor, *, num_episodes: int = 1, seed: int | None = None
     ) -> dict[str, float]:
-        """``run`` with a window; an environment made by a callable must take ``render_mode``."""
+        """``run`` with a window. A callable that makes the environment must accept ``render_mode``."""
         return self.run(policy, visualize=True, num_episodes=num_episodes, seed=seed)
 
     def save_solution(self, solution: Solution | ArrayLike | Tensor, fname: str | Path) -> None:
-        """Pickle a solution with its policy, under the keys ``GymNE.save_solution`` uses.
+        """Pickle a solution and its policy, under the keys of ``GymNE.save_solution``.
 
-        The file appears whole or not at all.
+        The file is written atomically.
 
         Args:
             solution: One solution ``(D,)``.
@@ -216,7 +218,7 @@ class GymProblem(GymRounds):
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: ``solution`` is no solution.
+            ValueError: ``solution`` is not one solution: it has the wrong shape or contains NaN.
             OSError: The file cannot be written.
         """
         values, path = self._to_values(solution, "solution"), check_path("fname", fname)
@@ -238,17 +240,17 @@ def _check_together(network: NetworkLike | None, values: dict[str, Any]) -> None
 
     Raises:
         TypeError: ``hidden_sizes`` has the wrong type.
-        ValueError: The network is given twice, or there is no spread to be averse to.
+        ValueError: ``network`` and ``hidden_sizes`` are both given, or ``risk_aversion`` is given for one episode.
     """
     hidden_sizes = values["hidden_sizes"]
     if network is not None and hidden_sizes is not None:
         if isinstance(network, FrozenNetwork):
-            raise ValueError(f"hidden_sizes: expected None where network is given, got {hidden_sizes!r}")
-        raise ValueError(f"network: expected None where hidden_sizes is given, got {network!r}")
+            raise ValueError(f"hidden_sizes: expected None when network is given, got {hidden_sizes!r}")
+        raise ValueError(f"network: expected None when hidden_sizes is given, got {network!r}")
     if not isinstance(hidden_sizes, list | tuple | None):
         raise TypeError(f"hidden_sizes: expected a tuple of whole numbers >= 1, got {hidden_sizes!r}")
     if values["risk_aversion"] and values["num_episodes"] == 1:
         raise ValueError(
-            f"risk_aversion: expected 0 where num_episodes is 1, got {values['risk_aversion']!r}"
+            f"risk_aversion: expected 0 when num_episodes is 1, got {values['risk_aversion']!r}"
             " (a single return has no spread)"
         )

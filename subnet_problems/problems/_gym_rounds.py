@@ -24,17 +24,17 @@ from ._rounds import Rounds
 
 
 class GymRounds(Rounds):
-    """In a round all solutions play the same ``num_episodes`` episodes, or each plays episodes of its own.
+    """Rounds in which each solution plays ``num_episodes`` episodes, the same for all solutions or its own.
 
     Args:
-        task: What is played.
-        genotype: What decision vectors stand for.
-        reward_rule: What is done to rewards and actions.
-        observation_normalization: See ``GymProblem``, as for all arguments not named here.
-        num_episodes: Likewise.
-        risk_aversion: Likewise.
-        common_random_numbers: Likewise.
-        **options: What ``Rounds`` takes.
+        task: The task to play.
+        genotype: What decision vectors encode.
+        reward_rule: How rewards and actions are modified.
+        observation_normalization: See ``GymOptions``.
+        num_episodes: See ``GymOptions``.
+        risk_aversion: See ``GymOptions``.
+        common_random_numbers: See ``GymOptions``.
+        **options: See ``Rounds``.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class GymRounds(Rounds):
         self._task = task
         self._reward_rule = reward_rule
         self._stats = ObservationStats(task.obs_length) if observation_normalization else None
-        self._synced_stats = self._stats  # what the main process knew when it last told an actor
+        self._synced_stats = self._stats  # in an actor, the statistics last received from the main process
         self._num_episodes = num_episodes
         self._risk_aversion = risk_aversion
         self._common_random_numbers = common_random_numbers
         self._interaction_count = 0
         self._episode_count = 0
-        self._local_counts = (0, 0)  # what an actor has counted since it last reported
+        self._local_counts = (0, 0)  # in an actor, the steps and episodes since it last received state
         super().__init__(genotype, **options)
 
     def _evaluate_share(self, payload: Tensor) -> Episodes | EvaluationError:
@@ -106,7 +106,7 @@ class GymRounds(Rounds):
         if not np.isfinite(fitness).all():
             solution = int(np.argmin(np.isfinite(fitness)))
             episode = int(np.abs(returns[solution]).argmax())
-            reason = f"expected returns of which float64 holds mean and spread, got {returns[solution].tolist()}"
+            reason = f"expected returns with a finite mean and spread in float64, got {returns[solution].tolist()}"
             raise EvaluationError(solution, episode, int(outcome.lengths[solution, episode]), reason)
         return torch.from_numpy(fitness).to(self.eval_dtype)
 
@@ -117,11 +117,11 @@ class GymRounds(Rounds):
             self._stats = self._stats.merged(outcome)
 
     def add_counts(self, steps: int, episodes: int) -> None:
-        """Count episodes, also those that were played for this problem outside of its evaluations.
+        """Add to the counters, for example episodes that were played outside of this problem's evaluations.
 
         Args:
-            steps: Their environment steps.
-            episodes: How many they are.
+            steps: Number of environment steps.
+            episodes: Number of episodes.
         """
         self._interaction_count += steps
         self._episode_count += episodes
@@ -131,10 +131,10 @@ class GymRounds(Rounds):
         """See ``Rounds``."""
         return {"total_interaction_count": self._interaction_count, "total_episode_count": self._episode_count}
 
-    # What actors are told, and what they report
+    # State that is sent to actors, and counts that they report
 
     def _told(self) -> tuple[Any, ...]:
-        """See ``Rounds``: the observations' statistics, the length of episodes, the simulator."""
+        """See ``Rounds``: observation statistics, maximum episode length, simulator."""
         return self._stats, self.episode_length, self.backend
 
     def _use_told(self, told: tuple[Any, ...]) -> None:
@@ -146,7 +146,7 @@ class GymRounds(Rounds):
         self._local_counts = (0, 0)
 
     def _report(self) -> Any:
-        """See ``Rounds``: counts, and statistics of new observations."""
+        """See ``Rounds``: steps and episodes, and statistics of new observations."""
         if self._stats is None or self._synced_stats is None:
             return self._local_counts, None
         return self._local_counts, self._stats - self._synced_stats
@@ -170,11 +170,11 @@ class GymRounds(Rounds):
         self._task.make_env().close()
         return True
 
-    # What is known of the problem
+    # Properties of the problem
 
     @property
     def network(self) -> FrozenNetwork:
-        """The network whose weights are frozen (its architecture alone, for the dense problem)."""
+        """The network with frozen weights. The dense problem uses only its architecture."""
         return self._genotype.network
 
     @property
@@ -184,7 +184,7 @@ class GymRounds(Rounds):
 
     @property
     def backend(self) -> str:
-        """The simulator that evaluates: ``"envpool"`` or ``"gymnasium"``. It may be set between evaluations."""
+        """The simulator of evaluations: ``"envpool"`` or ``"gymnasium"``. It may be set between evaluations."""
         return self._task.backend
 
     @backend.setter
@@ -193,7 +193,7 @@ class GymRounds(Rounds):
 
     @property
     def episode_length(self) -> int:
-        """The most steps of an episode. It may be set between evaluations; None leaves it to the environment."""
+        """Maximum steps of an episode. It may be set between evaluations; None means the environment's own limit."""
         return self._task.max_steps
 
     @episode_length.setter
@@ -202,12 +202,12 @@ class GymRounds(Rounds):
 
     @property
     def num_episodes(self) -> int:
-        """E, how many episodes each solution plays in a round."""
+        """Number of episodes E that each solution plays in a round."""
         return self._num_episodes
 
     @property
     def fitness_is_return(self) -> bool:
-        """Whether fitness is the mean return of the episodes, with nothing added to rewards or subtracted."""
+        """True if fitness is the mean return: rewards and actions are not modified, and ``risk_aversion`` is 0."""
         return self._reward_rule == RewardRule() and self._risk_aversion == 0.0
 
     @property
@@ -222,10 +222,10 @@ class GymRounds(Rounds):
 
     @property
     def last_returns(self) -> NDArray[np.float64]:
-        """``(N, E)`` returns of the episodes that the last evaluation's fitness was made from.
+        """``(N, E)`` returns of the last evaluation's episodes.
 
         Raises:
-            ValueError: Nothing has been evaluated since the problem was made or loaded.
+            ValueError: No solution has been evaluated since the problem was made or loaded.
         """
         if self._outcome is None:
             raise ValueError("last_returns: expected a problem that has evaluated solutions, got one that has not")
@@ -234,7 +234,7 @@ class GymRounds(Rounds):
 
     @property
     def observation_normalization(self) -> bool:
-        """Whether observations are normalized."""
+        """True if observations are normalized."""
         return self._stats is not None
 
     def get_observation_stats(self) -> ObservationStats:
@@ -244,18 +244,18 @@ class GymRounds(Rounds):
             ValueError: The problem was made without ``observation_normalization=True``.
         """
         if self._stats is None:
-            raise ValueError("observation_normalization: expected True for a problem that has statistics, got False")
+            raise ValueError("observation_normalization: expected True for a problem with statistics, got False")
         return self._stats
 
     def set_observation_stats(self, stats: ObservationStats) -> None:
-        """Put other statistics in the place of the problem's: another problem's, or those of an earlier time.
+        """Replace the problem's observation statistics, by another problem's or by earlier ones.
 
         Args:
-            stats: What ``get_observation_stats`` gave. Observations to come are added to them.
+            stats: A result of ``get_observation_stats``. Later observations are added to them.
 
         Raises:
-            TypeError: ``stats`` is something else.
-            ValueError: They are of observations of another length, or the problem was made without
+            TypeError: ``stats`` is not ``ObservationStats``.
+            ValueError: The statistics are of observations of another length, or the problem was made without
                 ``observation_normalization=True``.
         """
         if not isinstance(stats, ObservationStats):

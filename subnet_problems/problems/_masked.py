@@ -29,8 +29,8 @@ from ._options import GymOptions
 class MaskedGymProblem(Masked, GymProblem):
     """Find a subnetwork of a frozen random network: the decision vector is one real-valued score per weight.
 
-    A mask rule turns scores into bits, and bits times frozen weights is the policy. It runs under every EvoTorch
-    search for real vectors. Status: ``total_interaction_count``, ``total_episode_count``, ``mean_sparsity``.
+    A mask rule turns scores into bits; bits times frozen weights are the policy's weights. Every EvoTorch search for
+    real vectors can search it. Status: ``total_interaction_count``, ``total_episode_count``, ``mean_sparsity``.
 
     Example:
         >>> from algorithms import ElitistGaussianResampling
@@ -40,19 +40,19 @@ class MaskedGymProblem(Masked, GymProblem):
         >>> subnet = problem.to_subnetwork(searcher.status["center"])
 
     Args:
-        env: See ``GymProblem``, as for all arguments not named here.
-        network: Likewise.
-        mask_rule: How scores become bits. Default ``Threshold(0.0)``, the paper's.
+        env: See ``GymProblem``.
+        network: See ``GymProblem``.
+        mask_rule: The rule that turns scores into bits. Default: ``Threshold(0.0)``, as in the paper.
         sparsity: Short for ``mask_rule=TopK(sparsity)``.
-        score_stdev: Standard deviation of the initial scores around 0. What matters is the ratio of the search's
-            own stdev to it: that decides how many bits a mutation flips. The search keeps enough scores as near to
-            the rule's level as these, see ``confined``.
+        score_stdev: Standard deviation of the initial scores around 0. Default: 0.1. Only the ratio of the search's
+            stdev to it matters: the ratio determines how many bits a mutation flips. The search keeps enough scores
+            within this scale of the rule's level; see ``confined``.
         **options: See ``GymOptions``.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, both ``mask_rule`` and ``sparsity`` are given, or ``TopK`` would keep
-            no weight at all of this network.
+            no weights of this network.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MaskedGymProblem(Masked, GymProblem):
         **options: Unpack[GymOptions],
     ) -> None:
         if mask_rule is not None and sparsity is not None:
-            raise ValueError(f"sparsity: expected None where mask_rule is given, got {sparsity!r}")
+            raise ValueError(f"sparsity: expected None when mask_rule is given, got {sparsity!r}")
         if mask_rule is None:
             mask_rule = Threshold(0.0) if sparsity is None else TopK(sparsity)
         if not isinstance(mask_rule, MaskRule) or isinstance(mask_rule, type):
@@ -82,7 +82,7 @@ class MaskedGymProblem(Masked, GymProblem):
             rule = rule.for_network(network.layers)
             if not rule.num_kept(network.layers):
                 raise ValueError(
-                    f"{self._rule_name}: expected one that keeps a weight of {network.num_weights}, got "
+                    f"{self._rule_name}: expected one that keeps at least 1 of {network.num_weights} weights, got "
                     f"{self._given_rule if self._rule_name == 'mask_rule' else rule.sparsity!r}"
                 )
         for sentence in left_out_of_file(network, task.env_config):
@@ -100,12 +100,12 @@ class MaskedGymProblem(Masked, GymProblem):
         score_stdev: float = 0.1,
         **options: Unpack[GymOptions],
     ) -> Self:
-        """The problem on which a policy is searched on, in its own network: to make it sparser, or better.
+        """A problem that continues from a policy, in the policy's own network: to make it sparser, or better.
 
-        The policy's own mask is the policy itself here (``evaluate_masks(subnet.mask[None])``): the problem has its
-        network, environment, configuration and rescaling, and normalizes observations if the policy does. Then the
-        problem's statistics begin with the policy's normalizer, as if it were of a million observations, and those of
-        each round are added to them, so that the policy slowly changes with its normalizer, as in every search.
+        The problem has the policy's network, environment, configuration and rescaling. So the policy's own mask gives
+        the policy itself (``evaluate_masks(subnet.mask[None])``). The problem normalizes observations if the policy
+        does. Its statistics then start at the policy's normalizer, counted as a million observations. Each round adds
+        its own observations, so that the normalizer, and with it the policy, slowly changes, as in every search.
 
         Example:
             >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), sparsity=0.5, seed=0)
@@ -116,21 +116,21 @@ class MaskedGymProblem(Masked, GymProblem):
             (5, True)
 
         Args:
-            subnet: The policy. Of one that was pruned the factors by which it is rescaled stay what they are at every
-                sparsity. Where its file held kept weights alone (those of an ``nn.Module``), the others are 0.
-            env: Another environment than its own, or the one where it knows none.
-            mask_rule: How scores become bits, with ``rescale=subnet.rescale``. Default ``TopK(subnet.sparsity)`` with
-                that.
+            subnet: The policy. The rescaling factors of a pruned policy stay the same at every sparsity. If the
+                policy's file held only the kept weights (those of an ``nn.Module``), all other weights are 0.
+            env: Replaces the policy's own environment. Required if the policy knows none.
+            mask_rule: The rule that turns scores into bits; its ``rescale`` must be ``subnet.rescale``. Default:
+                ``TopK(subnet.sparsity, rescale=subnet.rescale)``.
             sparsity: Short for ``mask_rule=TopK(sparsity, rescale=subnet.rescale)``.
-            score_stdev: As for every masked problem.
-            **options: What every problem takes, but what describes the network. ``env_config`` has options in the
-                place of those that the policy was found with, and beside them.
+            score_stdev: As for every masked problem. Default: 0.1.
+            **options: See ``GymOptions``, except those that describe the network. Options in ``env_config`` replace
+                or extend those that the policy was found with.
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: An argument is out of range; the environment does not fit the policy (see
-                ``Subnetwork.make_task``); the policy keeps no weight, or has a normalizer that statistics cannot give;
-                or an argument would make another policy of it.
+            ValueError: An argument is out of range or would change the policy; the environment does not fit the policy
+                (see ``Subnetwork.make_task``); the policy keeps no weights; or no statistics can reproduce its
+                normalizer.
         """
         task = policy_task(
             subnet, env, env_config=options.get("env_config"), episode_length=options.get("episode_length")
@@ -146,7 +146,7 @@ class MaskedGymProblem(Masked, GymProblem):
         return problem
 
     def to_subnetwork(self, x: Solution | Tensor | ArrayLike) -> Subnetwork:
-        """A solution as a ``Subnetwork``, which saves to a file of a few hundred bytes to a few kilobytes.
+        """A solution as a ``Subnetwork``, whose file takes a few hundred bytes to a few kilobytes.
 
         Args:
             x: One solution ``(D,)``.
@@ -154,7 +154,7 @@ class MaskedGymProblem(Masked, GymProblem):
         return self.mask_to_subnetwork(self._genotype.express(self._to_values(x))[0])
 
     def mask_to_subnetwork(self, mask: Tensor | ArrayLike) -> Subnetwork:
-        """The bits ``(D,)`` of one solution as a ``Subnetwork``."""
+        """A mask ``(D,)`` as a ``Subnetwork``."""
         return Subnetwork(
             self.network,
             check_mask("mask", mask, self.solution_length),

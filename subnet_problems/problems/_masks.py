@@ -1,4 +1,4 @@
-"""Masked: what a problem offers whose decision vector is one score per weight, whatever its networks are for."""
+"""Masked: base of all problems whose decision vector is one score per weight, for any kind of task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ._rounds import Rounds
 
 
 class Masked(Rounds):
-    """Masks of scores, evaluations of masks, and what searches that know of scores ask for."""
+    """Base of masked problems: masks from scores, evaluation of masks, and methods for searches on scores."""
 
     _genotype: MaskGenotype
 
@@ -40,11 +40,11 @@ class Masked(Rounds):
 
     @property
     def mask_rule(self) -> MaskRule:
-        """How scores become bits."""
+        """The rule that turns scores into bits."""
         return self._genotype.rule
 
     def mask(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
-        """The bits of scores.
+        """The mask of scores, by the problem's rule.
 
         Args:
             scores: ``(N, D)`` or ``(D,)``.
@@ -54,7 +54,7 @@ class Masked(Rounds):
 
         Raises:
             TypeError: The scores are not real numbers.
-            ValueError: The shape is wrong, or a score is NaN.
+            ValueError: The scores have the wrong shape, or one is NaN.
         """
         values = scores.values if isinstance(scores, Solution | SolutionBatch) else scores
         values = check_numbers("scores", values, dtype=self.dtype, device=self.device)
@@ -65,46 +65,47 @@ class Masked(Rounds):
         return self._genotype.express(matrix).reshape(values.shape)
 
     def scores_from_mask(self, mask: Tensor | ArrayLike, *, seed: int) -> Tensor:
-        """Scores that have this mask: where a search begins that goes on from a policy.
+        """Scores that give this mask: the starting point of a search that continues from a policy.
 
-        Kept weights have scores above 0, as far from it as initial scores are. Removed ones have scores below 0, and
-        about as many of them are near it as weights are kept.
-        ``TopK`` makes exactly this mask of them if it keeps as many weights in each of its scopes. In a scope (all
-        weights together, or a layer) where it keeps fewer, it keeps only weights of the mask; where it keeps more, all
-        of them and some others. Kept weights that cannot change an output (see ``Subnetwork.prune``) have lower scores
-        than the other kept ones, so that they go first; what they are is known of chains of linear layers, tanh and
-        ReLU alone.
+        Kept weights get scores above 0 with the magnitudes of initial scores. Removed weights get scores below 0; about
+        as many of them are near 0 as weights are kept.
+
+        ``TopK`` maps these scores to exactly this mask if it keeps as many weights as the mask in each scope (all
+        weights together, or a layer). In a scope with fewer, it keeps a subset of the mask. In a scope with more, it
+        keeps the whole mask and some further weights. Among kept weights, those that cannot change an output (see
+        ``Subnetwork.prune``) get the lowest scores, so that they are removed first. They can be identified only in
+        chains of linear layers, tanh and ReLU.
 
         Args:
             mask: ``(D,)`` bool, such as ``subnet.mask``.
-            seed: The scores' seed.
+            seed: Seed of the scores.
 
         Returns:
             ``(D,)`` float32.
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: The mask's shape or the seed is wrong; or the problem's rule is not ``TopK``, and another mask
-                comes of such scores.
+            ValueError: The mask has the wrong shape, the seed is out of range, or the problem's rule is not ``TopK``
+                and maps such scores to another mask.
         """
         bits, seed = check_mask("mask", mask, self.solution_length), check_seed("seed", seed)
         scores = scores_from_mask(bits, stdev=self._genotype.stdev, seed=seed, live=self._live(bits)).to(self.device)
         if not isinstance(self._genotype.rule, TopK) and not torch.equal(self.mask(scores).cpu(), bits):
             raise ValueError(
-                f"mask: expected one that the rule {self._genotype.rule!r} makes of scores above 0 for what is kept, "
-                "and below 0 for what is removed, got one of which it makes another"
+                f"mask: expected a mask that the rule {self._genotype.rule!r} gives for scores above 0 of kept weights "
+                "and below 0 of removed weights, got one for which the rule gives another mask"
             )
         return scores
 
     def _live(self, mask: Tensor) -> NDArray[np.bool_] | None:
-        """Which weights ``(D,)`` of a mask can change an output; None where that is not known."""
+        """True for each weight ``(D,)`` of a mask that can change an output; None if the network is not a chain."""
         try:
             return live_masks(self._genotype.network, mask).numpy()
-        except ValueError:  # no chain
+        except ValueError:  # not a chain
             return None
 
     def decode(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
-        """What the policy computes with: frozen weights times bits (times a layer's scale, where rescaling is on).
+        """The policy's weights: frozen weights times mask (times the layer's scale, if the rule rescales).
 
         Args:
             scores: ``(N, D)`` or ``(D,)``.
@@ -116,22 +117,23 @@ class Masked(Rounds):
         return self._genotype.weights_of(mask if mask.ndim == 2 else mask[None]).reshape(mask.shape)
 
     def evaluate_masks(self, mask: Tensor | ArrayLike) -> NDArray[np.float64]:
-        """Evaluate masks themselves, whatever the mask rule: for searches that have bits and no scores.
+        """Evaluate masks directly, without the mask rule: for searches that have bits instead of scores.
 
-        It is a round like any other, counted and seeded, with the fitness of solutions of these masks. Hooks see a
-        batch whose scores are above 0 where a weight is kept, and below 0 where it is removed. It is no candidate for
-        the status' ``best``, which is about scores and the problem's own rule.
+        This is an ordinary round: it is counted and seeded, and fitness is that of solutions with these masks. Hooks
+        receive a batch whose scores are above 0 for kept weights and below 0 for removed weights. The masks do not
+        compete for ``best`` in the status, which holds scores under the problem's own rule.
 
         Args:
             mask: ``(N, D)`` bool, True where a weight is kept.
 
         Returns:
-            ``(N,)`` fitness, the higher the better.
+            ``(N,)`` fitness; higher is better.
 
         Raises:
-            EvaluationError: See ``evaluate``, as for ``WorkersLostError``.
+            EvaluationError: See ``evaluate``.
+            WorkersLostError: See ``evaluate``.
             TypeError: The mask is not made of bools.
-            ValueError: The shape is wrong, or an actor cannot make the environment.
+            ValueError: The mask has the wrong shape, or an actor cannot make the environment.
         """
         bits = check_masks("mask", mask, self.solution_length).to(self.device)
         self._given = bits
@@ -141,20 +143,21 @@ class Masked(Rounds):
             self._given = None
 
     def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
-        """For each solution the expectation of all that have its mask: what ``ElitistGaussianResampling`` learns from.
+        """For each solution, the expected scores given its mask. ``ElitistGaussianResampling`` learns from these.
 
-        A weight's score matters by which side of the rule's level it is on, and by nothing else.
+        Only the side of the rule's level on which a score lies has an effect. So each score is replaced by the mean
+        over all scores that give the same bit.
 
         Args:
             values: ``(N, D)`` scores, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D,)``; or None for initial scores.
-            stdev: Standard deviation of the noise; ``score_stdev`` takes its place for initial scores.
+            center: ``(D,)``. None means initial scores, drawn around 0 with ``score_stdev``.
+            stdev: Standard deviation of the noise. Ignored for initial scores.
 
         Returns:
-            ``(N, D)``; the scores themselves under a rule of a user's own that has no ``level``.
+            ``(N, D)``; ``values`` itself if the rule is a user's own without a ``level``.
 
         Raises:
-            ValueError: A shape is wrong, or a score is NaN.
+            ValueError: An argument has the wrong shape, or a score is NaN.
         """
         check_matrix("values", values, self.solution_length)
         if center is not None:
@@ -166,20 +169,20 @@ class Masked(Rounds):
         )
 
     def confined(self, center: Tensor) -> Tensor:
-        """Scores with the mask of ``center``, of which enough are near the rule's level for noise to change their bits.
+        """Scores with the mask of ``center``, enough of them near the rule's level for noise to flip bits.
 
-        As many as six tenths of those that are kept (or of those that are removed, where these are fewer) are within
-        ``score_stdev / 2`` of the level that the rule has for ``center``. Where there are fewer, all are drawn towards
-        it by the same factor.
+        Let n be 0.6 times the number of kept or of removed weights, whichever is smaller. At least n scores are within
+        ``score_stdev / 2`` of the level that the rule has for ``center``. If fewer are that near in ``center``, all
+        distances to the level are shrunk by one factor.
 
         Args:
             center: ``(D,)``.
 
         Returns:
-            ``(D,)``; ``center`` itself under a rule of a user's own that has no ``level``.
+            ``(D,)``; ``center`` itself if the rule is a user's own without a ``level``.
 
         Raises:
-            ValueError: The shape is wrong, or a score is NaN.
+            ValueError: ``center`` has the wrong shape, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
         return near_level(
@@ -188,21 +191,25 @@ class Masked(Rounds):
 
     @property
     def num_levels(self) -> int:
-        """How many levels ``ElitistGaussianResampling`` goes through to the rule's own sparsity, which is the last.
+        """Number of sparsity levels ``ElitistGaussianResampling`` passes through; the last is the rule's own sparsity.
 
-        A mask of very few weights is hardly found from nothing: most random ones connect nothing. So where ``TopK``
-        removes more than 0.95 of the weights, a search begins at 0.9 (or at ten weights, if that is more), and each
-        level keeps about a sixth fewer weights than the one before. Other rules, and sparsities up to 0.95, are a
-        single level; so are factors that are given or fixed, as those of a policy to begin at.
+        A search that starts at a very sparse mask rarely succeeds, because most such random masks connect nothing. So
+        if ``TopK`` has a sparsity above 0.95, a search starts at sparsity 0.9 (or at ten weights, if these are more),
+        and each level keeps about a sixth fewer weights than the level before. There is a single level for other rules,
+        for sparsities up to 0.95, and for fixed or given rescaling factors (such as those of a policy to start from).
         """
         return len(self._genotype.levels)
 
     @contextmanager
     def at_level(self, level: int) -> Iterator[None]:
-        """Within, solutions are evaluated at one of the levels, of which ``expected_solutions`` and ``confined`` know.
+        """Context manager: evaluate solutions at one of the ``num_levels`` sparsity levels.
 
-        Masks, policies and tests are those of the rule itself, and evaluations of other levels are not noted as the
-        status' ``best``.
+        ``expected_solutions``, ``confined`` and ``narrowed`` use this level, too. Masks, policies and tests remain
+        those of the rule itself. Solutions evaluated at a level other than the last do not compete for ``best`` in the
+        status.
+
+        Args:
+            level: Number of the level, from 0 to ``num_levels - 1``.
         """
         before = self._genotype.level
         self._genotype.level = check_count("level", level, minimum=0, maximum=self.num_levels - 1)
@@ -212,7 +219,7 @@ class Masked(Rounds):
             self._genotype.level = before
 
     def narrowed(self, center: Tensor) -> Tensor:
-        """Scores like those of ``center``, around which noise keeps only weights that may do something.
+        """Scores like those of ``center``, but noise around them keeps only weights that can affect an output.
 
         See ``ParetoSparsityProblem.narrowed``.
 
@@ -223,13 +230,13 @@ class Masked(Rounds):
             ``(D,)``.
 
         Raises:
-            ValueError: The shape is wrong, or a score is NaN.
+            ValueError: ``center`` has the wrong shape, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
         return without_unused(self._genotype.rule_in_search, self._genotype.network, center, stdev=self._genotype.stdev)
 
     def _get_best_and_worst(self, batch: SolutionBatch) -> dict[str, Any] | None:
         if self._given is not None or self._genotype.level + 1 < self.num_levels:
-            return None  # of other masks than the problem's rule makes of these scores
+            return None  # the evaluated masks are not those that the problem's rule gives for these scores
         result: dict[str, Any] | None = super()._get_best_and_worst(batch)
         return result

@@ -1,4 +1,4 @@
-"""The network of a problem: made for its task, or given and taken as it is."""
+"""The network of a problem: a new one made for its task, or a given ``FrozenNetwork``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._checks import check_mapping, naming
 from ..networks._frozen_network import FrozenNetwork, Network
 from ..tasks._gym_task import GymTask
 
-#: What a problem takes as ``network``.
+#: What a problem accepts as ``network``.
 NetworkLike = str | nn.Module | Callable[..., nn.Module] | FrozenNetwork
 
 
@@ -26,12 +26,12 @@ def network_for(
     weight_gain: float,
     network_seed: int,
 ) -> FrozenNetwork:
-    """The network of a problem whose arguments these are.
+    """The network of a problem, from the problem's arguments.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, the network cannot be served, it does not fit the task, or an argument
-            would have no effect on a network that exists already.
+        ValueError: An argument is out of range, the network is not supported or does not fit the task, or an argument
+            would have no effect because the network already exists.
     """
     if isinstance(network, FrozenNetwork):
         given = {
@@ -43,7 +43,7 @@ def network_for(
         }
         for name, (value, default) in given.items():
             if value != default:
-                raise ValueError(f"{name}: expected none where network is a FrozenNetwork, got {value!r}")
+                raise ValueError(f"{name}: expected no value when network is a FrozenNetwork, got {value!r}")
         _check_fit(network, task)
         return network
     sizes: Network = (64, 64) if hidden_sizes is None else tuple(hidden_sizes)
@@ -63,7 +63,7 @@ def network_for(
 
 
 def _check_fit(network: FrozenNetwork, task: GymTask) -> None:
-    """Raises ``ValueError`` where a network was made for other observations or actions; flat ones fit all."""
+    """Raise ``ValueError`` if a network was made for other observations or actions. Flat shapes fit every task."""
     rows = (
         ("obs_length", network.obs_length, (task.obs_length,)),
         ("act_length", network.act_length, (task.actions.length,)),
@@ -72,6 +72,4 @@ def _check_fit(network: FrozenNetwork, task: GymTask) -> None:
     )
     for name, value, allowed in rows:
         if value not in allowed:
-            raise ValueError(
-                f"network: expected one with {name} = {allowed[0]}, as the environment has it, got {value}"
-            )
+            raise ValueError(f"network: expected one with {name} = {allowed[0]}, as in the environment, got {value}")

@@ -1,4 +1,4 @@
-"""GymOptions: the keyword arguments that every Gymnasium problem takes, with their defaults and checks."""
+"""GymOptions: keyword arguments of every Gymnasium problem, with their defaults and checks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ._rounds import check_device, seed_or_drawn
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of one keyword argument.
+    """Default and check of one keyword argument.
 
     Attributes:
-        default: Its default.
-        check: From the argument's name and value to the value that is used. None leaves the check to what takes it.
+        default: The default.
+        check: Maps the argument's name and value to the checked value. None leaves the check to the consumer.
     """
 
     default: Any
@@ -29,45 +29,46 @@ class Option:
 
 
 class GymOptions(TypedDict, total=False):
-    """Keyword arguments of the masked and the dense problem. Those that ``GymNE`` has, too, mean the same there.
+    """Keyword arguments of the masked and the dense problem. Names shared with EvoTorch's ``GymNE`` mean the same.
 
     Attributes:
-        hidden_sizes: Sizes of the hidden layers of a fully connected tanh network. Default (64, 64).
-        network_args: Keyword arguments for a network that is a callable, or constants for a string.
-        bias: Whether the network of ``hidden_sizes`` has biases. Without them it is an odd function (tanh is): its
-            outputs at -x are the opposite of those at x, which suits tasks that are the same in a mirror.
-        weight_init: How weights are drawn; see ``FrozenNetwork``. Default ``"uniform"``, U(-1, 1); an ``nn.Module``
-            keeps the weights it has.
-        weight_gain: A factor on the drawn weights.
-        network_seed: Seed of the weights.
-        env_config: Keyword arguments for the environment's maker.
+        hidden_sizes: Sizes of the hidden layers of a fully connected tanh network. Default: (64, 64).
+        network_args: Keyword arguments for a ``network`` that is a callable, or constants for a network string.
+        bias: Whether the network of ``hidden_sizes`` has biases. Without them it is an odd function, f(-x) = -f(x),
+            which suits mirror-symmetric tasks. Default: False.
+        weight_init: Distribution of the weights; see ``FrozenNetwork``. Default: ``"uniform"``, U(-1, 1); but an
+            ``nn.Module`` keeps its own weights.
+        weight_gain: Factor on the drawn weights. Default: 1.
+        network_seed: Seed of the weights. Default: 0.
+        env_config: Keyword arguments for the environment's constructor.
         observation_normalization: Normalize observations by the mean and standard deviation of all observations of
-            earlier rounds. Both are fixed within a round.
-        num_episodes: Episodes each solution plays in a round (3 to 10 in the paper).
-        episode_length: The most steps of an episode; None leaves it to the environment. Tests play whole episodes. It
-            may be changed between evaluations, by ``problem.episode_length = 1600``.
+            earlier rounds. Both are fixed within a round. Default: False.
+        num_episodes: Episodes each solution plays in a round (3 to 10 in the paper). Default: 1.
+        episode_length: Maximum steps of an episode. Default: None, the environment's own limit. Tests play whole
+            episodes. It may be changed between evaluations: ``problem.episode_length = 1600``.
         decrease_rewards_by: Subtracted from each reward.
-        alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b added to each reward from step t (t1) on, and a growing
-            share of it between t0 and t1.
+        alive_bonus_schedule: ``(t, b)`` or ``(t0, t1, b)``: b is added to each reward from step t (or t1) on. Between
+            t0 and t1 the bonus grows linearly from 0 to b.
         action_noise_stdev: Standard deviation of Gaussian noise on the policy's outputs.
-        risk_aversion: Fitness is the mean of the episodes' returns minus this times their standard deviation: the
-            paper's rewards that are "weighted and scored" (section 4.1). Default 0, the mean.
-        common_random_numbers: Whether all solutions of a round play the same episodes. If not, a solution's episodes
-            follow from the solution itself, so that fitness stays a pure function.
+        risk_aversion: Factor c in fitness = mean - c * standard deviation, both over the returns of a solution's
+            episodes: the paper's rewards that are "weighted and scored" (section 4.1). Default: 0, the mean.
+        common_random_numbers: Whether all solutions of a round play the same episodes. If False, a solution's episode
+            seeds are derived from the solution itself, so that fitness stays a pure function. Default: True.
         num_actors: Number of Ray actors that share an evaluation, or ``"max"``, on this machine or on its Ray cluster.
-            When one is lost, another evaluates its share again, so that results and counts stay what they
-            would have been (but not where a search samples in the actors, with ``distributed=True``).
-        actor_config: Options of the Ray actors. Default: restarted when lost, spread evenly over machines.
-        worker_timeout: How many seconds an evaluation waits for an actor when there is none.
-        num_subbatches: Into how many pieces a population is split.
-        subbatch_size: Or, how large a piece is.
-        seed: Seed of the initial solutions, of the search's own random numbers and of the episodes. None draws one;
-            ``problem_seed`` has it.
-        backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``. It may be changed between evaluations,
-            by ``problem.backend = "gymnasium"``.
+            When an actor is lost, another one evaluates its share again, so that results and counts do not change. This
+            does not hold for a search that samples in the actors (``distributed=True``).
+        actor_config: Options of the Ray actors. By default, lost actors are restarted, and actors are spread evenly
+            over machines.
+        worker_timeout: Seconds that an evaluation waits for an actor when none is available. Default: 300.
+        num_subbatches: Number of shares into which a population is split.
+        subbatch_size: Number of solutions in a share. Give this or ``num_subbatches``.
+        seed: Seed of the initial solutions, of the search's random numbers and of the episodes. Default: None, a random
+            seed, which ``problem_seed`` returns.
+        backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``. Default: ``"auto"``. It may be changed
+            between evaluations: ``problem.backend = "gymnasium"``.
         num_threads: EnvPool's threads for each half of the population; see ``GymTask``.
-        device: Where solutions are held and the forward pass runs. A GPU is slower at 100,000 weights, and faster at a
-            million. It draws other random numbers than a CPU does.
+        device: Device of the solutions and the forward pass. Default: ``"cpu"``. A GPU is slower for 100,000 weights
+            and faster for a million. Its random numbers differ from those of a CPU.
     """
 
     hidden_sizes: Annotated[tuple[int, ...] | None, Option(None)]
@@ -96,7 +97,7 @@ class GymOptions(TypedDict, total=False):
     device: Annotated[torch.device | str, Option("cpu", check_device)]
 
 
-#: Each option's type and what is known of it.
+#: For each option, its type and its ``Option``.
 OPTIONS: dict[str, tuple[Any, Option]] = {
     name: (hint.__origin__, hint.__metadata__[0])
     for name, hint in get_type_hints(GymOptions, include_extras=True).items()
@@ -104,15 +105,15 @@ OPTIONS: dict[str, tuple[Any, Option]] = {
 
 
 def completed(owner: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options: those given, checked, and the defaults of the others.
+    """Check the given options and add the defaults of all others.
 
     Args:
-        owner: The class whose arguments they are.
-        options: Those given.
+        owner: The problem class, for error messages.
+        options: The given options.
 
     Raises:
-        TypeError: There is no such option, or one has the wrong type.
-        ValueError: One is out of range.
+        TypeError: An option is unknown or has the wrong type.
+        ValueError: An option is out of range.
     """
     for name in options:
         if name not in OPTIONS:
@@ -126,7 +127,7 @@ def completed(owner: type, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def signature_with_options(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a constructor; where it takes ``**options``, with all of them in their place."""
+    """The signature of a constructor, with ``**options`` replaced by all options."""
     _self, *parameters = inspect.signature(function).parameters.values()
     if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
         parameters[-1:] = [

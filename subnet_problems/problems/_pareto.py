@@ -1,4 +1,4 @@
-"""ParetoSparsityProblem: the pymoo problem that trades reward against enforced sparsity."""
+"""ParetoSparsityProblem: a pymoo problem that trades return against enforced sparsity."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from ..masks._top_k import TopK, num_kept_at
 from ..subnetworks._subnetwork import Subnetwork
 from ._masked import MaskedGymProblem
 
-#: What may be minimized beside the negative mean return and the density.
+#: Further objectives, besides the negative mean return and the density.
 _FURTHER = ("live_units", "return_stdev")
 
 
 class ParetoSparsityProblem(Problem):
-    """Two objectives or more, all minimized: the negative mean return, the density of the mask, and others by name.
+    """A pymoo problem that minimizes the negative mean return, the density of the mask, and optional other objectives.
 
-    The variables are the D scores and, last, log2 of the density that is enforced on this individual: exactly
-    round(D density) weights are kept, those with the highest scores. (A step of the logarithm means the same at every
-    density, so that half of a population does not live between 0.5 and 1.) Evaluation is that of the masked problem,
-    on its actors if it has any: individuals that are evaluated together play the same episodes, and each evaluation
-    has new ones. ``algorithms.pareto_algorithm`` makes the algorithms of pymoo that suit it.
+    An individual has D scores and, as its last variable, log2 of its density. Exactly round(D density) weights are
+    kept, those with the highest scores. (The logarithm makes a step the same factor at every density; on a linear
+    scale, half of a population would have densities between 0.5 and 1.) Evaluation is that of the masked problem, on
+    its actors if it has any. Individuals that are evaluated together play the same episodes; each evaluation has new
+    ones. ``algorithms.pareto_algorithm`` makes suitable pymoo algorithms.
 
-    A kept weight that no input reaches, or that reaches no output, is dead: ``Subnetwork.prune`` removes it, and all
-    outputs stay the same. With ``count="live"`` it costs nothing here either. What is enforced stays the number kept.
+    A kept weight that no input reaches, or that reaches no output, is dead: ``Subnetwork.prune`` removes it without
+    changing any output. With ``count="live"`` the density objective does not count dead weights. The enforced density
+    always refers to kept weights.
 
     Example:
         >>> from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -46,27 +47,29 @@ class ParetoSparsityProblem(Problem):
         >>> subnet = problem.to_subnetwork(result.X[0])
 
     Args:
-        problem: A masked problem whose mask rule is ``TopK``. Its sparsity is replaced by each individual's own; its
-            scope and whether it rescales stay.
-        count: Which weights the density counts, as a share of all D: ``"kept"``, those of the mask, or ``"live"``,
-            those that ``Subnetwork.prune`` leaves of it.
-        objectives: Further objectives by name, which follow the first two in this order. ``"live_units"`` is the number
-            of hidden units that have a live input (or a bias) and a live output. ``"return_stdev"`` is the standard
-            deviation of the returns of an individual's ``num_episodes`` episodes in an evaluation, in units of reward
-            (divided by ``num_episodes``, as for ``risk_aversion``).
-        min_sparsity: The least sparsity an individual may have, in [0, 1).
-        max_sparsity: The greatest. Default 0.99, or where that keeps no weight, that of one weight.
+        problem: A masked problem whose mask rule is ``TopK``. Each individual's own sparsity replaces the rule's; the
+            rule's scope and rescaling stay.
+        count: Which weights the density counts, as a fraction of all D: ``"kept"``, those of the mask, or ``"live"``,
+            those that remain after ``Subnetwork.prune``. Default: ``"kept"``.
+        objectives: Names of further objectives, which follow the first two in this order. ``"live_units"`` is the
+            number of hidden units that have a live input (or a bias) and a live output. ``"return_stdev"`` is the
+            standard deviation of the returns of an individual's ``num_episodes`` episodes in an evaluation, in units
+            of reward (with divisor ``num_episodes``, as for ``risk_aversion``).
+        min_sparsity: Lower bound on an individual's sparsity, in [0, 1). Default: 0.
+        max_sparsity: Upper bound on an individual's sparsity, in [0, 1). Default: 0.99, or the sparsity of one kept
+            weight if that is lower.
 
     Attributes:
         masked: The masked problem.
         count: Which weights the density counts.
-        objectives: The names of the further objectives.
+        objectives: Names of the further objectives.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: The problem's rule is not ``TopK``, a sparsity is out of range, ``count`` or an objective is
-            unknown, or an objective is named twice. Or the problem cannot serve them: what is live is known of chains
-            of linear layers, tanh and ReLU alone, and returns have a spread where ``num_episodes`` is 2 or more.
+            unknown, or an objective is named twice. Or the problem does not support them: ``"live"`` and
+            ``"live_units"`` need a chain of linear layers, tanh and ReLU, and ``"return_stdev"`` needs
+            ``num_episodes`` of at least 2.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class ParetoSparsityProblem(Problem):
             min(0.99, 1.0 - 1.0 / num_weights) if max_sparsity is None else check_sparsity("max_sparsity", max_sparsity)
         )
         if not num_kept_at(high, num_weights):
-            raise ValueError(f"max_sparsity: expected one that keeps a weight of {num_weights}, got {max_sparsity!r}")
+            raise ValueError(
+                f"max_sparsity: expected one that keeps at least 1 of {num_weights} weights, got {max_sparsity!r}"
+            )
         if low > high:
             raise ValueError(f"min_sparsity: expected at most max_sparsity = {high}, got {low}")
         self.count = check_choice("count", count, ("kept", "live"))
@@ -103,14 +108,14 @@ class ParetoSparsityProblem(Problem):
         self.masked = problem
         if self._looks_at_layers:
             self._check_chain()
-        # Scores are ranked, so their bounds mean nothing; pymoo wants some, and these are never reached.
+        # Scores are only ranked, so their bounds have no meaning. pymoo requires bounds; these are never reached.
         xl, xu = np.full(num_weights + 1, -1e3), np.full(num_weights + 1, 1e3)
         xl[-1], xu[-1] = math.log2(1.0 - high), math.log2(1.0 - low)
         super().__init__(n_var=num_weights + 1, n_obj=2 + len(self.objectives), xl=xl, xu=xu)
 
     @property
     def objective_names(self) -> tuple[str, ...]:
-        """What the columns of ``F`` are: ``"negative_return"``, ``"density"`` or ``"live_density"``, and the others."""
+        """Names of the columns of ``F``: ``"negative_return"``, ``"density"`` or ``"live_density"``, ``objectives``."""
         return ("negative_return", "density" if self.count == "kept" else "live_density", *self.objectives)
 
     @property
@@ -119,11 +124,11 @@ class ParetoSparsityProblem(Problem):
         return self.masked.interaction_count
 
     def mask(self, x: ArrayLike | Tensor) -> Tensor:
-        """Bits ``(N, D)`` of individuals ``(N, D + 1)``.
+        """Masks ``(N, D)`` bool of individuals ``(N, D + 1)``.
 
         Raises:
             TypeError: The individuals are not real numbers.
-            ValueError: The shape is wrong, a value is NaN, or a density is out of bounds.
+            ValueError: ``x`` has the wrong shape, a value is NaN, or a density is out of bounds.
         """
         values = self._checked("x", x)
         rule = self.masked.mask_rule
@@ -131,11 +136,11 @@ class ParetoSparsityProblem(Problem):
         return rule(self._scores(values), self.masked.network.layers, sparsity=_sparsity(values))
 
     def _checked(self, name: str, x: ArrayLike | Tensor) -> Tensor:
-        """Individuals ``(N, D + 1)``, float64.
+        """Check individuals ``(N, D + 1)`` and return them as float64.
 
         Raises:
-            TypeError: They are not real numbers.
-            ValueError: The shape is wrong, a value is NaN, or a density is out of bounds.
+            TypeError: The individuals are not real numbers.
+            ValueError: ``x`` has the wrong shape, a value is NaN, or a density is out of bounds.
         """
         values = check_numbers(name, x, dtype=torch.float64)
         if values.ndim != 2 or values.shape[1] != self.n_var:
@@ -164,7 +169,7 @@ class ParetoSparsityProblem(Problem):
             if name == "live_units":
                 columns.append(sum((units.sum(axis=1) for units in live_units(layers)[1:-1]), np.zeros(len(mask))))
             else:
-                with np.errstate(over="ignore"):  # an infinite spread is the worst there is
+                with np.errstate(over="ignore"):  # an infinite spread is the worst value
                     columns.append(self.masked.last_returns.std(axis=1))
         out["F"] = np.column_stack(columns)
 
@@ -173,38 +178,38 @@ class ParetoSparsityProblem(Problem):
         return self.count == "live" or "live_units" in self.objectives
 
     def _check_chain(self) -> None:
-        """Raises ``ValueError`` where it is not known what is live."""
+        """Raise ``ValueError`` if the network is not a chain, so that live weights are unknown."""
         network = self.masked.network
         if not is_chain(network):
             live = self.count == "live"
             expected = "count: expected 'kept'" if live else "objectives: expected no 'live_units'"
             raise ValueError(
-                f"{expected} for a network that is no chain of linear layers, tanh and ReLU, got "
+                f"{expected} for a network that is not a chain of linear layers, tanh and ReLU, got "
                 f"{(self.count if live else self.objectives)!r} for {network!r}"
             )
 
     def expected_individuals(self, x: ArrayLike, *, center: ArrayLike | None, stdev: float) -> NDArray[np.float64]:
-        """For each individual the expectation of all that have its mask: what ``algorithms.Continuation`` learns from.
+        """For each individual, the expected scores given its mask. ``algorithms.Continuation`` learns from these.
 
         Args:
-            x: ``(N, D + 1)`` individuals at one density, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D + 1,)``, whose own density has no meaning; or None, where they were drawn around 0.
+            x: ``(N, D + 1)`` individuals with one density, whose scores are drawn from ``center + stdev * N(0, I)``.
+            center: ``(D + 1,)``; its density is ignored. None means that scores were drawn around 0.
             stdev: Standard deviation of the noise.
 
         Returns:
             ``(N, D + 1)``.
 
         Raises:
-            TypeError: An argument is not made of real numbers.
-            ValueError: A shape is wrong, a value is NaN, a density is out of bounds, the individuals have several, or
-                ``stdev`` is not positive.
+            TypeError: An argument does not consist of real numbers.
+            ValueError: An argument has the wrong shape, a value is NaN, a density is out of bounds, the individuals'
+                densities differ, or ``stdev`` is not positive.
         """
         stdev = check_real("stdev", stdev, above=0.0)
         values = self._checked("x", x)
         if len(values) == 0:
             return values.numpy()
         if bool((values[:, -1] != values[0, -1]).any()):
-            raise ValueError(f"x: expected individuals at one density, got log2 densities {values[:, -1].tolist()}")
+            raise ValueError(f"x: expected individuals with one density, got log2 densities {values[:, -1].tolist()}")
         scores, around = self._scores(values), torch.zeros(len(values[0]) - 1, device=self.masked.device)
         if center is not None:
             around = self._scores(self._checked_one("center", center))[0]
@@ -214,7 +219,9 @@ class ParetoSparsityProblem(Problem):
         return np.column_stack([expected.cpu().numpy(), values[:, -1].numpy()])
 
     def confined(self, center: ArrayLike) -> NDArray[np.float64]:
-        """An individual with the mask of ``center`` around which noise changes masks, as ``MaskedGymProblem.confined``.
+        """An individual with the mask of ``center``, near enough to the level for noise to flip bits.
+
+        See ``MaskedGymProblem.confined``.
 
         Args:
             center: ``(D + 1,)``.
@@ -223,8 +230,8 @@ class ParetoSparsityProblem(Problem):
             ``(D + 1,)``.
 
         Raises:
-            TypeError: The individual is not made of real numbers.
-            ValueError: The shape is wrong, a value is NaN, or the density is out of bounds.
+            TypeError: The individual does not consist of real numbers.
+            ValueError: ``center`` has the wrong shape, a value is NaN, or the density is out of bounds.
         """
         values = self._checked_one("center", center)
         rule, layers = self._rule_at(values[0]), self.masked.network.layers
@@ -233,13 +240,14 @@ class ParetoSparsityProblem(Problem):
         )
 
     def narrowed(self, center: ArrayLike) -> NDArray[np.float64]:
-        """An individual like ``center``, around which noise changes only weights that may do something.
+        """An individual like ``center``, but noise around it keeps only weights that can affect an output.
 
-        Of a sparse mask most weights that noise would keep are between units that nothing else reaches. In use are
-        inputs, outputs, and the units that are live in a mask of the same scores that keeps four times as many weights.
-        All weights that are not between these get scores far below those that are kept; the places of those that were
-        kept go to the best of the others. (A layer that would then have too few stays as it is, and so does a network
-        that is no chain of linear layers, tanh and ReLU.)
+        In a sparse mask, most weights that noise would newly keep connect units that nothing else reaches. Units in use
+        are the inputs, the outputs, and the units that are live in the mask that the same scores give at four times
+        the density. Weights to or from other units get scores far below those of kept weights; the best of the
+        remaining weights are kept in their place. A scope of the rule (all weights, or a layer) in which too few
+        weights would remain does not change. Neither does a network that is not a chain of linear layers, tanh and
+        ReLU.
 
         Args:
             center: ``(D + 1,)``.
@@ -248,8 +256,8 @@ class ParetoSparsityProblem(Problem):
             ``(D + 1,)``.
 
         Raises:
-            TypeError: The individual is not made of real numbers.
-            ValueError: The shape is wrong, a value is NaN, or the density is out of bounds.
+            TypeError: The individual does not consist of real numbers.
+            ValueError: ``center`` has the wrong shape, a value is NaN, or the density is out of bounds.
         """
         values = self._checked_one("center", center)
         scores = without_unused(
@@ -258,15 +266,15 @@ class ParetoSparsityProblem(Problem):
         return self._individual(scores, values[0])
 
     def _individual(self, scores: Tensor, like: Tensor) -> NDArray[np.float64]:
-        """Scores ``(D,)`` with the density of another individual."""
+        """Combine scores ``(D,)`` with the density of the individual ``like``."""
         return np.append(scores.cpu().numpy().astype(np.float64), like[-1].item())
 
     def _checked_one(self, name: str, x: ArrayLike | Tensor) -> Tensor:
-        """One individual ``(D + 1,)`` as ``(1, D + 1)``, float64.
+        """Check one individual ``(D + 1,)`` and return it as ``(1, D + 1)`` float64.
 
         Raises:
-            TypeError: The individual is not made of real numbers.
-            ValueError: Its shape is wrong, a value is NaN, or the density is out of bounds.
+            TypeError: The individual does not consist of real numbers.
+            ValueError: The individual has the wrong shape, a value is NaN, or the density is out of bounds.
         """
         values = check_numbers(name, x, dtype=torch.float64)
         if values.shape != (self.n_var,):
@@ -274,7 +282,7 @@ class ParetoSparsityProblem(Problem):
         return self._checked(name, values[None])
 
     def _scores(self, values: Tensor) -> Tensor:
-        """The scores ``(N, D)`` of individuals, float32, where the masked problem computes."""
+        """The scores ``(N, D)`` float32 of individuals, on the masked problem's device."""
         return values[:, :-1].float().to(self.masked.device)
 
     def _rule_at(self, individual: Tensor) -> TopK:
@@ -284,31 +292,31 @@ class ParetoSparsityProblem(Problem):
         return rule.at(_sparsity(individual[None])[0])
 
     def to_subnetwork(self, x: ArrayLike) -> Subnetwork:
-        """One individual ``(D + 1,)`` as a ``Subnetwork``; without its dead weights, where these are not counted.
+        """One individual ``(D + 1,)`` as a ``Subnetwork``. With ``count="live"``, it is pruned.
 
         Raises:
-            TypeError: The individual is not made of real numbers.
-            ValueError: Its shape is wrong, a value is NaN, or the density is out of bounds.
+            TypeError: The individual does not consist of real numbers.
+            ValueError: ``x`` has the wrong shape, a value is NaN, or the density is out of bounds.
         """
         subnet = self.masked.mask_to_subnetwork(self.mask(self._checked_one("x", x))[0])
         return subnet if self.count == "kept" else subnet.prune()
 
 
 def _sparsity(values: Tensor) -> list[float]:
-    """The sparsity that each of ``(N, D + 1)`` individuals has."""
+    """The sparsity of each of ``(N, D + 1)`` individuals."""
     result: list[float] = (1.0 - torch.exp2(values[:, -1])).clamp(min=0.0).tolist()
     return result
 
 
 def _check_objectives(objectives: Any) -> tuple[str, ...]:
-    """Return the names of further objectives.
+    """Check the names of further objectives and return them.
 
     Raises:
-        TypeError: They are not a sequence of strings.
-        ValueError: One is unknown, or named twice.
+        TypeError: ``objectives`` is not a list or tuple of strings.
+        ValueError: A name is unknown or occurs twice.
     """
     if not isinstance(objectives, list | tuple):
-        raise TypeError(f"objectives: expected a tuple of names of {list(_FURTHER)}, got {objectives!r}")
+        raise TypeError(f"objectives: expected a tuple of names from {list(_FURTHER)}, got {objectives!r}")
     names = tuple(check_choice(f"objectives[{i}]", name, _FURTHER) for i, name in enumerate(objectives))
     if len(set(names)) < len(names):
         raise ValueError(f"objectives: expected each name once, got {objectives!r}")

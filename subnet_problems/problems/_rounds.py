@@ -1,4 +1,4 @@
-"""Rounds: evaluations that follow from solutions, seed and round alone, and that workers can share."""
+"""Rounds: evaluations that depend only on solutions, seed and round number, and that workers can share."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ._workers import ACTOR_OPTIONS, Workers, unpack_in_actor
 
 
 class Rounds(Problem):
-    """An EvoTorch problem each of whose evaluations is a round.
+    """An EvoTorch problem in which every evaluation is a round.
 
     The result of a round is a pure function of the payload (see ``Genotype``), the seed and the round's number. So it
-    is the same for any number of actors and sub-batches. A share whose actor was lost is evaluated again by another.
-    Subclasses say what one share of a round is, how shares are put together, and what is known once a round is over.
+    is the same for any number of actors and sub-batches. If an actor is lost, another one evaluates its share again.
+    Subclasses define how a share of a round is evaluated, how shares are merged, and what a round adds to the counters.
 
     Args:
-        genotype: What decision vectors stand for.
-        num_actors: See ``GymProblem``, as for all other arguments.
-        actor_config: Likewise.
-        num_subbatches: Likewise.
-        subbatch_size: Likewise.
-        worker_timeout: Likewise.
-        seed: Likewise.
-        device: Likewise.
+        genotype: What decision vectors encode.
+        num_actors: See ``GymOptions``.
+        actor_config: See ``GymOptions``.
+        num_subbatches: See ``GymOptions``.
+        subbatch_size: See ``GymOptions``.
+        worker_timeout: See ``GymOptions``.
+        seed: See ``GymOptions``.
+        device: See ``GymOptions``.
     """
 
     _actors: list[Any] | None
@@ -63,15 +63,15 @@ class Rounds(Problem):
         self._round = 0
         self._workers: Workers | None = None
         self._worker_timeout = worker_timeout
-        self._sent_to_actors: Any = None  # Ray's reference to this problem while actors are made of it
+        self._sent_to_actors: Any = None  # Ray's reference to this problem while actors are created from it
         self._in_evaluate: bool | None = False
-        self._given: Tensor | None = None  # the payload of an evaluation that has no solutions
+        self._given: Tensor | None = None  # the payload, if it was given instead of solutions
         self._outcome: Any = None  # of the last round
         super().__init__(
             objective_sense="max",
             solution_length=genotype.network.num_weights,
             dtype=torch.float32,
-            eval_dtype=torch.float64,  # sums of rewards are kept as they are
+            eval_dtype=torch.float64,  # sums of rewards are not rounded
             device=device,
             seed=seed,
             num_actors=num_actors,
@@ -83,27 +83,27 @@ class Rounds(Problem):
         self.after_eval_hook.append(self._evaluation_status)
         self.after_grad_hook.append(self._evaluation_status)
 
-    # What a subclass says
+    # Methods that a subclass implements
 
     @abstractmethod
     def _evaluate_share(self, payload: Tensor) -> Any | EvaluationError:
-        """Evaluate some solutions of this round. An error is a value, so that it crosses processes."""
+        """Evaluate some solutions of this round. Errors are returned, so that they can cross processes."""
 
     @abstractmethod
     def _merged(self, shares: Sequence[Any]) -> Any:
-        """What the shares of a round are together."""
+        """Merge the results of the shares into the outcome of the round."""
 
     @abstractmethod
     def _fitness_of(self, outcome: Any) -> Tensor:
         """The fitness ``(N,)`` float64 of a round's solutions.
 
         Raises:
-            EvaluationError: It is beyond float64.
+            EvaluationError: A fitness overflows float64.
         """
 
     @abstractmethod
     def _count(self, outcome: Any) -> None:
-        """Note a round that has ended well: counters, statistics."""
+        """Add a successful round to counters and statistics."""
 
     @abstractmethod
     def _counts(self) -> dict[str, Any]:
@@ -111,24 +111,24 @@ class Rounds(Problem):
 
     @abstractmethod
     def _told(self) -> tuple[Any, ...]:
-        """What actors need besides the round's number, as it may change between rounds."""
+        """State that actors need besides the round's number and that may change between rounds."""
 
     @abstractmethod
     def _use_told(self, told: tuple[Any, ...]) -> None:
-        """Take over what the main process told."""
+        """In an actor, set the state that the main process's ``_told`` returned."""
 
     @abstractmethod
     def _report(self) -> Any:
-        """What an actor in which a search samples has counted since it was last told."""
+        """In an actor in which a search samples, the counts since the last ``_use_told``."""
 
     @abstractmethod
     def _use_report(self, report: Any) -> None:
-        """Add what an actor has counted."""
+        """In the main process, add the counts of an actor's ``_report``."""
 
     @property
     @abstractmethod
     def _ready(self) -> bool:
-        """What an actor answers to show that it can evaluate."""
+        """True. It is read in an actor as a ping, and raises an error if the actor cannot evaluate."""
 
     # Evaluation
 
@@ -136,10 +136,10 @@ class Rounds(Problem):
         """Evaluate a solution or a batch: one round.
 
         Raises:
-            EvaluationError: An environment raised, or returned something that is not finite. Nothing was counted.
-            ValueError: A solution has a NaN, or an actor cannot make the environment.
-            WorkersLostError: All actors were lost and none came back in time, or one share took actor after actor with
-                it. Nothing was counted; the next evaluation makes new actors.
+            EvaluationError: An environment raised, or returned a value that is not finite. The round is not counted.
+            ValueError: A solution contains NaN, or an actor cannot make the environment.
+            WorkersLostError: All actors were lost and none came back in time, or one share lost too many actors in a
+                row. The round is not counted; the next evaluation makes new actors.
         """
         self._in_evaluate = True
         try:
@@ -162,20 +162,20 @@ class Rounds(Problem):
         batch.set_evals(fitness.to(batch.device))
 
     def evaluate_array(self, values: Tensor | ArrayLike) -> NDArray[np.float64]:
-        """Evaluate solutions that come as an array: for searches of other libraries, which ask and tell.
+        """Evaluate an array of solutions: for the ask-and-tell searches of other libraries.
 
-        It is a round like any other, counted and seeded, and hooks see it.
+        This is an ordinary round: it is counted and seeded, and hooks run.
 
         Args:
             values: ``(N, D)``, or one solution ``(D,)``.
 
         Returns:
-            ``(N,)`` fitness, the higher the better; ``()`` for one solution.
+            ``(N,)`` fitness; higher is better. ``()`` for one solution.
 
         Raises:
             EvaluationError: See ``evaluate``.
             TypeError: The values are not real numbers.
-            ValueError: The shape is wrong, or a value is NaN.
+            ValueError: The values have the wrong shape, or one is NaN.
         """
         matrix = check_numbers("values", values, dtype=self.dtype, device=self.device)
         shape = matrix.shape[:-1]
@@ -193,10 +193,11 @@ class Rounds(Problem):
         return fitness
 
     def _run_round(self, payload: Tensor) -> Any:
-        """The outcome of a round of solutions with this payload ``(N, D)``.
+        """Run a round for this payload ``(N, D)`` and return its outcome.
 
         Raises:
-            EvaluationError: See ``evaluate``, as for ``WorkersLostError``.
+            EvaluationError: See ``evaluate``.
+            WorkersLostError: See ``evaluate``.
         """
         self._parallelize()
         try:
@@ -216,7 +217,7 @@ class Rounds(Problem):
         return self._merged(shares)
 
     def _share_size(self, popsize: int) -> int:
-        """How many solutions are evaluated together."""
+        """Number of solutions in a share."""
         if self._subbatch_size is not None:
             return int(self._subbatch_size)
         num_shares = self._num_subbatches
@@ -229,13 +230,15 @@ class Rounds(Problem):
         return self._evaluate_share(self._genotype.unpack(packed, self.device))
 
     def traffic(self, values: Tensor | ArrayLike) -> tuple[int, int]:
-        """What a share of an evaluation sends over the network. It evaluates the share here, and counts nothing.
+        """Bytes that one share of an evaluation sends over the network.
+
+        The share is evaluated in this process and not counted.
 
         Args:
             values: The solutions of the share, ``(n, D)``.
 
         Returns:
-            Bytes that go to an actor, and bytes that come back.
+            Bytes sent to an actor, and bytes sent back.
         """
         matrix = check_numbers("values", values, dtype=self.dtype, device=self.device)
         payload = self._genotype.express(check_matrix("values", matrix, self.solution_length))
@@ -248,43 +251,43 @@ class Rounds(Problem):
 
     @property
     def problem_seed(self) -> int:
-        """The seed of everything random but the frozen weights."""
+        """The seed of all random numbers except the frozen weights."""
         return self._problem_seed
 
     @property
     def evaluation_round(self) -> int:
-        """How many rounds have been evaluated; the number of the next one."""
+        """Number of rounds evaluated so far, which is also the number of the next round."""
         return self._round
 
-    # What EvoTorch asks of a problem
+    # EvoTorch's interface of a problem
 
     def _fill(self, values: Tensor) -> None:
         self._genotype.fill(values, self.generator)
 
     def as_tensor(self, x: Any, dtype: Any = None, device: Any = None, use_eval_dtype: bool = False) -> Tensor:
-        """What EvoTorch's method gives. Its ``MAPElites`` asks it for the grid of features, ``(N, F, 2)``.
+        """EvoTorch's method, with a check for ``MAPElites``, which passes its feature grid ``(N, F, 2)``.
 
         Raises:
-            ValueError: Solutions do not have the grid's features: this package's problems have none.
+            ValueError: ``x`` is a feature grid. Solutions of this package's problems have no features.
         """
         tensor: Tensor = super().as_tensor(x, dtype, device, use_eval_dtype)
         if use_eval_dtype and tensor.ndim == 3 and tensor.shape[1] != self.eval_data_length:
             raise ValueError(
-                f"problem: expected one whose solutions have as many features as feature_grid, {tensor.shape[1]}, got "
+                f"problem: expected solutions with the {tensor.shape[1]} features of feature_grid, got "
                 f"{type(self).__name__}, whose solutions have {self.eval_data_length}: MAPElites cannot search it"
             )
         return tensor
 
-    # What EvoTorch asks of a problem that lives in several processes. Actors keep nothing: with each share, or, where a
-    # search samples in them (``distributed=True``), before each generation, they are told all that may change; and in
-    # the latter case they report what they counted.
+    # EvoTorch's interface of a problem in several processes. Actors keep no state: they receive all state that may
+    # change with each share or, if a search samples in them (``distributed=True``), before each generation. In the
+    # latter case they also report their counts.
 
     def seed(self, seed: int) -> None:
-        """Seed the generator: EvoTorch calls this in each actor."""
+        """Seed the generator. EvoTorch calls this in each actor."""
         self.manual_seed(seed)
 
     def _parallelize(self) -> None:
-        """Make the actors. EvoTorch draws their seeds from the problem's generator, which must not move by that."""
+        """Make the actors. EvoTorch draws their seeds from the problem's generator; its state is restored after."""
         if self._actors is not None or self._num_actors == 0 or self.is_remote:
             return
         ensure_ray()
@@ -298,18 +301,18 @@ class Rounds(Problem):
         self._workers = Workers(self._actors or [], timeout=self._worker_timeout, source=reference)
 
     def kill_actors(self) -> None:
-        """Kill the actors, if there are any; the next evaluation makes new ones."""
+        """Kill all actors; the next evaluation makes new ones."""
         if self._actors is not None:
             super().kill_actors()
         self._workers = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Actors are made of a reference: what Ray itself puts into its store it drops, and then restarts none."""
+        """Pickle for actors as a reference. Ray drops objects that it stored itself, and then cannot restart actors."""
         reference = self._sent_to_actors
         return super().__reduce_ex__(protocol) if reference is None else (unpack_in_actor, (reference, sys.path))
 
     def _get_cloned_state(self, *, memo: dict[int, Any]) -> dict[str, Any]:
-        """What is copied and pickled: nothing that EvoTorch would ask of actors, some of which may be lost."""
+        """State to copy or pickle. EvoTorch would query the actors for it, but some of them may be lost."""
         actors, self._actors = self._actors, None
         try:
             return dict(super()._get_cloned_state(memo=memo))
@@ -340,11 +343,11 @@ class Rounds(Problem):
 
 
 def check_actors(num_actors: Any, actor_config: Any, num_subbatches: Any, subbatch_size: Any) -> dict[str, Any]:
-    """The arguments of ``Rounds`` on actors, checked.
+    """Check the arguments of ``Rounds`` that concern actors.
 
     Raises:
-        TypeError: One has the wrong type.
-        ValueError: One is out of range, or there are two sizes of a share.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, or ``num_subbatches`` and ``subbatch_size`` are both given.
     """
     if isinstance(num_actors, str):
         check_choice("num_actors", num_actors, ("max", "num_cpus", "num_gpus", "num_devices"))
@@ -354,7 +357,7 @@ def check_actors(num_actors: Any, actor_config: Any, num_subbatches: Any, subbat
         if value is not None:
             check_count(name, value)
     if num_subbatches is not None and subbatch_size is not None:
-        raise ValueError(f"subbatch_size: expected None where num_subbatches is given, got {subbatch_size!r}")
+        raise ValueError(f"subbatch_size: expected None when num_subbatches is given, got {subbatch_size!r}")
     return {
         "num_actors": num_actors,
         "actor_config": {**ACTOR_OPTIONS, **check_mapping("actor_config", actor_config)},
@@ -364,25 +367,25 @@ def check_actors(num_actors: Any, actor_config: Any, num_subbatches: Any, subbat
 
 
 def check_device(name: str, device: Any) -> torch.device:
-    """Return the device if it is there.
+    """Return ``device`` as a torch device.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The device is not available.
     """
     try:
         torch.empty(0, device=device)
         return torch.device(device)
     except (AssertionError, RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{name}: expected a torch device that is there, such as 'cpu' or 'cuda', got {device!r}: {error}"
+            f"{name}: expected an available torch device, such as 'cpu' or 'cuda', got {device!r}: {error}"
         ) from error
 
 
 def seed_or_drawn(name: str, seed: Any) -> int:
-    """Return the seed, or where it is None one that the operating system draws.
+    """Return the seed; if it is None, one drawn by the operating system.
 
     Raises:
-        TypeError: It is not a whole number.
-        ValueError: It is out of range.
+        TypeError: The seed is not a whole number.
+        ValueError: The seed is out of range.
     """
     return int.from_bytes(os.urandom(6), "little") if seed is None else check_seed(name, seed)

@@ -1,4 +1,4 @@
-"""Workers: Ray actors that share an evaluation, where any of them may be lost in the middle of it."""
+"""Workers: Ray actors that share an evaluation. Any of them may be lost during it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from ray.exceptions import RayError, RayTaskError
 from .._checks import reason_of
 from ._errors import WorkersLostError
 
-#: How many workers a share may take with it before it is the share that is suspected.
+#: After this many workers were lost while evaluating one share, the share itself is taken for the cause.
 MAX_LOSSES = 5
-#: Options of the actors, under those of the user. Ray restarts a lost actor, on another machine if need be. The trifle
-#: of a CPU makes Ray spread actors evenly over machines (it places those that ask for nothing at random), and
-#: lets none wait for a free one.
+#: Default options of the actors, which the user's options override. Ray restarts a lost actor, if necessary on another
+#: machine. Ray spreads actors evenly over machines only if they request some CPU; it places the others at random. The
+#: request is so small that no actor waits for a free CPU.
 ACTOR_OPTIONS = {"max_restarts": -1, "max_task_retries": 0, "num_cpus": 0.01, "scheduling_strategy": "SPREAD"}
 
 _log = logging.getLogger(__name__)
 
 
 def unpack_in_actor(reference: Any, path: Sequence[str]) -> Any:
-    """What the main process put into Ray's store, in an actor, which looks for modules where the main process does."""
+    """In an actor, extend ``sys.path`` by the main process's and get an object from Ray's object store."""
     sys.path.extend(folder for folder in path if folder not in sys.path)
     return ray.get(reference)
 
 
 class Workers:
-    """EvoTorch's actors as workers that take shares of an evaluation when they are free.
+    """A pool of EvoTorch's actors; each free worker evaluates the next share.
 
-    A worker is given a share once it has answered a ping: when it was made, and again after it was lost. So those that
-    are still waiting for a place on the cluster, or on their way back, hold nobody up.
+    A new or restarted worker gets a share only after it has answered a ping. So an evaluation does not wait for workers
+    that the cluster has not placed or restarted yet.
 
     Args:
         actors: Handles of EvoTorch's ``EvaluationActor``.
-        timeout: How many seconds an evaluation waits for a worker when it has none.
-        source: Ray's reference to what they are made of, kept so that they can be made again.
+        timeout: Seconds that an evaluation waits for a worker when none is available. Default: 300.
+        source: Ray's reference to the object from which actors are made. It is kept alive so that Ray can restart them.
     """
 
     def __init__(self, actors: Sequence[Any], *, timeout: float = 300.0, source: Any = None) -> None:
@@ -50,27 +50,27 @@ class Workers:
         self._ping(actors)
 
     def count(self) -> int:
-        """How many workers are free to take a share now."""
+        """Number of workers that are free now."""
         if self._pings:
             self._hear(ray.wait([*self._pings], num_returns=len(self._pings), timeout=0)[0])
         return len(self._free)
 
     def map(self, method: str, tasks: Sequence[list[Any]]) -> list[Any]:
-        """Call a method of the workers' problems, which must be a pure function, once for each task.
+        """Call a method of the workers' problems once for each task. The method must be a pure function.
 
-        A task whose worker is lost goes to another.
+        If a task's worker is lost, another worker does the task.
 
         Args:
             method: The method's name.
-            tasks: Its arguments.
+            tasks: The method's arguments for each task.
 
         Returns:
-            What it returned, in the order of the tasks.
+            The method's results, in the order of the tasks.
 
         Raises:
             ValueError: A worker cannot make an environment.
-            WorkersLostError: There was no worker for ``timeout`` seconds, or one task took ``MAX_LOSSES`` workers
-                with it.
+            WorkersLostError: No worker was available for ``timeout`` seconds, or ``MAX_LOSSES`` workers were lost
+                during one task.
         """
         results: dict[int, Any] = {}
         waiting = deque(range(len(tasks)))
@@ -97,31 +97,31 @@ class Workers:
                     del running[ref]
                     if losses[index] >= MAX_LOSSES:
                         raise WorkersLostError(
-                            f"share {index + 1} of {len(tasks)} of the population took {MAX_LOSSES} workers with it, "
-                            "one after another: does the environment crash its process, or run out of memory?"
+                            f"share {index + 1} of {len(tasks)} of the population lost {MAX_LOSSES} workers, one after "
+                            "another: does the environment crash its process, or run out of memory?"
                         ) from self._last_error
                 self._hear(ref for ref in ready if ref in self._pings)
         finally:
-            self._ping(actor for actor, _ in running.values())  # of an evaluation that failed: free when it is through
+            self._ping(actor for actor, _ in running.values())  # if the evaluation failed, free after their call
         return [results[index] for index in range(len(tasks))]
 
     def _wait(self, running: dict[Any, tuple[Any, int]]) -> list[Any]:
-        """The first calls that have ended."""
+        """Wait until a call or ping ends; return those that have ended."""
         if running:
             return ray.wait([*running, *self._pings])[0]
-        _log.info("no worker is there; waiting %g seconds for one", self._timeout)
+        _log.info("no worker is available; waiting %g seconds for one", self._timeout)
         ready = ray.wait([*self._pings], timeout=self._timeout)[0] if self._pings else []
         if not ready:
-            reason = f"none came within {self._timeout:g} seconds" if self._pings else "all of them are lost for good"
-            last = "" if self._last_error is None else f" (the last was lost by: {reason_of(self._last_error)})"
+            reason = f"none was ready within {self._timeout:g} seconds" if self._pings else "all are permanently lost"
+            last = "" if self._last_error is None else f" (the last loss: {reason_of(self._last_error)})"
             raise WorkersLostError(
-                f"expected a worker for the evaluation, but {reason}; nothing of it was counted, and the next "
-                f"evaluation starts new workers{last}"
+                f"expected a worker for the evaluation, but {reason}; the evaluation was not counted, and the next "
+                f"one starts new workers{last}"
             ) from self._last_error
         return ready
 
     def _ping(self, actors: Iterable[Any]) -> None:
-        # Ray repeats this call until the actor is back; it fails when the actor is lost for good.
+        # Ray repeats this call until the actor is back; it fails if the actor is permanently lost.
         self._pings |= {actor.get.options(max_task_retries=-1).remote("_ready"): actor for actor in actors}
 
     def _hear(self, answers: Iterable[Any]) -> None:
@@ -129,13 +129,13 @@ class Workers:
             actor = self._pings.pop(ref)
             try:
                 ray.get(ref)
-            except RayTaskError as error:  # it is there, but cannot make an environment
+            except RayTaskError as error:  # the actor runs, but cannot make an environment
                 raise ValueError(
-                    f"env: cannot be made in an actor: {reason_of(error.cause)}. Actors are other processes: what the "
-                    "environment needs must be installed, or in a folder of PYTHONPATH, on every machine"
+                    f"env: cannot be made in an actor: {reason_of(error.cause)}. Actors are separate processes: the "
+                    "environment's packages must be installed, or in a folder of PYTHONPATH, on every machine"
                 ) from error
             except RayError as error:
-                _log.warning("a worker is lost for good: %s", error)
+                _log.warning("a worker is permanently lost: %s", error)
                 self._last_error = error
             else:
                 self._free.append(actor)
@@ -143,5 +143,5 @@ class Workers:
     def _lost(self, actor: Any, error: RayError) -> None:
         _log.warning("a worker was lost, and its share is evaluated again: %s", error)
         self._last_error = error
-        self._ping([actor, *self._free])  # those that are free may have gone with it
+        self._ping([actor, *self._free])  # free workers may have been lost with it
         self._free.clear()

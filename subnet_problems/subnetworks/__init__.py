@@ -1,4 +1,4 @@
-"""Subnetworks: a frozen network and the mask that was found for it, as a policy, a file, a formula or a program."""
+"""Subnetworks: a frozen network with a mask, as a policy, a file, a formula or a program."""
 
 from ._file_fields import SubnetworkFileError
 from ._subnetwork import Subnetwork

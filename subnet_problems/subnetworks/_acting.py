@@ -1,4 +1,4 @@
-"""Acting: what decides for a policy, made once for many decisions."""
+"""Acting: a policy's forward pass, prepared once for many observations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FloatArray = NDArray[np.float32]
 
 
 class Acting:
-    """Flat observations to outputs, for one policy.
+    """Computes the outputs of one policy for flat observations.
 
-    A chain of linear layers, tanh and ReLU is computed by the kernel that a search evaluates with, without its dead
-    units: the outputs have the same bits. Any other network is computed as a module, one observation at a time.
+    A chain of linear layers, tanh and ReLU runs without its dead units, in the kernel that searches use. So its outputs
+    have the same bits as in a search. Any other network runs as a module, one observation at a time.
 
     Args:
         parts: The policy.
@@ -37,14 +37,14 @@ class Acting:
             self._chain = ChainPolicy(chain, list_layers(module), [weights[None]], popsize=1, num_episodes=2**31 - 1)
 
     def _contents(self) -> tuple[bytes, ...]:
-        """What of the policy someone may have written to in place."""
+        """Bytes of the policy's arrays, which a user may change in place."""
         normalizer = self._parts.normalizer
         scaling = () if normalizer is None else (normalizer.mean.tobytes(), normalizer.scale.tobytes())
         return (self._parts.mask.numpy().tobytes(), *scaling)
 
     @property
     def is_current(self) -> bool:
-        """Whether the policy is what it was."""
+        """True if the policy has not changed since this object was made."""
         return self._contents() == self._made_of
 
     def outputs(self, rows: FloatArray) -> FloatArray:

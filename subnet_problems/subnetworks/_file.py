@@ -1,4 +1,4 @@
-"""The file of a policy, written and read; ``docs/file-format.md`` describes its bytes."""
+"""Encoding and decoding of a policy's file; ``docs/file-format.md`` describes its bytes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ..tasks._observation_stats import Normalizer
 from ._file_fields import Fields, SubnetworkFileError
 from ._parts import PolicyParts
 
-#: What stands before the CRC-32 in the header, where the description is a string within JSON.
+#: The bytes before the CRC-32 in the header, in which the description is a string within JSON.
 _BEFORE_CRC32 = rb"\"crc32\":\""
-#: What the names of tensors begin with that are the module's buffers.
+#: Prefix of the names of tensors that are buffers of the module.
 _BUFFER = "buffer."
 
 
 def encode(subnet: PolicyParts) -> bytes:
-    """The bytes of a subnetwork's file. What it cannot hold is left out, with a warning that names it."""
+    """Encode a subnetwork as the bytes of its file. Values that the file cannot hold are left out, with a warning."""
     network = subnet.network
     architecture, network_args, left_out = _describe(network)
     env_config, unknown = split(subnet.env_config)
@@ -90,14 +90,16 @@ def encode(subnet: PolicyParts) -> bytes:
 
 
 def left_out_of_file(network: FrozenNetwork, env_config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each thing that the file of a policy could not hold."""
+    """Messages about the values that the file of a policy cannot hold."""
     return _sentences(_describe(network)[2] | {"env_config": split(env_config)[1]})
 
 
 def _describe(network: FrozenNetwork) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, dict[str, str]]]:
-    """A network's architecture as JSON, or None where only its owner can make it; then its arguments; what is left out.
+    """Describe a network for its file.
 
-    Nobody else can make a module, or a string that ``load`` would refuse.
+    Returns:
+        The architecture as JSON, or None if it is a module or a string that ``load`` would reject, so that the user
+        must give it again; the arguments of the network's constructor as JSON; and the values that are left out.
     """
     left_out: dict[str, dict[str, str]] = {"network": {}, "network_args": {}}
     left_out["buffers"] = {name: f"a buffer of {b.dtype}" for name, b in network.buffers.items() if not _is_plain(b)}
@@ -121,7 +123,7 @@ def _describe(network: FrozenNetwork) -> tuple[dict[str, Any] | None, dict[str, 
 
 
 def _is_plain(buffer: torch.Tensor) -> bool:
-    """Whether a buffer is an array of booleans or numbers, as NumPy has them."""
+    """True if a buffer is an array of booleans or numbers in one of NumPy's dtypes."""
     try:
         return buffer.numpy().dtype.kind in "biuf"
     except (RuntimeError, TypeError):
@@ -130,25 +132,25 @@ def _is_plain(buffer: torch.Tensor) -> bool:
 
 def _sentences(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
     where = {
-        "env_config": "give env_config to whatever plays it",
-        "network_args": "give network_args to Subnetwork.load",
-        "network": "give network to Subnetwork.load",
-        "buffers": "give a network that makes them again to Subnetwork.load",
+        "env_config": "pass env_config to whatever plays the policy",
+        "network_args": "pass network_args to Subnetwork.load",
+        "network": "pass network to Subnetwork.load",
+        "buffers": "pass a network that creates them to Subnetwork.load",
         "tests": "they are lost",
     }
     return [
-        f"{name}: a policy's file cannot hold {', '.join(f'{key!r} ({kind})' for key, kind in things.items())}; it is "
-        f"saved without, so {where[name]}"
+        f"{name}: a policy's file cannot hold {', '.join(f'{key!r} ({kind})' for key, kind in things.items())} and is "
+        f"saved without: {where[name]}"
         for name, things in left_out.items()
         if things
     ]
 
 
 def _sealed(data: bytes) -> bytes:
-    """A file with its right CRC-32, which is that of the file with eight zeros in its place.
+    """Insert the correct CRC-32 into a file: the checksum of the file with eight zeros in its place.
 
     Raises:
-        ValueError: It has no place for one.
+        ValueError: The file has no place for a CRC-32.
     """
     start = data.index(_BEFORE_CRC32) + len(_BEFORE_CRC32)
     before, after = data[:start], data[start + 8 :]
@@ -157,7 +159,7 @@ def _sealed(data: bytes) -> bytes:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
     with open(path, "rb") as stream:  # a missing or unreadable file is an OSError
-        data = stream.read(os.fstat(stream.fileno()).st_size)  # a device has no size, and no end
+        data = stream.read(os.fstat(stream.fileno()).st_size)  # a device may be endless, but has size 0
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_without_duplicates)
@@ -169,7 +171,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
     try:
         description = json.loads(metadata["subnetwork"], object_pairs_hook=_without_duplicates)
         if not _is_finite(description):
-            raise ValueError("it holds a number that is not finite")
+            raise ValueError("it contains a number that is not finite")
     except (TypeError, ValueError, RecursionError) as error:
         raise SubnetworkFileError(f"{path}: the metadata 'subnetwork' is not JSON: {error}") from error
     if not isinstance(description, dict):
@@ -178,7 +180,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether all numbers within a JSON value are finite."""
+    """True if all numbers within a JSON value are finite."""
     if isinstance(value, dict | list):
         return all(_is_finite(item) for item in (value.values() if isinstance(value, dict) else value))
     return not isinstance(value, float) or math.isfinite(value)
@@ -187,7 +189,7 @@ def _is_finite(value: Any) -> bool:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError(f"a key comes twice in {[key for key, _ in pairs]}")
+        raise ValueError(f"a key occurs twice in {[key for key, _ in pairs]}")
     return values
 
 
@@ -203,9 +205,9 @@ def _check_sum(data: bytes) -> None:
 def decode(
     path: Path, module: nn.Module | Callable[..., nn.Module] | str | None, network_args: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
-    """The arguments of the ``Subnetwork`` that a file holds, and the outputs that it must have (older files have none).
+    """Read a file's arguments of ``Subnetwork``, and the outputs that its policy must have (None in older files).
 
-    Cheap checks come first; nothing is allocated that the file's size does not justify.
+    Cheap checks come first. No allocation is out of proportion to the file's size.
     """
     description, tensors, data = _read(path)
     need = Fields(description)
@@ -220,7 +222,7 @@ def decode(
         raise SubnetworkFileError(f"mask: expected uint8 of shape ({(num_weights + 7) // 8},), got {came}")
     unpacked = np.unpackbits(bits)
     if unpacked[num_weights:].any():
-        raise SubnetworkFileError("mask: expected spare bits of 0")
+        raise SubnetworkFileError("mask: expected 0 for all spare bits")
     mask = torch.from_numpy(unpacked[:num_weights].astype(np.bool_))
 
     obs_length, act_length = need.count("obs_length"), need.count("act_length")
@@ -289,7 +291,7 @@ def _rebuild_network(
     architecture = need.optional("network", dict)
     if architecture is not None and (module, network_args) != (None, None):
         name, value = ("network", module) if module is not None else ("network_args", network_args)
-        raise ValueError(f"{name}: expected None, since the file describes its network, got {value!r}")
+        raise ValueError(f"{name}: expected None, because the file describes its network, got {value!r}")
     weights = need.optional("weights", dict)
     options: dict[str, Any] = {"obs_length": obs_length, "act_length": act_length}
     for name in ("obs_shape", "act_shape"):
@@ -297,7 +299,8 @@ def _rebuild_network(
             (options[name],) = need.shapes(name, single=True)
             if math.prod(options[name]) != options[name.replace("shape", "length")]:
                 raise SubnetworkFileError(
-                    f"{name}: expected {options[name.replace('shape', 'length')]} numbers in all, got {options[name]}"
+                    f"{name}: expected a shape of {options[name.replace('shape', 'length')]} numbers, got "
+                    f"{options[name]}"
                 )
     if weights is not None:
         fields = Fields(weights, "weights.")
@@ -307,7 +310,7 @@ def _rebuild_network(
         options |= {"weight_init": init, "weight_gain": gain, "seed": seed}
     if architecture is None:
         if module is None:
-            raise ValueError("network: expected the nn.Module that the file holds a mask of, got None")
+            raise ValueError("network: expected the nn.Module to which the file's mask belongs, got None")
         source: Any = module
         if not isinstance(module, nn.Module):
             options["network_args"] = _network_args(need, network_args)
@@ -346,7 +349,7 @@ def _rebuild_network(
 
 
 def _network_args(need: Fields, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of a network's maker: those in the file, and in their place and beside them those given."""
+    """Arguments of a network's constructor: those in the file, replaced or extended by the given ones."""
     arguments = (need.values("network_args") if "network_args" in need else {}) | check_mapping("network_args", given)
     missing = need.optional("missing", dict)
     names = [] if missing is None else Fields(missing, "missing.").names("network_args")

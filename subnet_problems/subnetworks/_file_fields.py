@@ -8,7 +8,7 @@ from .._json import from_json
 
 
 class SubnetworkFileError(ValueError):
-    """A file that is not a whole and sound subnetwork file; the message says what is wrong."""
+    """A file is not a complete and valid subnetwork file. The message says why."""
 
 
 class Fields:
@@ -18,7 +18,7 @@ class Fields:
         self._values, self._prefix = values, prefix
 
     def take(self, name: str, kind: type) -> Any:
-        """The field, of this very type (a whole number may stand for a float)."""
+        """The field, of exactly this type (but a whole number is accepted as a float)."""
         value = self._values.get(name)
         if kind is float and type(value) is int:
             value = float(value) if abs(value) < 2**53 else None
@@ -47,11 +47,11 @@ class Fields:
         return tuple(values)
 
     def holds(self, name: str, kind: type) -> bool:
-        """Whether the field is of this very type."""
+        """True if the field has exactly this type."""
         return type(self._values.get(name)) is kind
 
     def optional(self, name: str, kind: type) -> Any:
-        """The field, or None where it is missing or null."""
+        """The field, or None if it is missing or null."""
         return None if self._values.get(name) is None else self.take(name, kind)
 
     def count(self, name: str) -> int:

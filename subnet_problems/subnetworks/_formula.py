@@ -1,4 +1,4 @@
-"""A small policy as formulas that a person can read: in Python's syntax, or in LaTeX."""
+"""Formulas of a small policy for human readers, in Python's syntax or in LaTeX."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from ._parts import PolicyParts
 from ._pruning import MaskedLayer, masked_layers
 from .export._c_actions import in_comment, places
 
-#: A policy of more live weights than these is not small enough to read.
+#: Default maximum number of live weights of a policy that is small enough to read.
 MAX_WEIGHTS = 60
-#: Numbers of this size are written without an exponent.
+#: Numbers in this range, low <= number < high, are written without an exponent.
 _PLAIN = (1e-4, 1e6)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is written and drawn of a policy: what is alive of its network, and what its numbers are called.
+    """The contents of a policy's formulas and pictures: its live units and weights, and their names.
 
     Attributes:
-        inputs: The names of the observations.
-        means: ``(obs_length,)`` float32, what is subtracted from each.
-        scales: ``(obs_length,)`` float32, what the difference is multiplied by. The weights of ``layers`` have this
-            factor in them already.
-        layers: The layers, without weights that are 0, and with all factors in the others.
-        units: Which units are alive: of the inputs, each hidden layer, the outputs.
-        hidden: For each hidden layer, the names of those units that are used more than once, by their numbers.
-        outputs: The names of the outputs.
-        num_live: How many weights are alive.
+        inputs: Names of the observations.
+        means: ``(obs_length,)`` float32, subtracted from the observations.
+        scales: ``(obs_length,)`` float32, factors on the differences. The weights of ``layers`` already include these
+            factors.
+        layers: The layers. Weights that are 0 are masked, and all others include all factors.
+        units: For the inputs, each hidden layer and the outputs: which units are live.
+        hidden: For each hidden layer, a name for each unit that is used more than once, by the unit's index.
+        outputs: Names of the outputs.
+        num_live: Number of live weights.
     """
 
     inputs: list[Name]
@@ -60,10 +60,10 @@ class Reading:
 
 
 def read(subnet: PolicyParts) -> Reading:
-    """What there is to write of a policy.
+    """Collect the contents of a policy's formulas and pictures.
 
     Raises:
-        ValueError: The network is no chain of linear layers, tanh and ReLU.
+        ValueError: The network is not a chain of linear layers, tanh and ReLU.
     """
     layers = masked_layers(subnet)
     num_live = int(live_weights(layers, subnet.num_weights).sum())
@@ -71,7 +71,7 @@ def read(subnet: PolicyParts) -> Reading:
     if subnet.normalizer is not None:
         means, scales = subnet.normalizer.mean, subnet.normalizer.scale
         layers[0] = replace(layers[0], weight=layers[0].weight * scales)
-    # A module's own weight may be 0. It adds nothing, and a formula is shorter without it.
+    # A weight of a user's module may be 0; the formula is shorter without it.
     layers = [replace(x, mask=x.mask & (x.weight != 0.0), bias_mask=x.bias_mask & (x.bias != 0.0)) for x in layers]
     units = live_units(layers)
     inputs, outputs = names_of(subnet)
@@ -98,8 +98,8 @@ def formula(subnet: PolicyParts, style: str = "text", *, digits: int | None = 3,
     reading = read(subnet)
     if reading.num_live > max_weights:
         raise ValueError(
-            f"max_weights: expected a policy of at most {max_weights} live weights, which is small enough to read, got "
-            f"one of {reading.num_live}; max_weights={reading.num_live} writes it all the same"
+            f"max_weights: expected a policy with at most {max_weights} live weights, small enough to read, got "
+            f"one with {reading.num_live}; pass max_weights={reading.num_live} to write it anyway"
         )
     written = _WRITERS[style](digits)
     lines = written.observed(subnet) + _equations(reading, written)
@@ -107,7 +107,7 @@ def formula(subnet: PolicyParts, style: str = "text", *, digits: int | None = 3,
 
 
 class TextWriter:
-    """Formulas as Python reads them; what is said in words is a comment."""
+    """Writes formulas as Python code, and explanations in words as comments."""
 
     times, infinity = "*", "inf"
 
@@ -115,7 +115,7 @@ class TextWriter:
         self.digits = digits
 
     def number(self, value: Any, *, exact: bool = False) -> str:
-        """A number in ``digits`` significant digits, without zeros at the end; exactly, in as few as will do."""
+        """A number with ``digits`` significant digits, without trailing zeros; or exactly, in the fewest digits."""
         sign, value, digits = "-" if value < 0.0 else "", np.abs(value), None if exact else self.digits
         if np.isinf(value):
             return sign + self.infinity
@@ -136,7 +136,7 @@ class TextWriter:
         return name.text
 
     def call(self, activation: type[nn.Module], inner: str) -> str:
-        """An activation of an expression."""
+        """An activation function of an expression."""
         return f"tanh({inner})" if activation is nn.Tanh else f"max(0, {inner})"
 
     def words(self, text: str) -> str:
@@ -144,24 +144,24 @@ class TextWriter:
         return text
 
     def place(self, text: str) -> str:
-        """What a user calls a part of the action."""
+        """The place of a part of the action, with the user's own keys."""
         return in_comment(text)
 
     def equation(self, name: Name, expression: str) -> str:
-        """A line that says what a name stands for."""
+        """A line that defines a name."""
         return f"{self.name(name)} = {expression}"
 
     def rule(self, text: str) -> str:
-        """A line that says how outputs become actions."""
+        """A line with the rule from outputs to an action."""
         return f"# {text}"
 
     def observed(self, subnet: PolicyParts) -> list[str]:
-        """Lines that say what the observations are, where these have parts."""
+        """Lines that explain the flat observation, if observations are not plain arrays."""
         return [f"# {line}" for line in places(subnet.observations, subnet.actions) if line.startswith("obs")]
 
 
 class LatexWriter(TextWriter):
-    """Formulas as LaTeX reads them, and Matplotlib's mathtext, which knows less: each line is one between ``$``."""
+    """Writes formulas in LaTeX, each line between ``$``, in the subset that Matplotlib's mathtext supports."""
 
     times, infinity = r"\,", r"\infty"
 
@@ -182,7 +182,7 @@ class LatexWriter(TextWriter):
         return rf"\mathrm{{{text}}}".replace(" ", r"\ ")
 
     def place(self, text: str) -> str:
-        """See ``TextWriter``; what might be no LaTeX becomes ``_``."""
+        """See ``TextWriter``. Characters that LaTeX may not accept become ``_``."""
         return re.sub(r"[^A-Za-z0-9.]", r"\\_", text)
 
     def equation(self, name: Name, expression: str) -> str:
@@ -194,7 +194,7 @@ class LatexWriter(TextWriter):
         return f"${text}$"
 
     def observed(self, subnet: PolicyParts) -> list[str]:
-        """None: a formula of LaTeX has no comments."""
+        """Empty: a LaTeX formula has no comments."""
         return []
 
 
@@ -202,7 +202,7 @@ _WRITERS = {"text": TextWriter, "latex": LatexWriter}
 
 
 def _equations(reading: Reading, written: TextWriter) -> list[str]:
-    """A line for each hidden unit that has a name, then one for each output."""
+    """A line for each named hidden unit, then a line for each output."""
     lines: list[str] = []
     values = {i: centered(reading, i, written) for i in np.flatnonzero(reading.units[0]).tolist()}
     levels = [np.flatnonzero(alive).tolist() for alive in reading.units[1:-1]] + [range(len(reading.outputs))]
@@ -222,7 +222,7 @@ def _equations(reading: Reading, written: TextWriter) -> list[str]:
 
 
 def centered(reading: Reading, i: int, written: TextWriter) -> str:
-    """An observation, less its mean: in so many digits as matter beside its standard deviation."""
+    """An observation minus its mean, in the digits that matter relative to the standard deviation."""
     name, mean, scale = written.name(reading.inputs[i]), reading.means[i], abs(float(reading.scales[i]))
     if written.digits is not None:
         mean = np.float64(round(float(mean), written.digits + ceil(log10(scale))))
@@ -232,7 +232,7 @@ def centered(reading: Reading, i: int, written: TextWriter) -> str:
 
 
 def _unit(layer: MaskedLayer, unit: int, values: Mapping[int, str], written: TextWriter) -> str:
-    """What a unit computes of the values before it."""
+    """The expression of a unit, in terms of the values of the layer before it."""
     text = ""
     for i in np.flatnonzero(layer.mask[unit]).tolist():
         if i in values:
@@ -241,7 +241,7 @@ def _unit(layer: MaskedLayer, unit: int, values: Mapping[int, str], written: Tex
             text += _signed(layer.weight[unit, i], term, first=not text)
     if layer.bias_mask[unit]:
         text += _signed(layer.bias[unit], written.number(abs(layer.bias[unit])), first=not text)
-    if not text or layer.activation is nn.Identity:  # the others turn 0 into 0, too
+    if not text or layer.activation is nn.Identity:  # tanh and ReLU map 0 to 0
         return text or "0"
     return written.call(layer.activation, text)
 
@@ -253,7 +253,7 @@ def _signed(value: np.float32, text: str, *, first: bool) -> str:
 
 
 def _rules(actions: Actions, outputs: Sequence[Name], written: TextWriter) -> list[str]:
-    """How outputs become actions: a rule for each part of the action, and for each choice of one."""
+    """The rules from outputs to actions: one for each part of the action, and for each choice of MultiDiscrete."""
     rules: list[str] = []
     start = 0
     for place, leaf in actions.leaves():
@@ -274,17 +274,17 @@ def _rules(actions: Actions, outputs: Sequence[Name], written: TextWriter) -> li
             case BoxActions():
                 rules.append(f"{action} = {_vector(names, written)}{_clipping(leaf, written)}")
             case _:
-                raise TypeError(f"actions: expected a kind that formulas are written for, got {leaf!r}")
+                raise TypeError(f"actions: expected a kind that formulas support, got {leaf!r}")
     return rules
 
 
 def _vector(names: Sequence[Name], written: TextWriter) -> str:
-    """A number, or several in parentheses."""
+    """One name, or several in parentheses."""
     return written.name(names[0]) if len(names) == 1 else f"({_list(names, written)})"
 
 
 def _list(names: Sequence[Name], written: TextWriter) -> str:
-    """Names one after another; of many that are numbered the first and the last."""
+    """Names separated by commas. Of more than four numbered names, only the first and the last are written."""
     if len(names) > 4 and "[" in names[0].text:
         return f"{written.name(names[0])}{written.words(' to ')}{written.name(names[-1])}"
     return ", ".join(written.name(name) for name in names)
@@ -296,10 +296,10 @@ def _choice(names: Sequence[Name], start: int, written: TextWriter) -> str:
 
 
 def _clipping(actions: BoxActions, written: TextWriter) -> str:
-    """What is done to the numbers of a Box action, in words."""
+    """Rounding and clipping of the numbers of a Box action, in words."""
     low, high, dtype = actions.bounds
     bounds = list(zip(low, high, strict=True))
-    if dtype.kind == "f":  # here a bound that is none is the largest number of the dtype
+    if dtype.kind == "f":  # a missing bound is the largest number of the dtype
         none = np.finfo(dtype).max
         bounds = [(-np.inf if b <= -none else b, np.inf if t >= none else t) for b, t in bounds]
     intervals = [f"[{written.number(b, exact=True)}, {written.number(t, exact=True)}]" for b, t in bounds]

@@ -1,4 +1,4 @@
-"""What the numbers of known tasks are called: each observation, each output, and how LaTeX writes them."""
+"""Names of the observations and outputs of known tasks, as identifiers and in LaTeX."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ._parts import PolicyParts
 
 @dataclass(frozen=True)
 class Name:
-    """What a number is called.
+    """Name of an observation, a hidden unit or an output.
 
     Attributes:
-        text: As Python writes it: an identifier, or an element of an array.
-        latex: As LaTeX writes it in a formula.
+        text: In Python: an identifier, or an element of an array.
+        latex: In a LaTeX formula.
     """
 
     text: str
@@ -23,7 +23,7 @@ class Name:
 
 @dataclass(frozen=True)
 class _Task:
-    """The names of a task's observations, of a Box action's numbers and of Discrete actions; all are identifiers."""
+    """Names of a task's observations, of a Box action's numbers, and of Discrete actions. All are identifiers."""
 
     observations: str
     box: str = ""
@@ -31,12 +31,12 @@ class _Task:
 
 
 def names_of(subnet: PolicyParts) -> tuple[list[Name], list[Name]]:
-    """What the flat observations and the outputs of a policy are called.
+    """Names of a policy's flat observations and of its outputs.
 
-    Those of a task that is known by its id have names of their own, if Gymnasium itself ships it and the policy's
-    spaces are its own; others are ``obs[0]`` and ``out[0]``.
+    A known task that Gymnasium itself ships gives names of its own, if the policy has the task's spaces. All other
+    names are ``obs[0]`` and ``out[0]``.
     """
-    # A registration is kept where the id stands for something else than what Gymnasium ships.
+    # A policy holds a registration only if the id means another environment than the one that Gymnasium ships.
     task = _TASKS.get(subnet.env or "") if subnet.registration is None else None
     observations = task.observations.split() if task is not None and subnet.observations is None else []
     outputs = [] if task is None else _outputs(task, subnet.actions)
@@ -59,7 +59,7 @@ def _names(array: str, known: list[str], length: int) -> list[Name]:
 
 
 def latex(name: str) -> str:
-    r"""An identifier as LaTeX writes it: ``v_x`` for ``vx``, and words upright."""
+    r"""An identifier in LaTeX: ``v_x`` for ``vx``; words are upright."""
     words = name.replace("_", r"\ ")
     return _LATEX.get(name, name if len(name) == 1 else rf"\mathrm{{{words}}}")
 
@@ -80,10 +80,10 @@ _LATEX = {
     "spin2": r"\dot{\theta}_2",
 }
 
-# Names follow the docstrings of Gymnasium 1.4 and, where these are silent, its code.
+# Names follow the docstrings of Gymnasium 1.4. If a docstring gives no name, they follow the code.
 
 _LANDER = _Task(
-    # The first leg is the one on the right: it stands at a larger x than the lander.
+    # Gymnasium's first leg is the right one: its x is larger than the lander's.
     "x y vx vy angle spin right_leg left_leg",
     box="main side",
     discrete="nothing left main right",

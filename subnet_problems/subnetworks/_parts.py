@@ -1,4 +1,4 @@
-"""PolicyParts: what a sparse policy is made of, as a record that does not change."""
+"""PolicyParts: the parts of a sparse policy, as an immutable record."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ._policy_module import PolicyModule
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class PolicyParts:
-    """A frozen network, a mask, and what is around them in a policy. ``Subnetwork`` has the arguments' meaning.
+    """A frozen network, a mask, and the other parts of a policy. ``Subnetwork`` documents the arguments.
 
-    The file, the exporters, formulas and pictures read these parts and nothing else of a policy.
+    The file, the exporters, formulas and pictures read only these parts of a policy.
     """
 
     network: FrozenNetwork
@@ -58,24 +58,24 @@ class PolicyParts:
         if not isinstance(network, FrozenNetwork):
             raise TypeError(f"network: expected a FrozenNetwork, got {network!r}")
         if not isinstance(actions, Actions):
-            raise TypeError(f"actions: expected DiscreteActions, BoxActions or others of these, got {actions!r}")
+            raise TypeError(f"actions: expected Actions, such as DiscreteActions or BoxActions, got {actions!r}")
         if not isinstance(observations, Observations | None):
             raise TypeError(f"observations: expected Observations or None, got {observations!r}")
         if observations is not None and observations.length != network.obs_length:
-            expected = f"{network.obs_length} numbers, as the network takes them"
+            expected = f"{network.obs_length} numbers, as in the network"
             raise ValueError(f"observations: expected {expected}, got {observations.length}")
         if not isinstance(normalizer, Normalizer | None):
             raise TypeError(f"normalizer: expected a Normalizer or None, got {normalizer!r}")
         if normalizer is not None and normalizer.mean.shape != (network.obs_length,):
             raise ValueError(f"normalizer: expected mean and scale of shape ({network.obs_length},), got {normalizer}")
         if actions.length != network.act_length:
-            raise ValueError(f"actions: expected {network.act_length} outputs, the network's, got {actions.length}")
+            raise ValueError(f"actions: expected {network.act_length} outputs, as in the network, got {actions.length}")
         if not isinstance(env, str | None):
             raise TypeError(f"env: expected a Gymnasium id or None, got {env!r}")
         registration = None if registration is None else check_mapping("registration", registration)
         if env is not None and registration == describe_shipped(env):
             registration = None
-        self.__dict__.update(  # what a frozen dataclass is made of
+        self.__dict__.update(  # a frozen dataclass does not allow assignment
             network=network,
             mask=check_mask("mask", mask, network.num_weights).clone(),
             actions=actions,
@@ -91,22 +91,22 @@ class PolicyParts:
 
     @property
     def num_weights(self) -> int:
-        """How many weights the dense network has."""
+        """Number of weights of the dense network."""
         return self.network.num_weights
 
     @property
     def num_active(self) -> int:
-        """How many of them are kept."""
+        """Number of kept weights."""
         return int(self.mask.sum())
 
     @property
     def sparsity(self) -> float:
-        """The fraction of weights removed."""
+        """Fraction of weights removed."""
         return 1.0 - self.num_active / self.num_weights
 
     @property
     def scales(self) -> list[float]:
-        """What the kept weights of each of the network's ``layers`` are multiplied by."""
+        """Factor on the kept weights, for each of the network's ``layers``."""
         layers = self.network.layers
         if not isinstance(self.rescale, bool):
             return list(self.rescale)
@@ -115,17 +115,17 @@ class PolicyParts:
 
     @property
     def weights(self) -> Tensor:
-        """What the policy computes with, ``(D,)`` float32: 0 where a weight is removed."""
+        """The policy's weights after masking and rescaling, ``(D,)`` float32: 0 where a weight is removed."""
         masked = apply_mask(self.network.weights, self.mask[None], self.network.layers, rescale=self.rescale)
         return masked[0]
 
     def to_policy(self, *, clip_actions: bool = True) -> PolicyModule:
-        """A plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
+        """Make a plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
         module = self.network.to_module(self.weights)
         return PolicyModule(module, self.normalizer, self.actions if check_bool("clip_actions", clip_actions) else None)
 
     def probe(self) -> NDArray[np.float32]:
-        """The outputs ``(2, act_length)`` for two fixed observations, by which a file proves itself."""
+        """The outputs ``(2, act_length)`` for two fixed observations. A file stores them as its proof."""
         return probe(self.to_policy(clip_actions=False), probe_inputs(self.network.obs_length)).astype(np.float32)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""PolicyModule: a network with normalized observations before it and clipped actions after it."""
+"""PolicyModule: a network with normalization of its observations and clipping of its actions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..tasks._observation_stats import Normalizer
 
 
 class PolicyModule(nn.Module):
-    """A network with what surrounds it in a policy: observations normalized before it, Box actions clipped after it.
+    """A policy as a module: normalizes observations, runs the network, and clips Box actions.
 
     Args:
-        network: From ``(..., obs_length)`` to ``(..., act_length)``; recurrent ones keep their state argument and
-            return a tuple, as EvoTorch's do.
+        network: Maps ``(..., obs_length)`` to ``(..., act_length)``. A recurrent network also takes its state and
+            returns a tuple, as EvoTorch's networks do.
         normalizer: Mean and scale of the observations, or None.
         actions: The actions to whose bounds outputs are clipped, or None. Only Box actions have bounds, alone or as
             parts of Tuple and Dict actions.
 
-    ``torch.jit.script`` takes a policy whose network it takes, such as a chain of linear layers and activations; a
-    recurrent one keeps its state argument, which TorchScript cannot type.
+    ``torch.jit.script`` can compile the policy if it can compile the network, such as a chain of linear layers and
+    activations. It cannot compile recurrent networks, because TorchScript cannot type their state argument.
     """
 
     obs_mean: Tensor | None
@@ -51,7 +51,7 @@ class PolicyModule(nn.Module):
         return (output, *next_state) if next_state else output
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles in place of this: the same without a state, as types that it knows."""
+        """The module that ``torch.jit.script`` compiles instead: the same, without a state, in types that it knows."""
         chain = as_chain(self.network) is not None
         parts = parts_of_chain(self.network) if chain else [self.network]
         if self.obs_mean is not None and self.obs_scale is not None:
@@ -62,7 +62,7 @@ class PolicyModule(nn.Module):
 
 
 class _Normalized(nn.Module):
-    if TYPE_CHECKING:  # TorchScript knows buffers by their values, and no annotation that is a string
+    if TYPE_CHECKING:  # TorchScript infers buffers from their values, and does not accept string annotations
         mean: Tensor
         scale: Tensor
 

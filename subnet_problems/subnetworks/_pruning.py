@@ -1,4 +1,4 @@
-"""A chain without dead units: its layers as NumPy arrays, and as a plain module."""
+"""Chains of layers without dead units, as NumPy arrays and as a plain module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MaskedLayer(ChainLayer):
 
     Attributes:
         weight: ``(out, in)`` float32, 0 where removed.
-        bias: ``(out,)`` float32, 0 where removed; zeros for a layer without.
+        bias: ``(out,)`` float32, 0 where removed; zeros for a layer without a bias.
     """
 
     weight: NDArray[np.float32]
@@ -31,7 +31,7 @@ def masked_layers(subnet: PolicyParts) -> list[MaskedLayer]:
     """The layers of a subnetwork whose network is a chain of linear layers, tanh and ReLU.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The network is not such a chain.
     """
     weights = subnet.weights.numpy()
     layers = []
@@ -42,9 +42,9 @@ def masked_layers(subnet: PolicyParts) -> list[MaskedLayer]:
 
 
 def compact(layers: Sequence[MaskedLayer]) -> list[MaskedLayer]:
-    """The same function with live units alone.
+    """The same function without dead units.
 
-    All inputs and outputs stay, so that their order does, and one unit of a layer that has no live one.
+    All inputs and outputs stay, so that their order does not change. A layer without live units keeps one unit.
     """
     units = live_units(layers)
     units[0][:], units[-1][:] = True, True
@@ -65,7 +65,7 @@ def compact(layers: Sequence[MaskedLayer]) -> list[MaskedLayer]:
 
 
 def reached(layers: Sequence[MaskedLayer]) -> Bools:
-    """Which inputs still reach which outputs: ``(outputs, inputs)``."""
+    """``(outputs, inputs)`` bool, True if kept weights connect the input to the output."""
     paths = layers[0].mask
     for layer in layers[1:]:
         paths = layer.mask.astype(np.int64) @ paths.astype(np.int64) > 0
@@ -73,7 +73,7 @@ def reached(layers: Sequence[MaskedLayer]) -> Bools:
 
 
 def to_module(layers: Sequence[MaskedLayer]) -> nn.Sequential:
-    """A plain module of these layers; a layer whose bias is all removed has none."""
+    """A plain module of these layers. A layer without any kept bias gets no bias."""
     modules: list[nn.Module] = []
     for layer in layers:
         n_out, n_in = layer.weight.shape

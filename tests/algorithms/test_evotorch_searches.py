@@ -252,7 +252,7 @@ def test_map_elites_is_refused_since_solutions_have_no_features(make, num_featur
     grid = MAPElites.make_feature_grid([0.0] * num_features, [1.0] * num_features, 3, dtype="float32", device="cpu")
     operators = [GaussianMutation(problem, stdev=0.1)]
     message = (
-        f"^problem: expected one whose solutions have as many features as feature_grid, {num_features}, got "
+        f"^problem: expected solutions with the {num_features} features of feature_grid, got "
         f"{make.__name__}, whose solutions have 0: MAPElites cannot search it$"
     )
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Policies as programs: one file for each target. To add one, write its file and add a line to ``EXPORTS``."""
+"""Exports of policies as programs, one module per target. To add a target, write a module and extend ``EXPORTS``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["EXPORTS", "Export"]
 
 @dataclass(frozen=True)
 class Export:
-    """One way to write a policy for another machine.
+    """One export format.
 
     Attributes:
-        write: From the policy, a path and a name (or None) to the path of what was written.
-        description: What is written, for the command's help.
-        suffix: Of the file; "" where the path is a folder, and ``write`` names the file in it.
-        has_name: Whether what is written has a name besides its path.
+        write: Writes a policy, given the policy, a path and a name (or None). Returns the path of the written file.
+        description: Short description, for the command's help.
+        suffix: Suffix of the file; "" if the path is a folder in which ``write`` names the file.
+        has_name: Whether the export has a name besides its path.
     """
 
     write: Callable[[PolicyParts, Path, str | None], Path]
@@ -42,9 +42,9 @@ def _c_seed(policy: PolicyParts, folder: Path, name: str | None) -> Path:
     return export_c(policy, folder, name=name, form="seed")
 
 
-#: By name, as the command takes it. The first one for a file's suffix, or for a folder, is the default.
+#: The formats by their names in the command. The first format for a suffix, or for a folder, is the default.
 EXPORTS: dict[str, Export] = {
     "onnx": Export(_onnx, "an ONNX model", suffix=".onnx"),
     "c": Export(_c, "C with the kept weights, row by row", has_name=True),
-    "c-seed": Export(_c_seed, "C with the seed and the mask alone", has_name=True),
+    "c-seed": Export(_c_seed, "C with only the seed and the mask", has_name=True),
 }

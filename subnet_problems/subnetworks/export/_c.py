@@ -1,4 +1,4 @@
-"""A subnetwork as C: one C99 header without allocation, for machines with little memory."""
+"""Export of a subnetwork as one C99 header that allocates no memory, for small machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEYWORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
 )
-#: The headers of C itself. A header of such a name could hide the real one.
+#: C's own headers. An exported header with such a name could hide the real one.
 _HEADERS = (
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
     "stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype"
@@ -44,7 +44,7 @@ def export_c(subnet: PolicyParts, folder: str | Path, *, name: str | None = None
     name = c_name(folder) if name is None else _check_name(name)
     check_choice("form", form, FORMS)
     if form == "seed" and subnet.network.weight_init is None:
-        raise ValueError("form: expected 'rows' for weights that no seed makes, got 'seed'")
+        raise ValueError("form: expected 'rows' for weights that do not come from a seed, got 'seed'")
     if form == "seed" and INITS[subnet.network.weight_init or ""].numbers not in _c_source.DRAWS:
         raise ValueError(f"form: expected 'rows' for {subnet.network.weight_init!r}, which C cannot draw, got 'seed'")
     check_actions(subnet.actions)
@@ -58,9 +58,10 @@ def export_c(subnet: PolicyParts, folder: str | Path, *, name: str | None = None
 
 
 def c_name(folder: Path) -> str:
-    """The name of a header in this folder: the folder's own, made an identifier of C.
+    """The default name of a header in this folder: the folder's name, made a C identifier.
 
-    What C does not take becomes ``_``; ``policy_`` is put before a digit and before a name that C has already.
+    Characters that C does not allow become ``_``. A name that begins with a digit, or that C reserves, gets the prefix
+    ``policy_``.
     """
     name = re.sub(r"[^A-Za-z0-9]+", "_", Path(os.path.abspath(folder)).name).strip("_")  # noqa: PTH100
     taken = not name[:1].isalpha() or name.lower() in _RESERVED
@@ -68,11 +69,11 @@ def c_name(folder: Path) -> str:
 
 
 def _check_name(name: Any) -> str:
-    """Return ``name`` if it may begin identifiers of C and C++, and name a header.
+    """Return ``name`` if it is valid as a header's name and as a prefix of C and C++ identifiers.
 
     Raises:
-        TypeError: It is not a string.
-        ValueError: It may not.
+        TypeError: The name is not a string.
+        ValueError: The name is not valid.
     """
     if not isinstance(name, str):
         raise TypeError(f"name: expected a C identifier, such as 'lander', got {name!r}")
@@ -81,17 +82,17 @@ def _check_name(name: Any) -> str:
             f"name: expected a C identifier of letters, digits and single underscores, such as 'lander', got {name!r}"
         )
     if name.lower() in _RESERVED:
-        raise ValueError(f"name: expected one that is no keyword or header of C's own, such as 'lander', got {name!r}")
+        raise ValueError(f"name: expected one that is not a C keyword or header, such as 'lander', got {name!r}")
     return name
 
 
 def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
-    """Whole numbers from 0 on in the Golomb-Rice code that is shortest for them (Rice and Plaunt, 1971).
+    """Encode whole numbers >= 0 in the shortest Golomb-Rice code for them (Rice and Plaunt, 1971).
 
-    Each is ``quotient`` ones and a zero, then the ``k`` bits of the remainder, the highest first.
+    Each number becomes ``quotient`` ones and a zero, then the ``k`` bits of the remainder, the highest bit first.
 
     Returns:
-        k, and the bits.
+        k and the bits.
     """
     gaps = list(gaps)
     k = min(range(32), key=lambda k: sum((gap >> k) + 1 + k for gap in gaps))
@@ -104,25 +105,25 @@ def rice_code(gaps: Iterable[int]) -> tuple[int, list[int]]:
 def _header(
     subnet: PolicyParts, name: str, layers: list[MaskedLayer], num_live: int, data: str, calls: list[str]
 ) -> str:
-    """The file: what it is, its data, and ``<name>_act``.
+    """The text of the header: a comment, the data, and ``<name>_act``.
 
-    The guard's value is the checksum of what it guards, so that another policy of the same name is an error of the
-    compiler; by an ordinary guard it would not be there, and nothing would say so.
+    The value of the include guard is a checksum of the code, so that another policy with the same name is a compiler
+    error. An ordinary guard would silently skip the second policy.
     """
     task = f" for {in_comment(subnet.env)}" if subnet.env else ""
     parts = "".join(f" * {line}\n" for line in places(subnet.observations, subnet.actions))
-    # The code is written for the name "policy". It holds no text of a user's.
+    # The code uses the name "policy" until here. It contains no text from the user.
     prefixes = {"policy_": f"{name}_", "POLICY_": f"{name.upper()}_"}
     code = re.sub(r"\b(policy_|POLICY_)", lambda found: prefixes[found[0]], _code(subnet, layers, data, calls))
     guard, checksum = f"{name.upper()}_H", f"0x{zlib.crc32(code.encode()):08x}u"
     return f"""\
-/* A policy{task}: {subnet.num_active} of {subnet.num_weights} weights of a random network; {num_live} of them matter.
+/* A policy{task}: {subnet.num_active} of {subnet.num_weights} weights of a random network; {num_live} of them are live.
  *
- * {name}_act(obs, act) takes {subnet.network.obs_length} numbers and gives {what(subnet.actions)}.
+ * {name}_act(obs, act) reads {subnet.network.obs_length} numbers and writes {what(subnet.actions)}.
 {parts} * C99; no allocation, and nothing is kept between calls. */
 #ifdef {guard}
 #if {guard} + 0 != {checksum}
-#error "{name}.h: another header has this name; export one of the two with another one"
+#error "{name}.h: another policy has this name; export one of the two under another name"
 #endif
 #else
 #define {guard} {checksum}
@@ -136,7 +137,7 @@ def _header(
 
 
 def _code(subnet: PolicyParts, layers: list[MaskedLayer], data: str, calls: list[str]) -> str:
-    """What the guard guards: macros, data and functions."""
+    """The code inside the include guard: macros, data and functions."""
     actions, normalizer, network = subnet.actions, subnet.normalizer, subnet.network
     width = max([1, *(layer.weight.shape[0] for layer in layers[:-1])])
     arrays = [f"{name}[{width}]" for name in ("x", "y")[: len(layers) - 1]]
@@ -174,11 +175,11 @@ static inline void policy_act(const float *obs, float *act)
 """
 
 
-# The form of rows: for each unit how many weights it keeps, and for each of these its value and its column.
+# The form "rows" stores the number of kept weights of each unit, and the value and column of each kept weight.
 
 
 def _rows(layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]:
-    """Data, first line and one call for each layer of the live units."""
+    """Data, first line and one call for each layer of live units."""
     counts = [layer.mask.sum(axis=1) for layer in layers]
     columns = [np.nonzero(layer.mask)[1] for layer in layers]
     index = _smallest_type([*columns, *counts])
@@ -195,13 +196,13 @@ def _rows(layers: list[MaskedLayer]) -> tuple[str, list[str], list[MaskedLayer]]
     return data + _c_source.ROWS.replace("INDEX", index), calls, layers
 
 
-# The form of the seed: the gaps between kept weights, and the generator that makes them.
+# The form "seed" stores the gaps between kept weights, and the generator that draws the weights.
 
 
 def _seed(
     subnet: PolicyParts, layers: list[MaskedLayer], live: NDArray[np.bool_]
 ) -> tuple[str, list[str], list[MaskedLayer]]:
-    """Data, first line and one call for each layer; every tensor of the network has a code of its own."""
+    """Data, first line and one call for each layer. Each tensor of the network is encoded with its own ``k``."""
     bits: list[int] = []
     adds: list[str] = []
     for tensor, scale in zip(subnet.network.layers, _scales(subnet), strict=True):
@@ -224,7 +225,7 @@ def _seed(
 
 
 def _scales(subnet: PolicyParts) -> list[float]:
-    """What a tensor's weights are multiplied by after they are drawn: gain, fan-in and rescaling."""
+    """Factor on each tensor's drawn weights, from gain, fan-in and rescaling."""
     network = subnet.network
     init = INITS[network.weight_init or ""]
     return [

@@ -1,4 +1,4 @@
-"""What makes actions of outputs in C, and what a header's comment says of its numbers."""
+"""C code from outputs to actions, and the lines of a header's comment that explain its numbers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ._c_source import array
 
 
 def in_comment(text: str) -> str:
-    """A user's text as a comment may hold it: on one line, and never the comment's end."""
+    """A user's text, made safe for a C comment: on one line, and without the comment's end."""
     return text.encode("unicode_escape").decode().replace("*/", "* /").replace("/*", "/ *")
 
 
 def what(actions: Actions) -> str:
-    """What the numbers of an action are."""
+    """Describe the numbers of an action."""
     match actions:
         case DiscreteActions():
             return "the number of the action"
@@ -33,7 +33,7 @@ def what(actions: Actions) -> str:
 
 
 def places(observations: Observations | None, actions: Actions) -> list[str]:
-    """A line for each part of what comes in, where that is no plain array, and of what goes out, where it has parts."""
+    """A line for each part of the observation, if it is not a plain array, and of the action, if it has parts."""
     seen = [] if observations is None else [(place, leaf.length, _seen(leaf)) for place, leaf in observations.leaves()]
     done = [(place, leaf.count, what(leaf)) for place, leaf in actions.leaves()]
     return _lines("obs", seen) + (_lines("act", done) if len(done) > 1 else [])
@@ -43,7 +43,7 @@ def _seen(leaf: Observations) -> str:
     if not isinstance(leaf, OneHotObservations):
         return "as the task gives it"
     ranges = ", ".join(f"{start} to {start + n - 1}" for n, start in zip(leaf.nvec, leaf.start, strict=True))
-    return f"a 1 at the place of the number among {ranges}, else 0"
+    return f"one-hot, for numbers from {ranges}"
 
 
 def _lines(name: str, parts: list[tuple[str, int, str]]) -> list[str]:
@@ -56,7 +56,7 @@ def _lines(name: str, parts: list[tuple[str, int, str]]) -> list[str]:
 
 
 def action_rules(actions: Actions) -> tuple[str, list[str]]:
-    """What makes ``act`` of ``out``: the data and the lines."""
+    """Data and lines of C that compute ``act`` from ``out``."""
     leaves = [leaf for _, leaf in actions.leaves()]
     data = _c_source.LARGEST if any(isinstance(leaf, DiscreteActions | MultiDiscreteActions) for leaf in leaves) else ""
     lines: list[str] = []
@@ -69,7 +69,7 @@ def action_rules(actions: Actions) -> tuple[str, list[str]]:
 
 
 def _action_rule(leaf: Actions, out: int, act: int, number: str) -> tuple[str, list[str]]:
-    """Data and lines for a part whose first output is ``out``, and whose first number in an action ``act``."""
+    """Data and lines for a part of the action. ``out`` and ``act`` are the indices of its first output and number."""
 
     def at(array: str, start: int) -> str:
         return f"{array}[{start} + i]" if start else f"{array}[i]"
@@ -95,11 +95,11 @@ def _action_rule(leaf: Actions, out: int, act: int, number: str) -> tuple[str, l
             lines += [f"        a = a > policy_low{number}[i] ? a : policy_low{number}[i];"]
             lines += [f"        {at('act', act)} = a < policy_high{number}[i] ? a : policy_high{number}[i];", "    }"]
             return low + high + "\n", lines
-    raise TypeError(f"actions: expected a kind that C is written for, got {leaf!r}")
+    raise TypeError(f"actions: expected a kind that the C export supports, got {leaf!r}")
 
 
 def _inward(bounds: NDArray[Any], *, up: bool) -> NDArray[np.float32]:
-    """The nearest float32 numbers that are within the bounds; lower ones are rounded up."""
+    """The nearest float32 numbers within the bounds: lower bounds are rounded up, upper bounds down."""
     with np.errstate(over="ignore"):
         rounded = bounds.astype(np.float32)
     outside = rounded < bounds if up else rounded > bounds
@@ -107,10 +107,10 @@ def _inward(bounds: NDArray[Any], *, up: bool) -> NDArray[np.float32]:
 
 
 def check_actions(actions: Actions) -> None:
-    """An action's numbers are given as float32, which holds whole numbers up to 2^24.
+    """Check that float32 can represent an action's numbers; it holds whole numbers up to 2^24.
 
     Raises:
-        ValueError: There are larger ones, or bounds with no float32 between them.
+        ValueError: Numbers are larger, or no float32 number lies between two bounds.
     """
     for _, leaf in actions.leaves():
         choices = leaf.choices if isinstance(leaf, DiscreteActions | MultiDiscreteActions) else ()
@@ -119,6 +119,6 @@ def check_actions(actions: Actions) -> None:
         if isinstance(leaf, BoxActions):
             least, greatest, dtype = leaf.bounds
             none_between = _inward(least, up=True) > _inward(greatest, up=False)
-            # Where an action is one number, C gives the nearest to it; but a whole number is not nearly another one.
+            # For equal bounds of a real number, the nearest float32 is close enough. For whole numbers it is not.
             if (none_between & ((least < greatest) | (dtype.kind != "f"))).any():
                 raise ValueError(f"actions: expected bounds with a float32 number between them, got {leaf}")

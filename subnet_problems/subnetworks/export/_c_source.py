@@ -1,4 +1,4 @@
-"""The parts in C that exported policies are made of, and literals."""
+"""C code of exported policies, in parts, and C literals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ static inline void policy_relu(float *values, int count)
 """
 
 LARGEST = """\
-/* Where the largest of the values is; the first of equal ones. */
+/* Index of the largest value; the first one of equal values. */
 static inline int policy_largest(const float *values, int count)
 {
     int best = 0;
@@ -68,7 +68,7 @@ static inline void policy_layer(const float *x, float *y, int rows, const INDEX 
 """
 
 PHILOX = """
-/* What was read of the bits, and the last block of words that was made. */
+/* The position in the mask's bits, and the last block of random words. */
 typedef struct {
     uint32_t position;
     uint64_t block;
@@ -130,7 +130,7 @@ static inline float policy_draw(uint32_t i, policy_stream *stream)
     return (float)(sqrt(-2.0 * log(p)) * cos(6.283185307179586 * q));
 }
 """
-#: How each kind of random numbers is drawn.
+#: The C code that draws each kind of random numbers.
 DRAWS = {_inits.UNIFORM: UNIFORM, _inits.SIGN: SIGN, _inits.NORMAL: NORMAL}
 
 SEED = """
@@ -147,7 +147,7 @@ static inline void policy_clear(float *values, int count)
         values[i] = 0.0f;
 }
 
-/* Add the kept weights of a tensor, times x: the gaps between them are in the Golomb-Rice code with k low bits. */
+/* Add a tensor's kept weights times x. The gaps between kept weights are in a Golomb-Rice code with k low bits. */
 static inline void policy_add(const float *x, float *y, uint32_t columns, uint32_t index, uint32_t kept, int k,
                               float scale, policy_stream *stream)
 {
@@ -171,7 +171,7 @@ static inline void policy_add(const float *x, float *y, uint32_t columns, uint32
 
 
 def array(kind: str, name: str, values: ArrayLike) -> str:
-    """``static const kind policy_name[] = {...};``, never empty, which C99 does not know."""
+    """``static const kind policy_name[] = {...};``, never empty, because C99 does not allow empty arrays."""
     flat: NDArray[Any] = np.asarray(values).reshape(-1)
     texts = [literal(float(v)) if kind == "float" else str(int(v)) for v in flat] or ["0"]
     lines: list[str] = []
@@ -185,7 +185,7 @@ def array(kind: str, name: str, values: ArrayLike) -> str:
 
 
 def literal(value: float) -> str:
-    """The shortest decimal that float32 reads as the same number."""
+    """The shortest decimal that identifies a float32 number."""
     if np.isinf(value):
         return "INFINITY" if value > 0 else "-INFINITY"
     text = np.format_float_scientific(np.float32(value), unique=True, trim="0")

@@ -1,4 +1,4 @@
-"""A subnetwork as an ONNX model, from observations to actions."""
+"""Export of a subnetwork as an ONNX model, from observations to actions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def export_onnx(subnet: PolicyParts, path: str | Path) -> Path:
         )  # fmt: skip
     assert program is not None
     for described in (program.model, program.model.graph, *program.model.graph, *program.model.graph.inputs):
-        described.metadata_props.clear()  # stack traces, with paths of this machine
+        described.metadata_props.clear()  # they hold stack traces, with paths of this machine
     model = program.model_proto
     model.doc_string = f"{subnet!r}"
     write_whole(path, model.SerializeToString())
@@ -55,28 +55,30 @@ def export_onnx(subnet: PolicyParts, path: str | Path) -> Path:
 
 
 def _check_batches(module: nn.Module, obs: Tensor, subnet: PolicyParts) -> None:
-    """A network was made for one observation; as a model it must do the same for each of a batch."""
+    """Raise ``ValueError`` if a network has a state, or if a row's outputs depend on the rest of the batch."""
     with torch.no_grad():
         if isinstance(module(obs[0].clone()), tuple):
-            raise ValueError(f"network: expected one without a state of its own, got {subnet.network!r}")
-        # Batches of several sizes, and one whose rows differ much: a network may scale by the largest of all.
+            raise ValueError(f"network: expected one without a state, as recurrent ones have, got {subnet.network!r}")
+        # Batches of several sizes, and one with rows of very different scales: a network may divide by the maximum.
         batches = [obs, obs[:1], obs.repeat(2, 1)[:5], obs * torch.tensor([[1.0], [1e-3], [1e3]], dtype=torch.float32)]
         try:
             same = all(_treats_alone(module, batch) for batch in batches)
         except (RuntimeError, ValueError, IndexError):
             same = False
     if not same:
-        raise ValueError(f"network: expected one that treats each observation of a batch alone, got {subnet.network!r}")
+        raise ValueError(
+            f"network: expected one that treats the observations of a batch independently, got {subnet.network!r}"
+        )
 
 
 def _treats_alone(module: nn.Module, batch: Tensor) -> bool:
-    """Whether a module's outputs for a batch are those for its rows, one by one."""
+    """True if a module's outputs for a batch equal its outputs for the single rows."""
     rows = torch.stack([module(row.clone()) for row in batch])
     return torch.allclose(module(batch.clone()), rows, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 class _ActingModule(nn.Module):
-    """A policy and its action rule, from ``(batch, obs_length)`` to an action's parts as the environment takes them."""
+    """A policy and its action rule, from ``(batch, obs_length)`` to an action's parts in the environment's format."""
 
     def __init__(self, policy: nn.Module, actions: Actions) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ def _rule_of(leaf: Actions) -> nn.Module:
             return _Bits(leaf)
         case BoxActions():
             return _Numbers(leaf)
-    raise TypeError(f"actions: expected a kind that ONNX is written for, got {leaf!r}")
+    raise TypeError(f"actions: expected a kind that the ONNX export supports, got {leaf!r}")
 
 
 class _Choice(nn.Module):
@@ -158,13 +160,14 @@ class _Numbers(nn.Module):
         return clipped.to(self.dtype).reshape(-1, *self.shape)
 
 
-#: What is quiet belongs to the process: exports in several threads take turns, so that each restores what it found.
+#: Warning filters and log levels belong to the process. Exports in several threads take turns, so that each restores
+#: the settings it found.
 _quieting = threading.Lock()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PyTorch's exporter warns of packages that it could also have used, and of its own deprecated parts."""
+    """Suppress warnings of PyTorch's exporter about optional packages and about its own deprecated parts."""
     logger = logging.getLogger("torch.onnx")
     with _quieting, warnings.catch_warnings():
         warnings.simplefilter("ignore")

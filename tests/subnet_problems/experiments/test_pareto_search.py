@@ -416,7 +416,7 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_sparsity": 0.99}, r"^max_sparsity: expected one that keeps a weight of 30, got 0\.99$"),
+        ({"max_sparsity": 0.99}, r"^max_sparsity: expected one that keeps at least 1 of 30 weights, got 0\.99$"),
         ({"max_sparsity": 1.0}, r"^max_sparsity: expected"),
         (
             {"max_sparsity": 0.2},

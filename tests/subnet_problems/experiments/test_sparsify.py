@@ -207,7 +207,7 @@ def of_dense_weights():
             policy,
             {"max_sparsity": 0.999},
             ValueError,
-            r"^max_sparsity: expected one that keeps a weight of 48, got 0\.999$",
+            r"^max_sparsity: expected one that keeps at least 1 of 48 weights, got 0\.999$",
         ),
         (policy, {"popsize": 1}, ValueError, r"^popsize: expected a whole number >= 2, got 1$"),
         (policy, {"seed": -1}, ValueError, r"^seed: expected"),

@@ -289,7 +289,7 @@ def test_a_figure_is_written_whole_and_closed(suffix, tmp_path):
 def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=rf"^path: expected a name that ends in one of .*\.png, .*, got '.*{name}'$"):
         save_figure(plot_learning_curves(rows()), tmp_path / name)
-    with pytest.raises(TypeError, match=r"^figure: expected one of matplotlib, or its Axes, got "):
+    with pytest.raises(TypeError, match=r"^figure: expected a matplotlib Figure or Axes, got "):
         save_figure(rows(), tmp_path / "curves.png")
 
 

@@ -130,13 +130,13 @@ def test_all_usual_kinds_of_pictures_are_shown(suffix, draw, shown, tmp_path):
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
-        (lambda step: None, ValueError, r"^env: expected pictures of shape .*render_mode='rgb_array', got None$"),
-        (lambda step: [], ValueError, r"^env: expected pictures of shape .*, got \[\]$"),
+        (lambda step: None, ValueError, r"^env: expected frames of shape .*render_mode='rgb_array', got None$"),
+        (lambda step: [], ValueError, r"^env: expected frames of shape .*, got \[\]$"),
         (lambda step: np.zeros((9, 9, 3)), ValueError, r"^env: .* of whole numbers up to 255, got .* of float64$"),
         (lambda step: np.full((9, 9), 256), ValueError, r"^env: .* up to 255, got one from 256 to 256$"),
-        (lambda step: noise(step, (3, 9, 9)), ValueError, r"^env: expected pictures of .*, got shape \(3, 9, 9\)$"),
-        (lambda step: noise(step, (0, 9, 3)), ValueError, r"^env: expected pictures of .*, got shape \(0, 9, 3\)"),
-        (lambda step: noise(step, (9 + step, 9)), ValueError, r"^env: expected pictures of one size, got \(9, 9\) and"),
+        (lambda step: noise(step, (3, 9, 9)), ValueError, r"^env: expected frames of .*, got shape \(3, 9, 9\)$"),
+        (lambda step: noise(step, (0, 9, 3)), ValueError, r"^env: expected frames of .*, got shape \(0, 9, 3\)"),
+        (lambda step: noise(step, (9 + step, 9)), ValueError, r"^env: expected frames of one size, got \(9, 9\) and"),
         (lambda step: noise(1 // (2 - step)), EvaluationError, "step 2: the environment's render raised ZeroDivision"),
     ],
 )
@@ -201,7 +201,7 @@ def test_nothing_is_printed_and_the_process_stays_as_it_is(runtime_dir, tmp_path
 
 def test_without_moviepy_the_error_names_our_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "moviepy", None)
-    with pytest.raises(ImportError, match=r"^path: a film \.mp4 needs .* \(pip install subnet-problems\[video\]\)"):
+    with pytest.raises(ImportError, match=r"^path: \.mp4 needs .* \(pip install subnet-problems\[video\]\)"):
         film(tmp_path / "film.mp4")
     assert Drawn.num_open == 0
     assert not list(tmp_path.iterdir())
@@ -226,8 +226,8 @@ def cannot_be_made(render_mode=None):
             ValueError,
             "env: expected",
         ),
-        (cart_pole(), Undrawable, "film.gif", ValueError, "env: expected one that takes render_mode='rgb_array'"),
-        (cart_pole(), cannot_be_made, "film.gif", ValueError, "env: expected one that takes .*: no screen"),
+        (cart_pole(), Undrawable, "film.gif", ValueError, "env: expected one that accepts render_mode='rgb_array'"),
+        (cart_pole(), cannot_be_made, "film.gif", ValueError, "env: expected one that accepts .*: no screen"),
         (cart_pole(), None, "", ValueError, "path: expected"),
     ],
 )
@@ -300,6 +300,6 @@ class Slow(Numbered):
 
 
 def test_a_gif_of_a_picture_that_stays_too_long_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^path: expected \.mp4 for a picture that stays so long"):
+    with pytest.raises(ValueError, match=r"^path: expected \.mp4 for a frame that lasts over 655 seconds"):
         record_video(make(actions=DiscreteActions(2)), Slow, tmp_path / "film.gif", episode_length=9)
     assert list(tmp_path.iterdir()) == []

@@ -526,7 +526,7 @@ def test_everything_public_is_in_the_table():
     ids=str,
 )
 def test_two_arguments_for_one_thing_are_refused(options, named):
-    with pytest.raises(ValueError, match=rf"^{named}: expected None where .* is given"):
+    with pytest.raises(ValueError, match=rf"^{named}: expected None when .* is given"):
         MaskedGymProblem("CartPole-v1", **options)
 
 

@@ -124,7 +124,9 @@ def test_a_rule_may_be_given():
 def test_a_rule_that_rescales_otherwise_is_refused(pruned):
     subnet, rule = found(mask=TopK(0.5)), TopK(0.5, rescale=False)
     subnet, rule = (subnet.prune(), TopK(0.5)) if pruned else (subnet, rule)
-    with pytest.raises(ValueError, match=r"^mask_rule: expected a rule with rescale=[(T].*, got TopK\(0\.5"):
+    with pytest.raises(
+        ValueError, match=r"^mask_rule: expected a rule with the policy's own rescale=[(T].*, got TopK\(0\.5"
+    ):
         MaskedGymProblem.from_subnetwork(subnet, mask_rule=rule)
 
 
@@ -139,7 +141,9 @@ def test_the_environment_is_the_policys_own_with_its_configuration():
 def test_a_policy_without_an_id_needs_its_environment():
     made = MaskedGymProblem(OddSpaces, env_config={"discrete": True}, hidden_sizes=(3,), episode_length=9, seed=0)
     subnet = made.mask_to_subnetwork(torch.arange(made.solution_length) % 2 == 0)
-    with pytest.raises(ValueError, match=r"^env: expected a Gymnasium id or a callable, since the subnetwork knows no"):
+    with pytest.raises(
+        ValueError, match=r"^env: expected a Gymnasium id or a callable, because the subnetwork knows no"
+    ):
         MaskedGymProblem.from_subnetwork(subnet, episode_length=9)
     problem = MaskedGymProblem.from_subnetwork(subnet, OddSpaces, episode_length=9)
     assert problem.task.actions == subnet.actions
@@ -214,14 +218,14 @@ def test_a_bad_argument_is_refused_by_name_before_anything_is_played(name, value
 
 
 def test_a_rule_and_a_sparsity_are_one_too_many():
-    with pytest.raises(ValueError, match=r"^sparsity: expected None where mask_rule is given, got 0\.9"):
+    with pytest.raises(ValueError, match=r"^sparsity: expected None when mask_rule is given, got 0\.9"):
         MaskedGymProblem.from_subnetwork(found(), mask_rule=TopK(0.9), sparsity=0.9)
 
 
 def test_a_policy_that_keeps_nothing_is_refused():
     subnet = found()
     subnet = replace(subnet, mask=torch.zeros_like(subnet.mask))
-    with pytest.raises(ValueError, match=r"^subnet: expected a policy that keeps a weight, got "):
+    with pytest.raises(ValueError, match=r"^subnet: expected a policy that keeps at least one weight, got "):
         MaskedGymProblem.from_subnetwork(subnet)
 
 
@@ -283,7 +287,7 @@ def test_a_network_that_is_no_chain_has_scores_for_a_mask_too():
 
 def test_scores_of_which_the_rule_makes_another_mask_are_refused():
     problem = MaskedGymProblem(Echo, mask_rule=Threshold(5.0), hidden_sizes=(2,), episode_length=3)
-    with pytest.raises(ValueError, match=r"^mask: expected one that the rule Threshold\(5, "):
+    with pytest.raises(ValueError, match=r"^mask: expected a mask that the rule Threshold\(5, "):
         problem.scores_from_mask(torch.ones(4, dtype=torch.bool), seed=0)
 
 

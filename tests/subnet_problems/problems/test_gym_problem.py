@@ -274,8 +274,8 @@ def test_the_network_may_be_one_that_exists_and_is_taken_as_it_is(kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"obs_length": 5, "act_length": 3}, "obs_length = 6, as the environment has it, got 5"),
-        ({"obs_length": 6, "act_length": 4}, "act_length = 3, as the environment has it, got 4"),
+        ({"obs_length": 5, "act_length": 3}, "obs_length = 6, as in the environment, got 5"),
+        ({"obs_length": 6, "act_length": 4}, "act_length = 3, as in the environment, got 4"),
         ({"obs_length": 6, "act_length": 3, "obs_shape": (3, 2)}, r"obs_shape = \(2, 3\), .*, got \(3, 2\)"),
         ({"obs_length": 6, "act_length": 3, "act_shape": (1, 3)}, r"act_shape = \(3,\), .*, got \(1, 3\)"),
     ],
@@ -309,7 +309,7 @@ def test_a_network_of_flat_shapes_fits_observations_of_every_shape():
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
 def test_what_would_have_no_effect_on_a_network_that_exists_is_refused(kind, option):
     network = FrozenNetwork((4,), obs_length=4, act_length=2)
-    with pytest.raises(ValueError, match=rf"^{next(iter(option))}: expected [nN]one where network is "):
+    with pytest.raises(ValueError, match=rf"^{next(iter(option))}: expected (None|no value) when network is "):
         kind("CartPole-v1", network, **option)
 
 

@@ -154,8 +154,8 @@ def test_a_standard_deviation_needs_two_episodes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": "live"}, "count: expected 'kept' for a network that is no chain"),
-        ({"objectives": ["live_units"]}, "objectives: expected no 'live_units' for a network that is no chain"),
+        ({"count": "live"}, "count: expected 'kept' for a network that is not a chain"),
+        ({"objectives": ["live_units"]}, "objectives: expected no 'live_units' for a network that is not a chain"),
     ],
 )
 def test_what_is_live_is_asked_of_chains_alone(options, message):
@@ -295,7 +295,9 @@ def test_a_confined_individual_has_the_same_mask_and_is_near_the_level(log2_dens
 def test_what_the_continuation_asks_of_the_problem_is_refused_by_name():
     problem = ParetoSparsityProblem(masked())
     x, size = individuals(problem, [-1.0, -1.0]), problem.n_var
-    with pytest.raises(ValueError, match=r"^x: expected individuals at one density, got log2 densities \[-1.0, -2.0\]"):
+    with pytest.raises(
+        ValueError, match=r"^x: expected individuals with one density, got log2 densities \[-1.0, -2.0\]"
+    ):
         problem.expected_individuals(individuals(problem, [-1.0, -2.0]), center=None, stdev=0.1)
     with pytest.raises(ValueError, match=rf"^x: expected shape \(N, D \+ 1\) = \(N, {size}\), got \(2, 3\)"):
         problem.expected_individuals(x[:, :3], center=None, stdev=0.1)

@@ -59,7 +59,10 @@ class Swinging(Echo):
 
 def test_a_spread_of_returns_beyond_float64_is_told():
     problem = DenseGymProblem(Swinging, LINEAR, num_episodes=8, risk_aversion=1.0, seed=0)
-    with pytest.raises(EvaluationError, match=r"^solution 0, episode \d, step 10: expected returns of which float64"):
+    with pytest.raises(
+        EvaluationError,
+        match=r"^solution 0, episode \d, step 10: expected returns with a finite mean and spread in float64",
+    ):
         problem.evaluate_array(np.ones((2, 1)))
     assert (problem.episode_count, problem.evaluation_round) == (0, 0)
 

@@ -249,8 +249,8 @@ def test_bad_kept_weights_are_refused(tmp_path, change):
         ({"subnetwork": ""}, "not JSON"),
         ({"subnetwork": "[" * 100_000}, "not JSON"),
         ({"subnetwork": '{"version": ' + "9" * 5000 + "}"}, "not JSON"),
-        ({"subnetwork": '{"version": 1e999}'}, "not JSON: it holds a number that is not finite"),
-        ({"subnetwork": '{"version": 1, "version": 2}'}, "not JSON: a key comes twice"),
+        ({"subnetwork": '{"version": 1e999}'}, "not JSON: it contains a number that is not finite"),
+        ({"subnetwork": '{"version": 1, "version": 2}'}, "not JSON: a key occurs twice"),
         ({"subnetwork": "[1]"}, "not a JSON object"),
         ({"subnetwork": "null"}, "not a JSON object"),
     ],
@@ -376,7 +376,7 @@ def test_a_network_string_that_could_not_be_loaded_is_left_to_its_owner(tmp_path
     subnet = make("Linear(4, 2)" + " >> ZeroPad1d((0, 65000))" * 8 + " >> Slice(0, 2)")
     with pytest.warns(UserWarning, match=r"^network: .*more memory or time than its number of weights"):
         subnet.save(tmp_path / "large")
-    with pytest.raises(ValueError, match=r"^network: expected the nn\.Module that the file holds a mask of"):
+    with pytest.raises(ValueError, match=r"^network: expected the nn\.Module to which the file's mask belongs"):
         Subnetwork.load(tmp_path / "large")
     assert_same(Subnetwork.load(tmp_path / "large", network=subnet.network.architecture), subnet)
 

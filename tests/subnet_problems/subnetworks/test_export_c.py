@@ -94,7 +94,7 @@ def test_weights_are_made_from_the_seed_in_c(weight_init, tmp_path):
 def test_a_module_with_weights_of_its_own_is_exported_by_rows_alone(tmp_path):
     subnet = make(own(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
     assert_same_actions(subnet, tmp_path, form="rows")
-    with pytest.raises(ValueError, match="form: expected 'rows' for weights that no seed makes, got 'seed'"):
+    with pytest.raises(ValueError, match="form: expected 'rows' for weights that do not come from a seed, got 'seed'"):
         subnet.export_c(tmp_path / "seed", form="seed")
     assert not (tmp_path / "seed").exists()
 
@@ -222,7 +222,7 @@ def test_two_policies_of_one_name_are_an_error_of_the_compiler(tmp_path):
         (tmp_path / "two.c").write_text(f'#include "a/arm.h"\n#include "{folder}/arm.h"\n')
         done = subprocess.run(["gcc", *STRICT, "-c", "two.c"], cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode == 0) == works
-        assert ("arm.h: another header has this name" in done.stderr) != works
+        assert ("arm.h: another policy has this name" in done.stderr) != works
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,8 @@ def test_a_header_says_what_its_numbers_are(tmp_path):
     subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), **spaces)
     lines = subnet.export_c(tmp_path / "robot").read_text().splitlines()
     assert lines[2:7] == [
-        " * robot_act(obs, act) takes 4 numbers and gives the parts of the action one after another.",
-        " * obs[0] to obs[1]: gear, a 1 at the place of the number among 1 to 2, else 0.",
+        " * robot_act(obs, act) reads 4 numbers and writes the parts of the action one after another.",
+        " * obs[0] to obs[1]: gear, one-hot, for numbers from 1 to 2.",
         " * obs[2] to obs[3]: place, as the task gives it.",
         " * act[0] to act[1]: arm.0, numbers, each rounded and clipped as the task asks.",
         " * act[2]: grip, the number of the action.",
@@ -338,7 +338,7 @@ def test_the_code_of_a_mask_is_near_its_entropy():
             for name in ("", "3d", "a-b", "a b", "_a", "a_", "a__b", "größe", "a/b", "a.h")
         ],
         *[
-            (lander(), {"name": name}, ValueError, rf"^name: expected one that is no keyword .*, got {name!r}$")
+            (lander(), {"name": name}, ValueError, rf"^name: expected one that is not a C keyword .*, got {name!r}$")
             for name in ("double", "math", "StdInt")
         ],
         (make(actions=DiscreteActions(2, 2**24)), {}, ValueError, "actions: expected numbers of at most 2"),

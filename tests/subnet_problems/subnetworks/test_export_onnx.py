@@ -110,7 +110,7 @@ def test_the_model_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_
 
 
 def test_networks_with_a_state_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="network: expected one without a state of its own"):
+    with pytest.raises(ValueError, match="network: expected one without a state, as recurrent ones have"):
         make(RNN).export_onnx(tmp_path / "policy.onnx")
     with pytest.raises(TypeError, match="path: expected"):
         lander().export_onnx(3)
@@ -120,7 +120,7 @@ def test_networks_with_a_state_are_refused(tmp_path):
 @pytest.mark.parametrize("last", [nn.Softmax(dim=0), nn.Unflatten(0, (2, 1))])
 def test_networks_that_mix_the_observations_of_a_batch_are_refused(last, tmp_path):
     network = [nn.Linear(4, 2), last] if isinstance(last, nn.Softmax) else [nn.Linear(4, 2), last, nn.Flatten(0)]
-    with pytest.raises(ValueError, match="network: expected one that treats each observation of a batch alone"):
+    with pytest.raises(ValueError, match="network: expected one that treats the observations of a batch independently"):
         make(nn.Sequential(*network)).export_onnx(tmp_path / "policy.onnx")
 
 
@@ -142,5 +142,7 @@ class OfThree(nn.Linear):
 
 @pytest.mark.parametrize("kind", [ByTheLargest, OfThree])
 def test_a_network_that_mixes_observations_of_a_batch_is_refused(kind, tmp_path):
-    with pytest.raises(ValueError, match=r"^network: expected one that treats each observation of a batch alone"):
+    with pytest.raises(
+        ValueError, match=r"^network: expected one that treats the observations of a batch independently"
+    ):
         make(kind(4, 2)).export_onnx(tmp_path / "a.onnx")

@@ -161,7 +161,7 @@ def test_the_rule_that_makes_actions_is_said(actions, lines):
 
 def test_observations_of_parts_are_said():
     lines = make(**PARTS).formula().splitlines()
-    assert lines[0] == "# obs[0] to obs[1]: gear, a 1 at the place of the number among 1 to 2, else 0."
+    assert lines[0] == "# obs[0] to obs[1]: gear, one-hot, for numbers from 1 to 2."
     assert sum(line.startswith("# obs") for line in lines) == 2
 
 
@@ -229,13 +229,14 @@ def test_an_environment_that_only_has_the_id_of_a_known_one_has_no_names():
 
 def test_what_is_too_large_to_read_is_refused_with_its_size():
     message = (
-        r"^max_weights: expected a policy of at most 60 live weights, .*, got one of 157; max_weights=157 writes it"
+        r"^max_weights: expected a policy with at most 60 live weights, .*, got one with 157; pass max_weights=157 to "
+        "write it"
     )
     with pytest.raises(ValueError, match=message):
         lander().formula()
     assert lander().formula(max_weights=157).count("*") > 100
     assert smallest().formula(max_weights=21)
-    with pytest.raises(ValueError, match=r"^max_weights: .* got one of 21;"):
+    with pytest.raises(ValueError, match=r"^max_weights: .* got one with 21;"):
         smallest().formula(max_weights=20)
 
 

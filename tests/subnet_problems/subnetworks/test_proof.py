@@ -335,7 +335,7 @@ def test_a_network_that_rounding_changes_much_can_still_be_loaded(tmp_path):
 def test_a_network_that_the_file_describes_is_not_given_another(tmp_path):
     make().save(tmp_path / "a.safetensors")
     for options in ({"network": Fourier}, {"network_args": {"width": 3}}):
-        with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected None, since the file describes"):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected None, because the file describes"):
             Subnetwork.load(tmp_path / "a.safetensors", **options)
 
 

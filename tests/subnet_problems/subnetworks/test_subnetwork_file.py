@@ -265,7 +265,9 @@ def test_the_weights_of_a_strings_network_can_be_read_too(tmp_path):
 def test_a_module_of_ones_own_must_be_given_and_brings_no_weights(tmp_path):
     subnet = make(module())
     subnet.save(tmp_path / "own.safetensors")
-    with pytest.raises(ValueError, match=r"^network: expected the nn\.Module that the file holds a mask of, got None"):
+    with pytest.raises(
+        ValueError, match=r"^network: expected the nn\.Module to which the file's mask belongs, got None"
+    ):
         Subnetwork.load(tmp_path / "own.safetensors")
     for other in (untrained(), untrained):
         assert bits(Subnetwork.load(tmp_path / "own.safetensors", network=other).weights) == bits(subnet.weights)

@@ -184,7 +184,9 @@ def test_a_policy_is_not_played_in_another_environment_under_the_same_id(penaliz
             return record_video(subnet, None, penalized.with_suffix(".gif"))
         return getattr(subnet, play)()
 
-    message = r"^env: expected 'CartPole-v1' to be registered as it was .* instead of '\w+:Penalized'; register it so"
+    message = (
+        r"^env: expected 'CartPole-v1' to be registered as it was .* instead of '\w+:Penalized'; register it as before"
+    )
     with pytest.raises(ValueError, match=message):
         go()
     assert not penalized.with_suffix(".gif").exists()
@@ -370,7 +372,7 @@ def test_the_configuration_that_a_policy_was_found_with_holds_for_all_that_plays
         ValueError, match=r"^env: expected the policy's own task, None with {'wind': 3.0}, got None with {}"
     ):
         subnet.tested(env=GymTask(Windy), num_episodes=2)  # another configuration is no test of this policy
-    with pytest.raises(ValueError, match=r"^env_config: expected None where env is a task"):
+    with pytest.raises(ValueError, match=r"^env_config: expected None when env is a GymTask"):
         subnet.test(env=problem.task, env_config={})
 
 
