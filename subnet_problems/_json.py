@@ -73,7 +73,7 @@ def from_json(data: Any) -> Any:
         return float(content)
     if len(data) == 1 and tag in ("$array", "$scalar") and isinstance(content, dict):
         return _array(content) if tag == "$array" else _array({**content, "shape": []})[()]
-    raise ValueError(f"expected what this package writes, got an object with the key {tag!r}")
+    raise ValueError(f"expected a value written by this package, got an object with the key {tag!r}")
 
 
 def _dict(content: list[Any]) -> dict[Any, Any]:
@@ -91,7 +91,7 @@ def _array(content: dict[str, Any]) -> NDArray[Any]:
         data = base64.b64decode(content["base64"], validate=True)
         return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"expected an array as this package writes it, got {content!r}: {error}") from error
+        raise ValueError(f"expected an array written by this package, got {content!r}: {error}") from error
 
 
 def split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -41,9 +41,8 @@ def scores_from_mask(mask: Tensor, *, stdev: float, seed: int, live: NDArray[np.
     ranks = np.argsort(np.argsort(drawn[removed])) + 1.0
     drawn[removed] = stdev * np.minimum(ranks / num_kept, 3.0 + ranks / len(kept))
     float32 = np.finfo(np.float32)
-    sizes = np.clip(drawn, float32.tiny, float32.max).astype(
-        np.float32
-    )  # a sign needs a size that is neither 0 nor infinite
+    # Sizes stay above 0 and finite; otherwise their signs would mean nothing.
+    sizes = np.clip(drawn, float32.tiny, float32.max).astype(np.float32)
     if live is not None:
         chosen = np.flatnonzero(kept)
         dead_first = chosen[np.lexsort((sizes[chosen], live[chosen]))]

@@ -11,7 +11,7 @@ from ._top_k import TopK
 
 def _threshold(sparsity: float | None) -> MaskRule:
     if sparsity is not None:
-        raise ValueError(f"sparsity: expected none for threshold, which enforces none, got {sparsity}")
+        raise ValueError(f"sparsity: expected none for threshold (its sparsity is free), got {sparsity}")
     return Threshold(0.0)
 
 

@@ -16,7 +16,7 @@ from .._checks import reason_of
 def check_string(
     string: str, constants: dict[str, Any], shapes: list[tuple[int, ...]], obs_length: int, act_length: int
 ) -> None:
-    """Build and run a string's network without memory (on PyTorch's meta device), and check what it is.
+    """Build and run a string's network without memory (on PyTorch's meta device), and check its shapes.
 
     Raises:
         ValueError: The string calls something that is not a module, needs too much memory or time, or its network has

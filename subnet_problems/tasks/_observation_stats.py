@@ -1,4 +1,4 @@
-"""Online statistics of observations, and the Normalizer that is made from them."""
+"""Online statistics of observations, and the Normalizer made from them."""
 
 from __future__ import annotations
 

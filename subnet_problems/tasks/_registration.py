@@ -114,7 +114,7 @@ def describe_callable(make_env: Callable[..., Any]) -> Description:
 
 
 def describe(spec: EnvSpec) -> Description:
-    """Describe what decides which environment a spec makes: entry point, keyword arguments, time limit and wrappers.
+    """Describe what a spec makes: entry point, keyword arguments, time limit and wrappers.
 
     Fields that do not change the environment are left out, such as ``disable_env_checker`` and ``reward_threshold``.
     Keyword arguments that JSON cannot hold are described by their types, and callables by their names.
