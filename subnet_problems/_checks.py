@@ -185,7 +185,7 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
 
 @contextmanager
 def naming(**names: str) -> Iterator[None]:
-    """Rename arguments in errors raised inside: ``naming(seed="network_seed")`` replaces the name ``seed``."""
+    """Rename arguments in errors raised inside: ``naming(seed="network_seed")`` renames ``seed``."""
     try:
         yield
     except (TypeError, ValueError, FileExistsError) as error:

@@ -30,8 +30,8 @@ def without_unused(rule: MaskRule, network: FrozenNetwork, center: Tensor, *, st
     With a sparse mask, most weights that noise would add lie between units that no other weight reaches: they change
     no output. The units in use are the inputs, the outputs, and the units that are live in a mask of the same scores
     that keeps four times as many weights. The scores of all weights that do not lie between units in use are moved far
-    below the level. If such a weight was kept, the best of the other weights replaces it. A scope changes only if it
-    keeps at least one weight and has more weights between units in use than it keeps.
+    below the level. If such a weight was kept, the mask keeps the next best weight between units in use instead. A
+    scope changes only if it keeps at least one weight and has more weights between units in use than it keeps.
 
     Args:
         rule: The mask rule.

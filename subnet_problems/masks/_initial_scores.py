@@ -22,8 +22,8 @@ def scores_from_mask(mask: Tensor, *, stdev: float, seed: int, live: NDArray[np.
     noise would lift hundreds of them above the few that a sparse mask keeps.)
 
     Every kept weight ranks above every removed weight. ``TopK`` with scope ``"global"`` that keeps K weights makes
-    exactly this mask. Another rule decides how many weights a scope keeps: if it keeps fewer than the mask, all of
-    them are in the mask; if it keeps more, it keeps all of the mask and some other weights.
+    exactly this mask. Another rule keeps its own number of weights in each scope. If this is fewer than the mask keeps
+    there, it keeps only weights of the mask; if it is more, it keeps all of the mask and some other weights.
 
     Args:
         mask: ``(D,)`` bool.

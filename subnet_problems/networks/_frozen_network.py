@@ -40,9 +40,9 @@ class FrozenNetwork:
     """A network whose weights are drawn once from a seed and never change.
 
     Weight ``i`` (in the order of the module's ``parameters()``) is made from word ``i`` of
-    ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``). The
-    word gives ``u`` in (-1, 1) by ``subnet_problems.networks._philox.symmetric_uniform``, ``s`` in {-1, 1} by its top
-    bit, or a standard normal ``z``. A weight is computed in float64 and rounded once to float32:
+    ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``). A
+    word gives ``u`` in (-1, 1) by ``subnet_problems.networks._philox.symmetric_uniform`` or ``s`` in {-1, 1} by its top
+    bit; two words give a standard normal ``z``. A weight is computed in float64 and rounded once to float32:
 
     | name | weight |
     |---|---|

@@ -1,4 +1,4 @@
-"""Check, without building it, that an EvoTorch network string from someone else's file is safe to build."""
+"""Check that an EvoTorch network string from someone else's file is safe to build, without allocating memory for it."""
 
 from __future__ import annotations
 

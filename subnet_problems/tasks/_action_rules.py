@@ -24,7 +24,7 @@ _DTYPES = ("float16", "float32", "float64", *_WHOLE)
 
 
 class Actions(ABC):
-    """A rule that turns outputs into actions. Rules are values: equal rules make equal actions."""
+    """A rule that turns outputs into actions. Rules compare by value: equal rules make equal actions."""
 
     if TYPE_CHECKING:  # a property here would conflict with subclasses whose shape is a dataclass field
 

@@ -22,7 +22,7 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 class Observations(ABC):
-    """A rule that flattens observations like ``gymnasium.spaces.utils.flatten``. Rules are values."""
+    """A rule that flattens observations like ``gymnasium.spaces.utils.flatten``. Rules compare by value."""
 
     @property
     @abstractmethod

@@ -44,7 +44,7 @@ class ObservationStats:
 
     @classmethod
     def from_normalizer(cls, normalizer: Normalizer, *, count: int) -> ObservationStats:
-        """Make statistics that normalize like this normalizer, up to rounding, and that can be continued.
+        """Make statistics that normalize like this normalizer, up to rounding; new observations can be added to them.
 
         Args:
             normalizer: A policy's mean and scale.
