@@ -130,7 +130,7 @@ class GymTask:
         limits = [limit for limit in (own_limit, self._env_limit) if limit is not None]
         if not limits:
             raise ValueError(
-                "episode_length: expected a whole number >= 1, because the environment's spec has no "
+                "episode_length: expected a whole number >= 1, since the environment's spec has no "
                 "max_episode_steps and an episode might never end, got None"
             )
         return min(limits)
