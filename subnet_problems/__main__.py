@@ -1,4 +1,4 @@
-"""The command: ``python -m subnet_problems``."""
+"""Entry point of ``python -m subnet_problems``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what a user passes in: each raises an error that names the argument, what was expected and what came."""
+"""Checks of user arguments. Each error names the argument, the expected value and the value that it got."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-#: The greatest finite float32: all that is computed with is float32 in the end.
+#: The greatest finite float32. Every number that a user passes ends up as float32.
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
-#: NumPy's arrays have at most 64 dimensions, and one is for the batch.
+#: NumPy arrays have at most 64 dimensions, and one of them is the batch.
 _MAX_DIMENSIONS = 63
 
 
@@ -24,8 +24,8 @@ def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int | None 
     """Return ``value`` as an int of at least ``minimum`` (and at most ``maximum``).
 
     Raises:
-        TypeError: It is not a whole number (a bool is not one either).
-        ValueError: It is out of range.
+        TypeError: ``value`` is not a whole number, or is a bool.
+        ValueError: ``value`` is out of range.
     """
     expected = f"expected a whole number >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
     if isinstance(value, bool) or not isinstance(value, Integral):
@@ -42,11 +42,11 @@ def check_real(
     """Return ``value`` as a finite float within ``(above, below)`` or ``[minimum, below)``.
 
     Raises:
-        TypeError: It is not a real number.
-        ValueError: It is NaN, infinite, more than float32 can hold, or out of range.
+        TypeError: ``value`` is not a real number.
+        ValueError: ``value`` is NaN, infinite, too large for float32, or out of range.
     """
     bounds = [f"> {above:g}" if above is not None else "", f">= {minimum:g}" if minimum is not None else ""]
-    bounds.append(f"< {below:g}" if below is not None else "")
+    bounds.append(f"and < {below:g}" if below is not None else "")
     expected = " ".join(["expected a finite number", *filter(None, bounds)])
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: {expected}, got {value!r}")
@@ -75,7 +75,7 @@ def check_bool(name: str, value: Any) -> bool:
     """Return ``value`` as a bool.
 
     Raises:
-        TypeError: It is not one.
+        TypeError: ``value`` is not a bool.
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
@@ -86,8 +86,8 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return ``value`` if it is one of ``choices``.
 
     Raises:
-        TypeError: It is not a string.
-        ValueError: It is not one of them.
+        TypeError: ``value`` is not a string.
+        ValueError: ``value`` is not one of ``choices``.
     """
     choices = sorted(choices)
     if not isinstance(value, str):
@@ -101,8 +101,8 @@ def check_seed(name: str, value: Any) -> int:
     """Return ``value`` as an int in ``[0, 2**63)``.
 
     Raises:
-        TypeError: It is not a whole number.
-        ValueError: It is out of range.
+        TypeError: ``value`` is not a whole number.
+        ValueError: ``value`` is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: expected a whole number in [0, 2**63), got {value!r}")
@@ -115,20 +115,20 @@ def check_sparsity(name: str, value: Any) -> float:
     """Return ``value`` as a sparsity, the fraction of weights removed, in ``[0, 1)``.
 
     Raises:
-        TypeError: It is not a real number.
-        ValueError: It is NaN or outside ``[0, 1)``.
+        TypeError: ``value`` is not a real number.
+        ValueError: ``value`` is NaN or outside ``[0, 1)``.
     """
     return check_real(name, value, minimum=0.0, below=1.0)
 
 
 def check_rescale(name: str, value: Any, num_layers: int | None = None) -> bool | tuple[float, ...]:
-    """Return ``value`` as a bool, or as a factor for each layer, which float32 holds.
+    """Return ``value`` as a bool, or as one factor for each layer, rounded to float32.
 
-    ``num_layers`` is None where the network is not known yet.
+    ``num_layers`` is None if the network is not known yet.
 
     Raises:
-        TypeError: It is neither.
-        ValueError: There are more or fewer factors than layers, or one is not finite and above 0.
+        TypeError: ``value`` is neither.
+        ValueError: The number of factors is wrong, or a factor is not finite and above 0.
     """
     if isinstance(value, bool | np.bool_):
         return bool(value)
@@ -144,11 +144,11 @@ def check_matrix(name: str, value: torch.Tensor, num_columns: int) -> torch.Tens
     """Return ``value`` if it has shape ``(N, num_columns)`` and no NaN.
 
     Raises:
-        ValueError: Its shape is wrong, or it holds a NaN (the message says in which row and column).
+        ValueError: The shape is wrong, or an element is NaN (the message gives its row and column).
     """
     if value.ndim != 2 or value.shape[1] != num_columns:
         raise ValueError(f"{name}: expected shape (N, D) = (N, {num_columns}), got {tuple(value.shape)}")
-    # The sum is NaN if any element is (or if infinities cancel), and costs no (N, D) temporary.
+    # The sum is NaN if any element is NaN (or if infinities cancel), and needs no (N, D) temporary.
     if value.is_floating_point() and torch.isnan(value.sum()):
         rows, columns = torch.nonzero(torch.isnan(value), as_tuple=True)
         if len(rows):
@@ -157,10 +157,10 @@ def check_matrix(name: str, value: torch.Tensor, num_columns: int) -> torch.Tens
 
 
 def check_mapping(name: str, value: Any) -> dict[str, Any]:
-    """Return ``value`` as a dict; None as an empty one.
+    """Return ``value`` as a dict; None becomes an empty dict.
 
     Raises:
-        TypeError: It is not a mapping, or a key is not a string.
+        TypeError: ``value`` is not a mapping, or a key is not a string.
     """
     if value is None:
         return {}
@@ -173,8 +173,8 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
     """Return ``value`` as a shape.
 
     Raises:
-        TypeError: It is not a sequence of whole numbers.
-        ValueError: One of them is below 1, or there are more than a batch of such arrays may have.
+        TypeError: ``value`` is not a sequence of whole numbers.
+        ValueError: A size is below 1, or there are more than 63 (NumPy's limit, less one for the batch).
     """
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise TypeError(f"{name}: expected a tuple of whole numbers >= 1, got {value!r}")
@@ -185,7 +185,7 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
 
 @contextmanager
 def naming(**names: str) -> Iterator[None]:
-    """Within it, errors that name an argument name it as the caller wrote it: ``naming(seed="network_seed")``."""
+    """Rename arguments in errors raised inside: ``naming(seed="network_seed")`` renames ``seed``."""
     try:
         yield
     except (TypeError, ValueError, FileExistsError) as error:
@@ -197,7 +197,7 @@ def naming(**names: str) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says; what it is, where it says nothing."""
+    """Return an error's message, or its repr if the message is empty."""
     return str(error) or repr(error)
 
 
@@ -205,8 +205,8 @@ def check_path(name: str, value: Any) -> Path:
     """Return ``value`` as a path.
 
     Raises:
-        TypeError: It is neither a string nor a path.
-        ValueError: It is empty, or holds a null character.
+        TypeError: ``value`` is neither a string nor a path.
+        ValueError: ``value`` is empty or contains a null character.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name}: expected a path, got {value!r}")
@@ -218,10 +218,10 @@ def check_path(name: str, value: Any) -> Path:
 def check_numbers(
     name: str, value: Any, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Return ``value``, a tensor or what NumPy makes an array of, as a plain tensor of real numbers, its own copy.
+    """Return a copy of ``value``, a tensor or array-like, as a plain tensor of real numbers.
 
     Raises:
-        TypeError: It is not made of real numbers, or its rows differ in length.
+        TypeError: An element is not a real number, or the rows differ in length.
     """
     if isinstance(value, torch.Tensor):
         if not value.is_complex():
@@ -239,11 +239,11 @@ def check_numbers(
 
 
 def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
-    """Return ``value``, a tensor or an array, in main memory if it is the bits of one solution, ``(D,)`` bool.
+    """Return ``value``, a tensor or an array, on the CPU if it is the mask of one solution, ``(D,)`` bool.
 
     Raises:
-        TypeError: It is not made of bools.
-        ValueError: Its shape is wrong.
+        TypeError: The elements are not bools.
+        ValueError: The shape is wrong.
     """
     mask = _bools(name, value, f"(D,) = ({num_weights},)")
     if mask.shape != (num_weights,):
@@ -252,11 +252,11 @@ def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
 
 
 def check_masks(name: str, value: Any, num_weights: int) -> torch.Tensor:
-    """Return ``value``, a tensor or an array, where it is, if it is the bits of N >= 1 solutions, ``(N, D)`` bool.
+    """Return ``value``, a tensor or an array, on its own device if it is N >= 1 masks, ``(N, D)`` bool.
 
     Raises:
-        TypeError: It is not made of bools.
-        ValueError: Its shape is wrong.
+        TypeError: The elements are not bools.
+        ValueError: The shape is wrong.
     """
     shape = f"(N, D) = (N, {num_weights})"
     masks = _bools(name, value, shape)
@@ -266,10 +266,10 @@ def check_masks(name: str, value: Any, num_weights: int) -> torch.Tensor:
 
 
 def _bools(name: str, value: Any, shape: str) -> torch.Tensor:
-    """Return ``value`` as a plain tensor of bools; ``shape`` is the one that an error says was expected.
+    """Return ``value`` as a plain tensor of bools; ``shape`` is the expected shape for the error message.
 
     Raises:
-        TypeError: It is not made of bools.
+        TypeError: The elements are not bools.
     """
     bools = value if isinstance(value, torch.Tensor) else torch.as_tensor(value) if _is_bool_array(value) else None
     if bools is None or bools.dtype != torch.bool:

@@ -1,4 +1,4 @@
-"""Numba's compiler as all kernels use it."""
+"""The Numba options that all kernels share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numba import njit
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that compiles a function; it keeps the result on disk, where there is a place for it.
+    """Return a decorator that compiles a function, and caches the result if a cache folder is writable.
 
-    Without fast-math the compiler may neither reorder sums nor fuse products into them: the bits of an output depend on
-    the weights and the observation alone, and are the same on every CPU.
+    Fast-math is off, so the compiler neither reorders sums nor fuses products into them. The bits of an output depend
+    only on the weights and the observation, and are the same on every CPU.
     """
     options = {"nogil": True, "error_model": "numpy", **options}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             result: Callable[..., Any] = njit(cache=True, **options)(function)
-        except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        except RuntimeError:  # neither the package's folder nor the user's cache is writable
             result = njit(**options)(function)
         return result
 

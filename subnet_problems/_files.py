@@ -1,4 +1,4 @@
-"""Atomic, durable writes: a file appears whole or not at all. And checks that something can be written at all."""
+"""Atomic, durable writes (a file appears whole or not at all), and checks that a path is writable."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def check_file(name: str, path: Path) -> Path:
-    """Return ``path`` if a file can be written there, or as far as that can be said before it is tried.
+    """Return ``path`` if a file can probably be written there; only the write itself can be sure.
 
-    Folders that are not there yet are no hindrance.
+    Its folders need not exist yet.
 
     Raises:
-        OSError: It is a folder, lies beneath a file, or in a folder that cannot be written to.
+        OSError: ``path`` is a folder, lies beneath a file, or its nearest existing folder is not writable.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{name}: expected a file, got the folder {path}")
@@ -24,10 +24,10 @@ def check_file(name: str, path: Path) -> Path:
 
 
 def check_folder(name: str, path: Path) -> Path:
-    """Return ``path`` if it is a folder that files can be written to, or can be made, as far as that can be said.
+    """Return ``path`` if it is a writable folder, or if such a folder can probably be created.
 
     Raises:
-        OSError: It is, or lies beneath, a file or a folder that cannot be written to.
+        OSError: ``path`` is or lies beneath a file, or the nearest existing folder is not writable.
     """
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
@@ -38,10 +38,10 @@ def check_folder(name: str, path: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, with the permissions that the process gives to new files.
+    """Write a file that appears whole or not at all, with the process's default permissions for new files.
 
     Raises:
-        OSError: It cannot be written. What was there is still there.
+        OSError: The file cannot be written. An older file at ``path`` stays unchanged.
     """
     with whole_file(path) as temporary, open(temporary, "xb") as file:
         file.write(data)
@@ -49,7 +49,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _named(path: Path, temporary: Path) -> Iterator[None]:
-    """Errors of the system name the file that was asked for, not the temporary one."""
+    """Make an ``OSError`` about the temporary file name ``path`` instead."""
     try:
         yield
     except OSError as error:
@@ -60,12 +60,12 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, with its suffix, for a library that writes files itself.
+    """Give a temporary path beside ``path``, with the same suffix, for a library that writes files itself.
 
-    On leaving, the temporary file takes the place of ``path``; after an error it is removed instead.
+    On exit the temporary file replaces ``path``; after an error it is removed.
 
     Raises:
-        OSError: It cannot be written. What was there is still there.
+        OSError: The file cannot be written. An older file at ``path`` stays unchanged.
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
@@ -79,7 +79,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name survives a loss of power, too
+    if os.name == "posix":  # so that the new name, too, survives a loss of power
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Values of a user's that a policy's file can hold: JSON, and with tags what JSON alone would change without a word."""
+"""User values as JSON for a policy's file. Tags mark the values that plain JSON would silently change."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Kinds of NumPy's dtypes that are kept: booleans, whole numbers, floats.
+#: The NumPy dtype kinds that can be stored: booleans, whole numbers, floats.
 _KINDS = "biuf"
-#: The most bytes of an array: a file's description is read whole.
+#: The greatest size of an array in bytes. It is limited because a file's description is read whole.
 _LARGE = 2**20
 
 
 def to_json(value: Any) -> Any:
-    """A value as JSON, from which ``from_json`` makes an equal value of the same type.
+    """Turn a value into JSON, from which ``from_json`` restores an equal value of the same type.
 
-    None, booleans, whole numbers, floats, strings, lists, and dicts whose keys are strings are themselves. Tuples,
-    floats that are not finite, dicts with other keys, and NumPy's scalars and arrays of numbers (up to 1 MiB) become
-    objects with one key that begins with ``$``: ``{"$tuple": [...]}``, ``{"$float": "inf"}``,
+    None, booleans, whole numbers, finite floats, strings, lists, and dicts whose keys are strings without a leading
+    ``$`` stay unchanged. Tuples, non-finite floats, other dicts, and NumPy scalars and arrays of numbers (up to 1 MiB)
+    become objects with one key that begins with ``$``: ``{"$tuple": [...]}``, ``{"$float": "inf"}``,
     ``{"$dict": [[key, value], ...]}``, ``{"$scalar": {"dtype": "<f4", "base64": "..."}}``,
     ``{"$array": {"dtype": "<f8", "base64": "...", "shape": [2]}}``.
 
     Raises:
-        TypeError: The value, or one within it, is of another type. The message says of which.
+        TypeError: The value, or a value inside it, has another type. The message names the type.
     """
     if value is None or type(value) in (bool, int, str):
         return value
@@ -52,10 +52,10 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(data: Any) -> Any:
-    """The value that ``to_json`` was given.
+    """Restore the value that was passed to ``to_json``.
 
     Raises:
-        ValueError: ``data`` is not what ``to_json`` makes.
+        ValueError: ``data`` does not come from ``to_json``.
     """
     if isinstance(data, list):
         return [from_json(item) for item in data]
@@ -73,13 +73,13 @@ def from_json(data: Any) -> Any:
         return float(content)
     if len(data) == 1 and tag in ("$array", "$scalar") and isinstance(content, dict):
         return _array(content) if tag == "$array" else _array({**content, "shape": []})[()]
-    raise ValueError(f"expected what this package writes, got an object with the key {tag!r}")
+    raise ValueError(f"expected a value written by this package, got an object with the key {tag!r}")
 
 
 def _dict(content: list[Any]) -> dict[Any, Any]:
     try:
         return {from_json(key): from_json(item) for key, item in content}
-    except (TypeError, ValueError) as error:  # a key that is a list, or no pairs
+    except (TypeError, ValueError) as error:  # a list as a key, or items that are not pairs
         raise ValueError(f"expected pairs of keys and values, got {content!r}: {error}") from error
 
 
@@ -91,11 +91,11 @@ def _array(content: dict[str, Any]) -> NDArray[Any]:
         data = base64.b64decode(content["base64"], validate=True)
         return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"expected an array as this package writes it, got {content!r}: {error}") from error
+        raise ValueError(f"expected an array written by this package, got {content!r}: {error}") from error
 
 
 def split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A mapping as JSON without the entries that JSON cannot hold, and for each of these what it is."""
+    """Return a mapping as JSON without the entries that JSON cannot hold, and a description of each such entry."""
     left_out = {}
     for name, value in values.items():
         try:

@@ -1,4 +1,4 @@
-"""Public names whose modules are imported when they are first used: pymoo, Ray and matplotlib take seconds to load."""
+"""Import a public name's module at its first use, because pymoo, Ray and matplotlib take seconds to load."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's ``__getattr__``.
+    """Make a package's ``__getattr__``.
 
     Args:
-        package: Its ``__name__``.
-        modules: For each public name the module that defines it, relative to the package.
+        package: The package's ``__name__``.
+        modules: Maps each public name to the module that defines it, relative to the package.
     """
 
     def getattr_(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Masks: how scores become bits, and what bits do to weights."""
+"""Masks: rules that turn scores into bits, and the application of bits to weights."""
 
 from ._apply import apply_mask
 from ._expectation import expected_scores

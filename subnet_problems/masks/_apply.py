@@ -1,4 +1,4 @@
-"""Masks times frozen weights, rescaled where that is asked for."""
+"""Multiply frozen weights by masks, and optionally rescale them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool | Sequence[float]) -> Tensor:
-    """Frozen weights times bits, and times 1 / sqrt(density) of each layer where ``rescale`` is on.
+    """Multiply frozen weights by bits and, if ``rescale`` is True, by 1 / sqrt(density) of each layer.
 
-    Only tensors of two or more dimensions are rescaled: a bias is added once, whatever the density.
+    The density rescales only tensors of two or more dimensions: a bias is added once at any density.
 
     Args:
         weights: ``(D,)``.
         mask: ``(N, D)`` bool.
         layers: The network's parameter tensors.
-        rescale: See above; or factors, one for each of ``layers``.
+        rescale: True or False, or factors, one for each of ``layers``.
 
     Returns:
         ``(N, D)`` float32.
     """
-    masked = (mask * weights).add_(0.0)  # no -0.0, and half the time of torch.where
+    masked = (mask * weights).add_(0.0)  # turns -0.0 into 0.0; takes half the time of torch.where
     for i, layer in enumerate(layers if rescale else ()):
         if not isinstance(rescale, bool):
             masked[:, layer.slice] *= rescale[i]
@@ -36,8 +36,8 @@ def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescal
 
 
 def scale_of(mask: Tensor, layer: Layer) -> Tensor:
-    """1 / sqrt(density) of a layer in each of the masks ``(N, D)``: ``(N, 1)`` float32."""
+    """Return 1 / sqrt(density) of a layer for each of the masks ``(N, D)``, as ``(N, 1)`` float32."""
     kept = mask[:, layer.slice].sum(dim=1, keepdim=True)
-    # float64 division and square root are exactly rounded: the same bits everywhere. An empty layer has nothing to
-    # scale.
+    # float64 division and square root are exactly rounded, so the bits are the same on every machine. The clamp avoids
+    # a division by 0 for a layer that keeps nothing.
     return torch.sqrt(layer.size / kept.clamp(min=1).double()).float()

@@ -1,4 +1,4 @@
-"""Where a search's center is brought back to, so that the noise around it changes masks, and in what matters."""
+"""Confine a search's center so that noise around it changes masks, and changes them where it affects outputs."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from ._order import kth_lowest
 from ._rule import LevelRule, MaskRule
 from ._top_k import TopK
 
-#: How many scores are near the level, of those kept or of those removed.
+#: The fraction of scores near the level, of the kept or the removed ones, whichever are fewer.
 _NEAR = 0.6
-#: A unit is in use if it is live in a mask that keeps so many times as many weights.
+#: A unit is in use if it is live in a mask that keeps this many times as many weights.
 _WIDER = 4.0
-#: How far below the level the scores of weights between unused units are, in units of the spread of scores; and how
-#: many times as far below as the farthest that are to be near scores are left where they are.
+#: ``without_unused`` puts scores at least ``_FAR`` standard deviations of the scores below the level. ``near_level``
+#: leaves scores alone that are more than ``_ASIDE`` times as far below the level as the farthest score to be near it.
 _FAR, _ASIDE = 10.0, 10.0
 
 
 def without_unused(rule: MaskRule, network: FrozenNetwork, center: Tensor, *, stdev: float) -> Tensor:
-    """Scores like those of ``center``, of which those of weights that do nothing are far below the level.
+    """Return ``center`` with the scores of weights that have no effect moved far below the level.
 
-    Of a sparse mask most weights that noise would keep are between units that nothing else reaches: they change no
-    output, whatever is observed. In use are inputs, outputs, and the units that are live in a mask of the same scores
-    that keeps four times as many weights. All weights that are not between units in use are set aside, and of those
-    that were kept the places go to the best of the others. (A scope that would have fewer of these than it keeps
-    stays as it is.)
+    With a sparse mask, most weights that noise would add lie between units that no other weight reaches: they change
+    no output. The units in use are the inputs, the outputs, and the units that are live in a mask of the same scores
+    that keeps four times as many weights. The scores of all weights that do not lie between units in use are moved far
+    below the level. If such a weight was kept, the mask keeps the next best weight between units in use instead. A
+    scope changes only if it keeps at least one weight and has more weights between units in use than it keeps.
 
     Args:
         rule: The mask rule.
-        network: What it masks.
-        center: ``(D,)``.
-        stdev: The spread of initial scores.
+        network: The network that the rule masks.
+        center: ``(D,)`` scores.
+        stdev: Standard deviation of the initial scores.
 
     Returns:
-        ``(D,)``; ``center`` itself where all is in use, under another rule than ``TopK``, or where it is not known what
-        is in use, in a network that is no chain.
+        ``(D,)`` scores. ``center`` itself if all weights are in use, if the rule is not ``TopK``, or if the network is
+        not a chain, so that the units in use are unknown.
     """
     if not isinstance(rule, TopK):
         return center
@@ -64,24 +64,24 @@ def without_unused(rule: MaskRule, network: FrozenNetwork, center: Tensor, *, st
 
 
 def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach: float) -> Tensor:
-    """Scores with the mask of ``center``, of which enough are within ``reach`` of the rule's level.
+    """Return scores with the same mask as ``center``, of which enough lie within ``reach`` of the rule's level.
 
-    Enough are six tenths of those that are kept, or of those that are removed, where these are fewer. Where there are
-    fewer, all are drawn towards the level by the same factor, but for those that were set aside.
+    Enough means 60 % of the kept or of the removed scores, whichever are fewer. If fewer lie within reach, all scores
+    are moved towards the level by the same factor, except those that ``without_unused`` moved far below it.
 
     Args:
-        rule: Of which the level is asked.
+        rule: The mask rule.
         layers: The network's parameter tensors.
-        center: ``(D,)``.
-        reach: In the units of scores.
+        center: ``(D,)`` scores.
+        reach: A distance in the units of the scores.
 
     Returns:
-        ``(D,)``; ``center`` itself where the rule has no ``level``.
+        ``(D,)`` scores. ``center`` itself if enough scores are near already, or if the rule has no ``level``.
     """
     if not isinstance(rule, LevelRule):
         return center
     above = center - rule.level(center[None], layers)
-    settled = above.isinf()  # where all weights of a scope are kept, or none
+    settled = above.isinf()  # scopes that keep all of their weights, or none
     open_ = above[~settled]
     if not len(open_):
         return center
@@ -90,5 +90,5 @@ def near_level(rule: MaskRule, layers: Sequence[Layer], center: Tensor, *, reach
     farthest = kth_lowest(open_.abs(), num_near)
     if farthest <= reach:
         return center
-    # What was set aside stays there. Not torch.lerp, whose bits depend on the number of threads.
+    # Scores far below the level stay there. torch.lerp is avoided: its bits depend on the number of threads.
     return center - above.masked_fill(settled | (above < -_ASIDE * farthest), 0.0) * (1.0 - reach / farthest)

@@ -1,4 +1,4 @@
-"""Expected scores: the mean of all scores that give the same bit, in closed form."""
+"""Expected scores: the mean of all scores that give the same mask, in closed form."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def expected_scores(mask: Tensor, *, center: Tensor, stdev: float, level: Tensor) -> Tensor:
-    """Expectations of scores that are drawn from a normal distribution, given which of them are kept.
+    """Return the expectations of normally distributed scores, given which of them are kept.
 
-    Means of normal distributions that are truncated at ``level``: ``center + stdev phi(a) / Phi(a)`` of a score that is
-    kept and ``center - stdev phi(a) / Phi(-a)`` of one that is not, with ``a = (center - level) / stdev``.
+    They are the means of normal distributions truncated at ``level``: ``center + stdev phi(a) / Phi(a)`` for a kept
+    score and ``center - stdev phi(a) / Phi(-a)`` for a removed one, with ``a = (center - level) / stdev``.
 
     Args:
-        mask: ``(N, D)`` bool, the scores' bits.
-        center: ``(D,)``, the means of what scores are drawn from.
-        stdev: Its standard deviation.
-        level: ``(D,)`` or ``(1,)``, above which a score is kept.
+        mask: ``(N, D)`` bool, True where a weight is kept.
+        center: ``(D,)``, the means of the scores' distributions.
+        stdev: Standard deviation of the scores.
+        level: ``(D,)`` or ``(1,)``, the level above which a score is kept.
 
     Returns:
-        ``(N, D)``.
+        ``(N, D)`` expected scores.
     """
     scaled = (center - level) / (stdev * math.sqrt(2.0))
     height = stdev * math.sqrt(2.0 / math.pi)
@@ -40,17 +40,17 @@ def expected_scores(mask: Tensor, *, center: Tensor, stdev: float, level: Tensor
 def expected_given_mask(
     rule: MaskRule, layers: Sequence[Layer], scores: Tensor, *, center: Tensor, stdev: float
 ) -> Tensor:
-    """For each row of scores the expectation of all that have its mask (``expected_scores``).
+    """Return for each row of scores the expectation of all scores with the same mask (see ``expected_scores``).
 
     Args:
-        rule: Of which the level is asked.
+        rule: The mask rule.
         layers: The network's parameter tensors.
         scores: ``(N, D)``, drawn from ``center + stdev * N(0, I)``.
         center: ``(D,)``.
         stdev: Standard deviation of the noise.
 
     Returns:
-        ``(N, D)``; the scores themselves where the rule has no ``level``.
+        ``(N, D)`` expected scores; the scores themselves if the rule has no ``level``.
     """
     if not isinstance(rule, LevelRule):
         return scores

@@ -1,4 +1,4 @@
-"""Scores that give a known mask: where a search goes on from a policy."""
+"""Scores that give a known mask, so that a search can continue from a policy."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from torch import Tensor
 
 from ..networks._philox import raw_words, standard_normal
 
-#: The stream of scores that are made from a mask: no weights and no episodes come from it.
+#: The random stream of scores that are made from a mask. Weights and episodes use other streams.
 _SCORE_STREAM = 2**64 - 2
 
 
 def scores_from_mask(mask: Tensor, *, stdev: float, seed: int, live: NDArray[np.bool_] | None = None) -> Tensor:
-    """Scores to which a rule such as ``TopK`` gives this mask: a search begins at it.
+    """Return scores from which a rule such as ``TopK`` makes this mask, as the start of a search.
 
-    Kept weights have scores ``|z|`` with ``z`` of N(0, stdev**2). Removed ones have scores below 0, and as many are
-    near it as there are kept weights: that of rank r, in a random order, is -stdev r / K for K kept weights, and about
-    -3 stdev beyond. (Were they ``-|z|`` too, noise would lift hundreds of them above the few that a sparse mask keeps.)
+    A kept weight has the score ``|z|`` with ``z`` from N(0, stdev**2). A removed weight has a score below 0. With K
+    kept weights, the removed weight of rank r, in random order, has the score -stdev r / K down to about -3 stdev, and
+    about -3 stdev beyond. So about as many removed scores as kept ones are near 0. (If removed scores were ``-|z|``,
+    noise would lift hundreds of them above the few that a sparse mask keeps.)
 
-    So all that is kept ranks above all that is removed. ``TopK`` that keeps as many weights makes exactly this mask of
-    them, if its scope is ``"global"``. Otherwise the rule decides how many weights a scope keeps: where that is fewer,
-    it keeps only weights of the mask; where it is more, all of them and some others.
+    Every kept weight ranks above every removed weight. ``TopK`` with scope ``"global"`` that keeps K weights makes
+    exactly this mask. Another rule keeps its own number of weights in each scope. If this is fewer than the mask keeps
+    there, it keeps only weights of the mask; if it is more, it keeps all of the mask and some other weights.
 
     Args:
         mask: ``(D,)`` bool.
-        stdev: In the units of scores, above 0.
-        seed: The scores' seed.
-        live: ``(D,)`` bool: of the weights that are kept, those that are not live have the lowest scores. So they are
-            the first that are removed. None ranks all that are kept at random.
+        stdev: Standard deviation, in the units of the scores, above 0.
+        seed: Seed of the scores.
+        live: ``(D,)`` bool. Kept weights that are not live get the lowest of the kept scores, so that they are removed
+            first. None ranks all kept weights at random.
 
     Returns:
         ``(D,)`` float32, none of them 0.
@@ -40,7 +41,8 @@ def scores_from_mask(mask: Tensor, *, stdev: float, seed: int, live: NDArray[np.
     ranks = np.argsort(np.argsort(drawn[removed])) + 1.0
     drawn[removed] = stdev * np.minimum(ranks / num_kept, 3.0 + ranks / len(kept))
     float32 = np.finfo(np.float32)
-    sizes = np.clip(drawn, float32.tiny, float32.max).astype(np.float32)  # at 0 and infinity signs would mean nothing
+    # Sizes stay above 0 and finite; otherwise their signs would mean nothing.
+    sizes = np.clip(drawn, float32.tiny, float32.max).astype(np.float32)
     if live is not None:
         chosen = np.flatnonzero(kept)
         dead_first = chosen[np.lexsort((sizes[chosen], live[chosen]))]

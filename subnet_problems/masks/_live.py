@@ -1,4 +1,4 @@
-"""Which weights of a mask are live: they lie between an observation and an output."""
+"""Find the live weights of a mask: those on a path from an observation (or a bias) to an output."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ChainLayer:
-    """What one mask or many keep of a linear layer of a chain, and the activation after it.
+    """A linear layer of a chain under one mask or N masks, and the activation after it.
 
     Attributes:
-        mask: ``(out, in)`` bool, True where a weight is kept; ``(N, out, in)`` of N masks.
-        bias_mask: ``(out,)`` bool or ``(N, out)``; False for a layer without a bias.
-        has_bias: Whether the layer has one.
-        index: ``(out, in)`` int64, where its weights are in the ``(D,)`` vector.
-        bias_index: ``(out,)`` int64, where its bias is; behind its weights, if it has one.
-        activation: After it: ``nn.Identity``, ``nn.Tanh`` or ``nn.ReLU``. All three turn 0 into 0.
+        mask: ``(out, in)`` bool, True where a weight is kept; ``(N, out, in)`` for N masks.
+        bias_mask: ``(out,)`` or ``(N, out)`` bool; False for a layer without a bias.
+        has_bias: True if the layer has a bias.
+        index: ``(out, in)`` int64, positions of the layer's weights in the ``(D,)`` vector.
+        bias_index: ``(out,)`` int64, positions of the bias, right after the weights; unused without a bias.
+        activation: ``nn.Identity``, ``nn.Tanh`` or ``nn.ReLU``. All three map 0 to 0.
     """
 
     mask: Bools
@@ -41,15 +41,15 @@ class ChainLayer:
 
 
 def is_chain(network: FrozenNetwork) -> bool:
-    """Whether a network is a chain of linear layers, tanh and ReLU, of which it is known what is live."""
+    """Return True if a network is a chain of linear layers, tanh and ReLU, so that its live weights are known."""
     return as_chain(network.to_module(network.weights)) is not None
 
 
 def chain_layers(network: FrozenNetwork, mask: Bools) -> list[ChainLayer]:
-    """What one mask ``(D,)``, or each of N masks ``(N, D)``, keeps of a chain of linear layers, tanh and ReLU.
+    """Split one mask ``(D,)``, or N masks ``(N, D)``, by the layers of a chain of linear layers, tanh and ReLU.
 
     Raises:
-        ValueError: The network is something else.
+        ValueError: The network is not such a chain.
     """
     chain = as_chain(network.to_module(network.weights))
     if chain is None:
@@ -77,27 +77,27 @@ def chain_layers(network: FrozenNetwork, mask: Bools) -> list[ChainLayer]:
 
 
 def live_units(layers: Sequence[ChainLayer]) -> list[Bools]:
-    """Which units have both a live input and a live output.
+    """Find the units that have both a live input and a live output.
 
-    A unit without a live input and without a bias is 0 whatever is observed; what a unit without a live output does,
-    nobody sees. So without all such units each action is what it was.
+    A unit without a live input and without a bias is 0 for every observation. A unit without a live output affects no
+    action. So removing all such units changes no action.
 
     Returns:
-        An array of bool for the inputs, each hidden layer, and the outputs: ``(units,)``, or ``(N, units)`` of layers
-        of N masks. Outputs count as having an output, and inputs as having an input.
+        Bool arrays for the inputs, each hidden layer and the outputs: ``(units,)``, or ``(N, units)`` for N masks. An
+        input of the network always has a live input, and an output always has a live output.
     """
     first, last = layers[0].mask, layers[-1].mask
     fed = [np.ones((*first.shape[:-2], first.shape[-1]), dtype=bool)]
     for layer in layers:
         fed.append(np.asarray((layer.mask & fed[-1][..., None, :]).any(axis=-1) | layer.bias_mask))
-    seen = [np.ones(last.shape[:-1], dtype=bool)]  # from the outputs back
+    seen = [np.ones(last.shape[:-1], dtype=bool)]  # backward from the outputs
     for layer in reversed(layers):
         seen.append(np.asarray((layer.mask & seen[-1][..., None]).any(axis=-2)))
     return [a & b for a, b in zip(fed, reversed(seen), strict=True)]
 
 
 def live_weights(layers: Sequence[ChainLayer], num_weights: int) -> Bools:
-    """Which of the weights are kept and between live units (a bias: of a live unit): ``(D,)``, or ``(N, D)``."""
+    """Find the kept weights between live units and the kept biases of live units: ``(D,)`` or ``(N, D)`` bool."""
     live = weights_between(live_units(layers), layers, num_weights)
     for layer in layers:
         live[..., layer.index] &= layer.mask
@@ -107,17 +107,17 @@ def live_weights(layers: Sequence[ChainLayer], num_weights: int) -> Bools:
 
 
 def live_masks(network: FrozenNetwork, masks: torch.Tensor) -> torch.Tensor:
-    """What of masks ``(N, D)``, or of one ``(D,)``, is live.
+    """Return the live part of masks ``(N, D)``, or of one mask ``(D,)``.
 
     Raises:
-        ValueError: The network is no chain of linear layers, tanh and ReLU.
+        ValueError: The network is not a chain of linear layers, tanh and ReLU.
     """
     layers = chain_layers(network, masks.cpu().numpy())
     return torch.from_numpy(live_weights(layers, network.num_weights)).to(masks.device)
 
 
 def weights_between(units: Sequence[Bools], layers: Sequence[ChainLayer], num_weights: int) -> Bools:
-    """Which weights are between such units (a bias: of such a unit), whether kept or not: ``(D,)``, or ``(N, D)``."""
+    """Find all weights between ``units`` and all biases of ``units``, kept or not: ``(D,)`` or ``(N, D)`` bool."""
     between = np.zeros((*units[0].shape[:-1], num_weights), dtype=bool)
     for layer, before, after in zip(layers, units[:-1], units[1:], strict=True):
         between[..., layer.index] = before[..., None, :] & after[..., None]

@@ -1,4 +1,4 @@
-"""MaskRule and LevelRule: what a rule that turns scores into bits must offer."""
+"""MaskRule and LevelRule: the interfaces of rules that turn scores into bits."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class MaskRule(Protocol):
-    """What a mask rule is: a class of your own that has these two works wherever ``Threshold`` and ``TopK`` do.
+    """The interface of a mask rule. A class with these two members works wherever ``Threshold`` and ``TopK`` do.
 
-    Each row must depend on that row's scores alone, else fitness would depend on the population's company.
+    Each row of bits must depend only on the same row of scores. Otherwise a solution's fitness would depend on the rest
+    of the population.
 
     Attributes:
-        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density); or factors in the place of
-            these, one for each of the network's ``layers``.
+        rescale: True to multiply the kept weights of a layer by 1 / sqrt(its density), False for no rescaling, or
+            factors to use instead, one for each of the network's ``layers``.
     """
 
     @property
     def rescale(self) -> bool | Sequence[float]:
-        """See above; a plain attribute will do."""
+        """See the class. A plain attribute works as well."""
         ...
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Scores ``(N, D)`` to bits ``(N, D)`` bool, True where a weight is kept.
+        """Turn scores ``(N, D)`` into bits ``(N, D)`` bool, True where a weight is kept.
 
         Args:
             scores: ``(N, D)`` float, no NaN.
-            layers: The network's parameter tensors; ``layer.slice`` says which of the D weights are its own.
+            layers: The network's parameter tensors; ``layer.slice`` selects a layer's weights out of the D.
         """
         ...
 
 
 @runtime_checkable
 class LevelRule(MaskRule, Protocol):
-    """A mask rule that keeps what is above a level. A search that knows the level learns more from each policy."""
+    """A mask rule that keeps scores above a level. A search that knows the level learns more from each policy."""
 
     def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """The score above which a weight is kept.
+        """Return the score above which a weight is kept.
 
         Args:
             scores: ``(N, D)`` float, no NaN.
             layers: The network's parameter tensors.
 
         Returns:
-            ``(D,)``, for each weight the mean over the rows, or ``(1,)``, the same for all.
+            ``(D,)``, the mean over rows for each weight; or ``(1,)``, one level for all weights.
         """
         ...

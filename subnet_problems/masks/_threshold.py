@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Threshold:
-    """Keep a weight whose score is above a value (paper, section 5: "thresholding above 0").
+    """Keep the weights whose scores are above a value (paper, section 5: "thresholding above 0").
 
-    Sparsity is free: about 50 % at ``value`` 0 with scores symmetric around it. A search that starts all children from
-    a mean of solutions, whose scores are closer to 0 than theirs, removes nearly all weights where ``value`` is above
-    0; to enforce a sparsity under any search take ``TopK``.
+    The sparsity is not enforced: it is about 50 % at ``value`` 0 if scores are symmetric around 0. If ``value`` is
+    above 0, a search that samples all children around a mean of solutions removes nearly all weights, because the
+    mean's scores are closer to 0. Use ``TopK`` to enforce a sparsity under any search.
 
     Args:
-        value: The threshold, in the units of the scores.
-        rescale: Whether the kept weights of a layer are multiplied by 1 / sqrt(its density). Off in the paper. Or
-            factors, as for ``TopK``.
+        value: The threshold, in the units of the scores. Default: 0.
+        rescale: True to multiply the kept weights of a layer by 1 / sqrt(its density). Or factors, as for ``TopK``.
+            Default: False, as in the paper.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -36,11 +36,11 @@ class Threshold:
         self.rescale = check_rescale("rescale", rescale)
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Scores ``(N, D)`` to bits ``(N, D)``."""
+        """Turn scores ``(N, D)`` into bits ``(N, D)``."""
         return scores > self.value
 
     def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """``value``, ``(1,)``."""
+        """Return ``value`` as a tensor ``(1,)``."""
         return torch.full((1,), self.value, dtype=scores.dtype, device=scores.device)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Networks: an architecture and a seed make weights that never change."""
+"""Networks: an architecture whose weights are drawn from a seed and never change."""
 
 from ._frozen_network import FrozenNetwork
 from ._inits import INITS, Init, Numbers

@@ -1,4 +1,4 @@
-"""FrozenNetwork: an architecture and a seed make weights that never change; forward for a whole population."""
+"""FrozenNetwork: an architecture with frozen random weights, and the forward pass of a whole population."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Network = Sequence[int] | str | nn.Module | Callable[..., nn.Module]
 
 
 class FrozenNetwork:
-    """A network whose weights come from a seed, once, and never change.
+    """A network whose weights are drawn once from a seed and never change.
 
     Weight ``i`` (in the order of the module's ``parameters()``) is made from word ``i`` of
-    ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``); with
-    ``u`` in (-1, 1) by ``subnet_problems.networks._philox.symmetric_uniform``, ``s`` in {-1, 1} the word's top bit, and
-    ``z`` standard normal, computed in float64 and rounded once to float32:
+    ``numpy.random.Philox(key=[seed, 0]).random_raw(D)`` (words ``2 i`` and ``2 i + 1`` for ``kaiming_normal``). A
+    word gives ``u`` in (-1, 1) by ``subnet_problems.networks._philox.symmetric_uniform`` or ``s`` in {-1, 1} by its top
+    bit; two words give a standard normal ``z``. A weight is computed in float64 and rounded once to float32:
 
     | name | weight |
     |---|---|
@@ -59,22 +59,23 @@ class FrozenNetwork:
 
     Args:
         network: The sizes of the hidden layers (tanh between fully connected layers, the paper's model), an EvoTorch
-            network string, an ``nn.Module``, or a callable that makes one, as ``GymNE`` takes them.
+            network string, an ``nn.Module``, or a callable that returns one, as for ``GymNE``. Default: (64, 64).
         obs_length: Length of the flat observation vector.
         act_length: Length of the output vector.
-        obs_shape: Shape of an observation, offered to strings and callables. Default ``(obs_length,)``.
-        act_shape: Likewise. Default ``(act_length,)``.
+        obs_shape: Shape of an observation, available to strings and callables. Default: ``(obs_length,)``.
+        act_shape: Shape of the output, available to strings and callables. Default: ``(act_length,)``.
         network_args: Keyword arguments for a callable, or constants for a string.
-        bias: Whether the fully connected layers have biases. Only for hidden sizes.
-        weight_init: One of the table's names. Default ``"uniform"``, but an ``nn.Module`` keeps the weights it has.
-        weight_gain: The table's gain.
-        seed: Seed of the weights, and of what a string's or a callable's module draws for itself, such as buffers.
+        bias: True gives the fully connected layers biases. Only for hidden sizes. Default: False.
+        weight_init: A name from the table. Default: ``"uniform"``, but an ``nn.Module`` keeps its own weights.
+        weight_gain: The gain in the table. Default: 1.
+        seed: Seed of the weights, and of what the module of a string or callable draws itself, such as buffers.
+            Default: 0.
 
     Raises:
-        TypeError: An argument has the wrong type, or a callable does not make an ``nn.Module``.
+        TypeError: An argument has the wrong type, or a callable does not return an ``nn.Module``.
         ValueError: A size is not positive, an initialization is unknown, the network has no parameters, cannot be
-            vectorized over a population, does not turn ``(obs_length,)`` into ``(act_length,)``, or computes with
-            something that it draws or keeps from call to call.
+            vectorized over a population, does not turn ``(obs_length,)`` into ``(act_length,)``, or its output depends
+            on random numbers or on something kept between calls.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class FrozenNetwork:
                 f"network_args: expected None for hidden sizes and for an nn.Module, got {self.network_args}"
             )
         self.architecture: tuple[int, ...] | str | None = None
-        with seeded(self.seed):  # what a module draws for itself follows from the network's seed, too
+        with seeded(self.seed):  # so that what a module draws itself also depends on the network's seed
             self._module = self._materialized(self._build(network).float().cpu().eval())
         self.layers = list_layers(self._module)
         self._weights = self._draw_weights()
@@ -131,7 +132,7 @@ class FrozenNetwork:
         if isinstance(network, str):
             constants |= self.network_args
             names = set(re.findall(r"\w+", network))
-            # Constants are written out, so that the string alone says what the network is.
+            # The values of the string's constants are kept, so that string and constants define the network.
             self.architecture, self.architecture_args = network, {k: v for k, v in constants.items() if k in names}
             from evotorch.neuroevolution.net import str_to_net
 
@@ -147,7 +148,7 @@ class FrozenNetwork:
             try:
                 return _tanh_network((self.obs_length, *sizes, self.act_length), bias=self.bias)
             except RuntimeError as error:
-                raise ValueError(f"network: expected sizes that memory can hold, got {sizes}: {error}") from error
+                raise ValueError(f"network: expected sizes that fit into memory, got {sizes}: {error}") from error
         if not callable(network):
             raise TypeError(
                 "network: expected hidden sizes, an EvoTorch network string, an nn.Module or a callable that "
@@ -158,13 +159,13 @@ class FrozenNetwork:
         try:
             module = pass_info_if_needed(network, constants)(**self.network_args)
         except Exception as error:
-            raise ValueError(f"network: expected a callable that makes a module; it raised {error!r}") from error
+            raise ValueError(f"network: expected a callable that returns a module, but it raised {error!r}") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"network: expected the callable to return an nn.Module, got {module!r}")
         return _copied(module)
 
     def _materialized(self, module: nn.Module) -> nn.Module:
-        """A module whose lazy layers, such as ``nn.LazyLinear``, have found their sizes."""
+        """Give lazy layers, such as ``nn.LazyLinear``, their sizes."""
         tensors = [*module.parameters(), *module.buffers()]
         if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
             try:
@@ -173,17 +174,17 @@ class FrozenNetwork:
             except Exception as error:
                 raise ValueError(
                     f"network: expected a module that turns an observation of shape ({self.obs_length},) into an "
-                    f"output; it failed with: {reason_of(error)}"
+                    f"output, but it failed with: {reason_of(error)}"
                 ) from error
         return module
 
     def _draw_weights(self) -> Tensor:
         if not self.layers:
-            raise ValueError("network: expected a module with parameters, got one with none")
+            raise ValueError("network: expected a module with parameters, got one without")
         for layer, parameter in zip(self.layers, self._module.parameters(), strict=True):
             if parameter.dtype != torch.float32 or not parameter.numel():
                 came = f"{parameter.dtype} {layer.shape}"
-                raise ValueError(f"network: expected parameters of real numbers, at least one in each, got {came}")
+                raise ValueError(f"network: expected non-empty parameters of real numbers, got {came}")
         if self.weight_init is None:
             weights = torch.cat([p.detach().reshape(-1) for p in self._module.parameters()])
             if not weights.isfinite().all():
@@ -208,8 +209,8 @@ class FrozenNetwork:
             raise self._not_a_policy(error) from error
         if found:
             raise ValueError(
-                "network: expected a module that computes with its weights, its buffers, the observation and the "
-                f"state that it returned before, and with nothing else; {found}"
+                "network: expected a module that computes only with its weights, its buffers, the observation and the "
+                f"state that it returned before, but {found}"
             )
         try:
             played = self._computed_here(inputs)
@@ -222,14 +223,14 @@ class FrozenNetwork:
         if not agree(played, outputs, rtol=1e-3, rounding=lambda: rounding(module, inputs)):
             raise ValueError(
                 "network: expected a module that gives the same outputs for one observation as for a population, got "
-                f"{outputs[0].tolist()} and {played[0].tolist()} (does a hook or a forward method of its own change "
-                "it?)"
+                f"{outputs[0].tolist()} and {played[0].tolist()} (does a hook or a replaced forward method change "
+                "the output?)"
             )
 
     def _computed_here(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Outputs without the module's own code; those of a search, where a network is not given by its sizes.
+        """Compute outputs by the forward pass of a search.
 
-        Of hidden sizes the compiled kernel makes the same, but takes a while to load.
+        For hidden sizes NumPy is used: the compiled kernel of a search gives the same but takes a while to load.
         """
         if not isinstance(self.architecture, tuple):
             policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
@@ -247,19 +248,19 @@ class FrozenNetwork:
     def _not_a_policy(self, error: Exception) -> ValueError:
         return ValueError(
             f"network: expected a module that turns an observation of shape ({self.obs_length},) into an output of "
-            f"shape ({self.act_length},) and that torch.func.vmap can vectorize; it failed with: {reason_of(error)}"
+            f"shape ({self.act_length},) and that torch.func.vmap can vectorize, but it failed with: {reason_of(error)}"
         )
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        """What the module computes with beside its weights: its buffers, by name, as copies."""
+        """Copies of the module's buffers, by name: what it computes with besides its weights."""
         return buffers_of(self._module)
 
     def with_buffers(self, buffers: Mapping[str, Tensor]) -> FrozenNetwork:
-        """This network with other values in its buffers.
+        """Return this network with other values in its buffers.
 
         Args:
-            buffers: Tensors by the names of ``buffers``, of their shapes and dtypes.
+            buffers: Tensors by name. Names, shapes and dtypes must be among those of the property ``buffers``.
 
         Raises:
             ValueError: A name is unknown, or a shape or dtype is wrong.
@@ -279,24 +280,24 @@ class FrozenNetwork:
 
     @property
     def num_weights(self) -> int:
-        """D, the number of weights (every parameter of the module, biases too if it has them)."""
+        """D, the number of weights. Every parameter of the module counts, including biases."""
         last = self.layers[-1]
         return last.start + last.size
 
     @property
     def weights(self) -> Tensor:
-        """The frozen weights, ``(D,)`` float32: a copy, so that nothing can change them."""
+        """A copy of the frozen weights, ``(D,)`` float32."""
         return self._weights.clone()
 
     def with_weights(self, mask: Tensor, kept: Tensor) -> FrozenNetwork:
-        """This architecture with given weights where the mask keeps them, and 0 elsewhere.
+        """Return this architecture with the given weights where the mask is True, and 0 elsewhere.
 
         Args:
             mask: ``(D,)`` bool.
-            kept: ``(mask.sum(),)`` the weights it keeps, in order.
+            kept: ``(mask.sum(),)``, the weights that the mask keeps, in order.
 
         Raises:
-            TypeError: An argument is not such a tensor.
+            TypeError: The mask is not made of bools, or the weights are not real numbers.
             ValueError: A shape is wrong.
         """
         mask, kept = check_mask("mask", mask, self.num_weights), check_numbers("kept", kept)
@@ -308,14 +309,14 @@ class FrozenNetwork:
         return network
 
     def to_module(self, weights: Tensor) -> nn.Module:
-        """A new module of this architecture with these weights.
+        """Return a new module of this architecture with the given weights.
 
         Args:
             weights: ``(D,)``.
 
         Raises:
-            TypeError: They are not real numbers.
-            ValueError: Their shape is wrong.
+            TypeError: The weights are not real numbers.
+            ValueError: The shape is wrong.
         """
         weights = check_numbers("weights", weights)
         if weights.shape != (self.num_weights,):
@@ -329,13 +330,13 @@ class FrozenNetwork:
     def population(
         self, chunks: Iterable[Tensor], *, popsize: int, num_episodes: int, device: torch.device | str = "cpu"
     ) -> PopulationPolicy:
-        """The forward pass of many networks of this architecture at once.
+        """Return the forward pass of N networks of this architecture.
 
         Args:
-            chunks: The weights of all networks, ``(n, D)`` at a time, so that what makes them need not hold all.
-            popsize: N, how many networks in all.
-            num_episodes: E, how many episodes each of them plays: episode row ``r`` is played by network ``r // E``.
-            device: Where the forward pass runs.
+            chunks: The weights of all networks, ``(n, D)`` at a time, so that the caller need not hold all of them.
+            popsize: N, the number of networks.
+            num_episodes: E, the number of episodes of each network. Network ``r // E`` plays episode row ``r``.
+            device: Device of the forward pass. Default: the CPU.
         """
         return make_population(
             Population(self._module, self.layers, chunks, popsize, num_episodes, torch.device(device))

@@ -1,4 +1,4 @@
-"""How frozen weights are drawn: a line for each initialization. ``FrozenNetwork`` has the table of what they are."""
+"""The initializations of frozen weights, one line each in ``INITS``. ``FrozenNetwork`` has a table of the formulas."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Numbers:
-    """Random numbers made of Philox's words by exact arithmetic.
+    """Random numbers that are computed from Philox words.
 
     Attributes:
-        of: From words to numbers.
-        words_each: How many words each number takes.
+        of: Function from words to numbers.
+        words_each: How many words each number uses.
     """
 
     of: Callable[[NDArray[np.uint64]], Floats]
@@ -34,9 +34,9 @@ class Init:
     """One way to draw weights.
 
     Attributes:
-        numbers: What they are made of.
-        divisor: From the fan-in of each weight to what its number is divided by; or None.
-        factor: From the fan-in of each weight to what its number is multiplied by; or None.
+        numbers: The random numbers that the weights are made of.
+        divisor: Function from the fan-in of each weight to the divisor of its number, or None.
+        factor: Function from the fan-in of each weight to the factor of its number, or None.
     """
 
     numbers: Numbers
@@ -44,7 +44,7 @@ class Init:
     factor: Callable[[Floats], Floats] | None = None
 
     def draw(self, seed: int, fan_in: Floats, gain: float) -> Floats:
-        """Weights ``(D,)`` for a seed and the fan-in ``(D,)`` of each."""
+        """Draw weights ``(D,)`` for a seed and the fan-in ``(D,)`` of each weight."""
         values = self.numbers.of(raw_words(seed, self.numbers.words_each * len(fan_in)))
         if self.divisor is not None:
             values = values / self.divisor(fan_in)
@@ -53,7 +53,7 @@ class Init:
         return gain * values
 
     def scale(self, fan_in: int) -> float:
-        """What a number is multiplied by where a unit sums so many inputs, without the gain."""
+        """Return the factor by which a number is multiplied at this fan-in, without the gain."""
         sizes = np.array([float(fan_in)])
         scale = 1.0 if self.factor is None else float(self.factor(sizes)[0])
         return scale if self.divisor is None else scale / float(self.divisor(sizes)[0])
@@ -63,7 +63,7 @@ def _he(fan_in: Floats) -> Floats:
     return np.sqrt(2.0 / fan_in)
 
 
-#: By name, as ``weight_init`` takes it and as files have it.
+#: The initializations by the names that ``weight_init`` accepts and that files contain.
 INITS: dict[str, Init] = {
     "uniform": Init(UNIFORM),
     "uniform_fan_in": Init(UNIFORM, divisor=np.sqrt),

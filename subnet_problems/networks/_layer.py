@@ -1,4 +1,4 @@
-"""Layer: one parameter tensor of a network, and where it lies in the vector of all weights."""
+"""Layer: one parameter tensor of a network, and its position in the vector of all weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Layer:
-    """One parameter tensor of a network, and where it lies in the vector of all weights.
+    """One parameter tensor of a network, and its position in the vector of all weights.
 
     Attributes:
-        name: Its name in the module, as ``named_parameters`` gives it.
-        shape: Its shape; ``(out, in)`` for a linear layer's weight.
-        start: Index of its first weight in the ``(D,)`` vector.
-        fan_in: How many inputs a unit of it sums.
+        name: Name in the module, as in ``named_parameters``.
+        shape: Shape; ``(out, in)`` for the weight of a linear layer.
+        start: Index of the first weight in the ``(D,)`` vector.
+        fan_in: Number of inputs that a unit sums.
     """
 
     name: str
@@ -26,18 +26,18 @@ class Layer:
 
     @property
     def size(self) -> int:
-        """How many weights it has."""
+        """Number of weights."""
         return prod(self.shape)
 
     @property
     def slice(self) -> slice:
-        """Where it lies in the ``(D,)`` vector of weights."""
+        """Position in the ``(D,)`` vector of weights."""
         return slice(self.start, self.start + self.size)
 
 
 def list_layers(module: nn.Module) -> tuple[Layer, ...]:
     parameters = dict(module.named_parameters())
-    # A bias is drawn as the weights it is added to, PyTorch's own convention: those before it, or else those after it.
+    # As in PyTorch, a bias has the fan-in of its module's weights: of those before it, or else of those after it.
     fan_ins: dict[str, int] = {}
     for name, value in reversed(parameters.items()):
         if value.ndim >= 2:

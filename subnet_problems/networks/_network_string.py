@@ -1,4 +1,4 @@
-"""EvoTorch network strings from files of others: whether one is safe to build, found out without building it."""
+"""Check that an EvoTorch network string from someone else's file is safe to build, without allocating memory for it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from .._checks import reason_of
 def check_string(
     string: str, constants: dict[str, Any], shapes: list[tuple[int, ...]], obs_length: int, act_length: int
 ) -> None:
-    """Build and run a string's network without memory first, so that one too large is found out for free.
+    """Build and run a string's network without memory (on PyTorch's meta device), and check its shapes.
 
     Raises:
-        ValueError: It calls what is no module, needs too much, or has other shapes.
+        ValueError: The string calls something that is not a module, needs too much memory or time, or its network has
+            other shapes than ``shapes`` or another output length than ``act_length``.
     """
     from evotorch.neuroevolution.net import str_to_net
 
     num_weights = sum(math.prod(shape) for shape in shapes)
     try:
         numbers = _check_calls(string)
-        if _largest_int([numbers, constants]) > 2**16 + num_weights:  # [1] * n fills the memory before any tensor does
+        if _largest_int([numbers, constants]) > 2**16 + num_weights:  # [1] * n fills the memory without any tensor
             raise ValueError("a whole number in it is larger than its number of weights justifies")
         with torch.device("meta"), _WithoutMemory(num_weights):
             module = str_to_net(string, **constants).float()
@@ -42,7 +43,7 @@ def check_string(
 
 
 class _WithoutMemory(TorchFunctionMode):
-    """Tensors are made without memory, and what makes more or larger ones than a network has use for is stopped."""
+    """Create tensors without memory, and stop code that creates more or larger tensors than a network needs."""
 
     def __init__(self, num_weights: int) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class _WithoutMemory(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if "device" in kwargs:  # a layer that names a device itself
+        if "device" in kwargs:  # of a layer that sets its own device
             kwargs["device"] = "meta"
         result = func(*args, **kwargs)
         self._left -= 256 + _count(result)
@@ -60,17 +61,17 @@ class _WithoutMemory(TorchFunctionMode):
 
 
 def _count(result: Any) -> int:
-    """How many numbers are in the tensors of a result."""
+    """Return the number of elements in the tensors of a result."""
     if isinstance(result, torch.Tensor):
         return result.numel()
     return sum(map(_count, result)) if isinstance(result, list | tuple) else 0
 
 
 def _check_calls(string: str) -> list[Any]:
-    """EvoTorch calls whatever it finds by a name, ``__setattr__`` too: only modules may be called.
+    """Check that a string calls only modules, because EvoTorch calls whatever has the name, even ``__setattr__``.
 
     Returns:
-        The constants that are written in the string.
+        The constants in the string.
     """
     from evotorch.neuroevolution.net import layers
 
@@ -80,14 +81,14 @@ def _check_calls(string: str) -> list[Any]:
             name = node.func.id if isinstance(node.func, ast.Name) else ""
             found = getattr(layers, name, getattr(nn, name, None))
             if not isinstance(found, type) or not issubclass(found, nn.Module):
-                raise ValueError(f"{ast.unparse(node.func)} is no module")
+                raise ValueError(f"{ast.unparse(node.func)} is not a module")
         if isinstance(node, ast.Constant):
             constants.append(node.value)
     return constants
 
 
 def _largest_int(value: Any) -> int:
-    """The largest whole number within a JSON value; 0 if all are below."""
+    """Return the largest whole number inside a JSON value, at least 0."""
     if isinstance(value, dict | list | tuple):
         return max(map(_largest_int, value.values() if isinstance(value, dict) else value), default=0)
     return value if isinstance(value, int) else 0

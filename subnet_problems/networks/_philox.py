@@ -1,7 +1,7 @@
-"""Random words from NumPy's Philox, a counter-based generator whose raw stream NumPy promises to keep.
+"""Random numbers from NumPy's Philox, a counter-based generator whose raw stream NumPy promises to keep.
 
-Only raw 64-bit words are taken from NumPy (``Generator``'s distributions may change between releases);
-what is made of them here is exact arithmetic. So a seed gives the same bits on every platform.
+Only raw 64-bit words come from NumPy, since ``Generator``'s distributions may change between releases. All functions
+here but ``standard_normal`` compute exactly, so that a seed gives the same bits on every platform.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 
 def raw_words(seed: int, count: int, *, stream: int = 0, substream: int = 0) -> NDArray[np.uint64]:
-    """The first ``count`` words of ``numpy.random.Philox(key=[seed, stream], counter=[0, 0, substream, 0])``.
+    """Return the first ``count`` words of ``numpy.random.Philox(key=[seed, stream], counter=[0, 0, substream, 0])``.
 
     Args:
         seed: The first half of the key, in [0, 2**64).
-        count: How many words.
+        count: The number of words.
         stream: The second half of the key, in [0, 2**64).
         substream: The third word of the counter, in [0, 2**64).
 
@@ -28,7 +28,7 @@ def raw_words(seed: int, count: int, *, stream: int = 0, substream: int = 0) -> 
 
 
 def symmetric_uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Words to numbers in (-1, 1): ``(2 u + 1 - 2**24) / 2**24`` with ``u`` the word's top 24 bits.
+    """Turn words into numbers in (-1, 1): ``(2 u + 1 - 2**24) / 2**24`` with ``u`` the word's top 24 bits.
 
     Every value is an odd multiple of 2**-24: exact in float32, never 0, and symmetric around 0.
     """
@@ -36,20 +36,20 @@ def symmetric_uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def signs(words: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Words to -1 (top bit 0) or 1 (top bit 1)."""
+    """Turn words into -1 (top bit 0) or 1 (top bit 1)."""
     return 2.0 * (words >> np.uint64(63)).astype(np.float64) - 1.0
 
 
 def standard_normal(words: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Pairs of words ``(2 n,)`` to ``(n,)`` standard normal numbers by the Box-Muller transform, its cosine half.
+    """Turn pairs of words ``(2 n,)`` into ``(n,)`` standard normal numbers (cosine half of the Box-Muller transform).
 
-    Logarithm and cosine are the platform's: a value can differ in float64's last bit between platforms, which
-    rounding to float32 hides but about once in 10**8.
+    Logarithm and cosine come from the platform, so the last bit of a float64 value can differ between platforms. After
+    rounding to float32, about one value in 10**8 differs.
     """
     pairs = ((words >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
     return np.asarray(np.sqrt(-2.0 * np.log(pairs[0::2])) * np.cos(2.0 * np.pi * pairs[1::2]))
 
 
 def episode_seeds(seed: int, count: int, *, stream: int, substream: int = 0) -> NDArray[np.int64]:
-    """``(count,)`` seeds in [0, 2**31), what every simulator takes."""
+    """Return ``(count,)`` seeds in [0, 2**31), the range that every simulator accepts."""
     return (raw_words(seed, count, stream=stream, substream=substream) >> np.uint64(33)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Whether a module computes with its weights, its buffers and the observations alone, and whether two do the same."""
+"""Check that a module computes only with its weights, its buffers and the observations; compare outputs."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from ._philox import raw_words, symmetric_uniform
 
 FloatArray = NDArray[np.float32]
 
-#: How many observations a network is tried on.
+#: The number of observations that a network is tried on.
 NUM_PROBES = 2
-#: How large they are: a module may clip what it sees.
+#: The scales of these observations. They differ because a module may clip its input.
 _SCALES = np.array([[1.0], [10.0]])
-#: How often a module is called again. One that draws in 5 % of the calls passes 4 times in 100.
+#: How often a module is called again. A module that draws random numbers in 5 % of its calls passes 4 times in 100.
 _REPEATS = 32
-#: How often weights are moved to see what rounding does, and how far: by more than their last bit, or few would move.
+#: How often ``rounding`` perturbs the weights, and how far: by more than the last bit, or few weights would change.
 _NUM_NUDGES = 4
 _LAST_BIT = 2.0**-23
 _NUDGE = 16 * _LAST_BIT
-#: Modules draw from generators that belong to the process; they are borrowed by one thread at a time.
+#: Modules draw from generators that the whole process shares, so one thread at a time may seed and use them.
 _generators = threading.RLock()
 
 
 def probe_inputs(obs_length: int) -> FloatArray:
-    """The observations that a network is tried on: ``(2, obs_length)``, in (-1, 1) and in (-10, 10)."""
+    """Return the observations that a network is tried on: ``(2, obs_length)``, in (-1, 1) and in (-10, 10)."""
     words = raw_words(0, NUM_PROBES * obs_length)
     inputs: FloatArray = (_SCALES * symmetric_uniform(words).reshape(NUM_PROBES, -1)).astype(np.float32)
     return inputs
 
 
 def probe(module: nn.Module, inputs: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The outputs ``(n, act_length)`` for observations one after the other; a state is handed on to the next."""
+    """Return the outputs ``(n, act_length)`` for a sequence of observations; a state is passed on to the next call."""
     outputs, state = [], None
     with torch.no_grad():
-        for obs in torch.from_numpy(inputs.copy()):  # some modules write into what they are given
+        for obs in torch.from_numpy(inputs.copy()):  # some modules write into their input
             result = module(obs) if state is None else module(obs, state)
             output, state = result if isinstance(result, tuple) else (result, None)
             outputs.append(output.numpy())
@@ -57,13 +57,13 @@ def agree(
     rtol: float,
     rounding: Callable[[], NDArray[np.float64]],
 ) -> bool:
-    """Whether outputs are those expected, but for rounding, which differs between machines.
+    """Return True if outputs equal the expected ones except for rounding, which differs between machines.
 
     Args:
         outputs: ``(n, act_length)``.
-        expected: Likewise.
-        rtol: How far an output may be off, as a share of itself.
-        rounding: Gives the ``(act_length,)`` of ``rounding``; called only where it matters.
+        expected: ``(n, act_length)``.
+        rtol: Relative tolerance, as a fraction of the largest expected value of each output.
+        rounding: Returns ``(act_length,)`` from the function ``rounding``; called only if ``rtol`` does not suffice.
     """
     if outputs.shape != expected.shape:
         return False
@@ -78,10 +78,10 @@ def agree(
 
 
 def rounding(module: nn.Module, inputs: FloatArray) -> NDArray[np.float64]:
-    """How far each output ``(act_length,)`` moves, at most, where each weight is off by about its last bit.
+    """Return how far each output ``(act_length,)`` moves, at most, if each weight changes by about its last bit.
 
-    It says how much rounding matters to a module: a deep network of large weights may leave hardly a digit, and an
-    output whose terms cancel may be exactly 0 in one order of adding and not in another.
+    This measures how strongly rounding affects a module. A deep network with large weights may keep hardly one correct
+    digit, and an output whose terms cancel may be exactly 0 in one order of summation and not in another.
     """
     distance = np.zeros(1)
     with seeded(0):
@@ -98,9 +98,9 @@ def rounding(module: nn.Module, inputs: FloatArray) -> NDArray[np.float64]:
 
 
 def impurity(module: nn.Module, inputs: FloatArray, *, seed: int) -> str:
-    """What a module computes with beside its weights, its buffers, the observation and its state; empty if nothing.
+    """Return what a module depends on besides its weights, buffers, observation and state; empty if nothing is found.
 
-    It is called again and again, with other random numbers to draw; its buffers must stay what they are.
+    The module is called repeatedly with other random numbers; its buffers must not change.
     """
     outputs, before = probe(module, inputs), buffers_of(module)
     margin = cache(lambda: rounding(module, inputs))
@@ -108,20 +108,20 @@ def impurity(module: nn.Module, inputs: FloatArray, *, seed: int) -> str:
         for _ in range(_REPEATS):
             if not agree(probe(module, inputs), outputs, rtol=1e-5, rounding=margin):
                 return (
-                    "called again on the same observations it gave other outputs (does it draw random numbers, or keep "
-                    "something from call to call?)"
+                    "another call on the same observations gave other outputs (does it draw random numbers, or keep "
+                    "something between calls?)"
                 )
     changed = [name for name, buffer in buffers_of(module).items() if not _same(buffer, before[name])]
     return f"its forward pass changes its buffers {changed}" if changed else ""
 
 
 def buffers_of(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of a module's buffers, by name; one that has several names by its first."""
+    """Return copies of a module's buffers, by name; a shared buffer appears under its first name only."""
     return {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
 
 
 def set_buffers(module: nn.Module, values: dict[str, Tensor]) -> None:
-    """Give a module other buffers, by the names of ``buffers_of``."""
+    """Replace a module's buffers, by the names of ``buffers_of``."""
     first_names = {id(buffer): name for name, buffer in module.named_buffers()}
     for name, buffer in list(module.named_buffers(remove_duplicate=False)):
         first = first_names[id(buffer)]
@@ -138,7 +138,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global generators of PyTorch, NumPy and Python from a seed; afterwards they are what they were."""
+    """Seed the global generators of PyTorch, NumPy and Python, and restore their states on exit."""
     words = [seed & 0xFFFFFFFF, seed >> 32]
     with _generators, torch.random.fork_rng(devices=[]):
         numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002

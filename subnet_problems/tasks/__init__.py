@@ -1,4 +1,4 @@
-"""Tasks: what a policy meets in Gymnasium, and the simulators that play it."""
+"""Tasks: Gymnasium environments with rules for observations and actions, and the simulators that play them."""
 
 from ._action_parts import DictActions, TupleActions
 from ._action_rules import Actions, BoxActions, DiscreteActions, MultiBinaryActions, MultiDiscreteActions

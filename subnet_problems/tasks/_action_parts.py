@@ -1,4 +1,4 @@
-"""Actions that are made of parts, and the rule that a JSON object describes."""
+"""Action rules for Tuple and Dict spaces, and the reader of action rules from JSON."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ._rules import KeyedParts, Parts, check_keys, check_parts, read_rule
 
 @dataclass(frozen=True)
 class TupleActions(Parts, Actions):
-    """An action is a tuple of parts, whose outputs stand side by side.
+    """The action is a tuple. The outputs for its parts are concatenated.
 
     Attributes:
-        parts: Their rules, in order.
+        parts: The rules of the parts, in order.
 
     Raises:
-        TypeError: ``parts`` is no tuple of rules.
-        ValueError: There are none.
+        TypeError: ``parts`` is not a tuple of rules.
+        ValueError: ``parts`` is empty.
     """
 
     parts: tuple[Actions, ...]
@@ -64,7 +64,7 @@ class TupleActions(Parts, Actions):
         return low, high
 
     def __call__(self, outputs: FloatArray) -> list[Any]:
-        """A list of n actions. See ``Actions``."""
+        """Return a list of n actions. See ``Actions``."""
         check_outputs(outputs, self.length)
         slices = slices_of([part.length for part in self.parts])
         columns = [part.one_by_one(part(outputs[:, where])) for part, where in zip(self.parts, slices, strict=True)]
@@ -86,15 +86,15 @@ class TupleActions(Parts, Actions):
 
 @dataclass(frozen=True)
 class DictActions(KeyedParts, TupleActions):
-    """An action is a dict of parts, whose outputs stand side by side.
+    """The action is a dict. The outputs for its parts are concatenated.
 
     Attributes:
-        parts: Their rules, in the order of the space, which sorts the keys of an ordinary dict.
-        keys: Their keys.
+        parts: The rules of the parts, in the order of the space, which sorts the keys of an ordinary dict.
+        keys: The keys of the parts.
 
     Raises:
-        TypeError: ``parts`` is no tuple of rules, or ``keys`` none of strings.
-        ValueError: There are none, or not as many different keys.
+        TypeError: ``parts`` is not a tuple of rules, or ``keys`` is not a tuple of strings.
+        ValueError: ``parts`` is empty, or ``keys`` does not hold one different key for each part.
     """
 
     keys: tuple[str, ...] = ()
@@ -108,10 +108,10 @@ class DictActions(KeyedParts, TupleActions):
 
 
 def actions_from_json(data: dict[str, Any]) -> Actions:
-    """What ``to_json`` of any rule wrote.
+    """Make the rule whose ``to_json`` returned ``data``.
 
     Raises:
-        ValueError: ``data`` is not such an object.
+        ValueError: ``data`` does not describe a rule.
     """
     return read_rule("action", data, _KINDS)
 

@@ -1,4 +1,4 @@
-"""How the outputs of a policy become actions: what all rules have, and one for each space that has no parts."""
+"""Rules that turn a policy's outputs into actions: their base class, and one rule for each space without parts."""
 
 from __future__ import annotations
 
@@ -24,56 +24,56 @@ _DTYPES = ("float16", "float32", "float64", *_WHOLE)
 
 
 class Actions(ABC):
-    """A rule that makes actions of outputs. Rules are values: equal ones make equal actions."""
+    """A rule that turns outputs into actions. Rules compare by value: equal rules make equal actions."""
 
-    if TYPE_CHECKING:  # a property would stand in the way of those that keep their shape as a field
+    if TYPE_CHECKING:  # a property here would conflict with subclasses whose shape is a dataclass field
 
         @property
         def shape(self) -> tuple[int, ...]:
-            """Shape of the outputs, as ``GymNE`` gives it to networks."""
+            """Shape of the outputs, the ``act_shape`` that ``GymNE`` gives to networks."""
 
     @property
     @abstractmethod
     def length(self) -> int:
-        """How many outputs the policy has."""
+        """Number of outputs of the policy."""
 
     @property
     def count(self) -> int:
-        """How many numbers an action has."""
+        """Number of numbers in an action."""
         return self.length
 
     @property
     def limits(self) -> Limits | None:
-        """Lower and upper bounds that outputs are clipped to, flat; None where no output has a bound."""
+        """Lower and upper bounds, flat, to which outputs are clipped; None if no output has a bound."""
         return None
 
     @abstractmethod
     def __call__(self, outputs: FloatArray) -> Any:
-        """Outputs ``(n, length)`` to a sequence of n actions: an array where all are arrays of one shape, else a list.
+        """Turn outputs ``(n, length)`` into n actions: one array if all have the same shape, else a list.
 
         Raises:
-            TypeError: ``outputs`` is no array.
-            ValueError: Its shape is wrong.
+            TypeError: ``outputs`` is not an array.
+            ValueError: The shape is wrong.
         """
 
     def one_by_one(self, actions: Any) -> list[Any]:
-        """What a call returned as n actions that the space contains."""
+        """Turn the result of a call into a list of n actions that the space contains."""
         return [actions[i, ...] for i in range(len(actions))]
 
     def leaves(self) -> Iterator[tuple[str, Actions]]:
-        """The rules that this one is made of, in the order of the outputs, each with where in an action its part is.
+        """Yield the rules without parts inside this one, in the order of the outputs, each with its place in an action.
 
-        A part's place is its keys and numbers, with a dot before each: ``.arm.0``. It is empty for a rule alone.
+        A place is a sequence of keys and indices, with a dot before each: ``.arm.0``. It is empty for a rule by itself.
         """
         yield "", self
 
     def like(self, other: Actions) -> bool:
-        """Whether a policy with these actions can play where ``other`` are asked for; bounds and dtypes may differ."""
+        """Return True if a policy with these actions can play a task with ``other``; bounds and dtypes may differ."""
         return type(self) is type(other) and self.shape == other.shape
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that ``actions_from_json`` reads."""
+        """Return a JSON object that ``actions_from_json`` reads."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class DiscreteActions(Actions):
     """The action is the index of the largest output, plus ``start``.
 
     Attributes:
-        n: How many actions there are, and outputs.
-        start: The first action.
+        n: The number of actions, and of outputs.
+        start: The first action. Default: 0.
 
     Raises:
         TypeError: An argument is not a whole number.
-        ValueError: There are no actions, or int64 cannot hold them.
+        ValueError: An argument is out of range: ``n`` below 1, or a number that int64 might not hold.
     """
 
     n: int
@@ -113,11 +113,11 @@ class DiscreteActions(Actions):
 
     @property
     def choices(self) -> tuple[tuple[int, int], ...]:
-        """How many outputs each choice is among, and the number of the first, as ``MultiDiscreteActions`` has them."""
+        """The one choice as (number of outputs, first action), in the form of ``MultiDiscreteActions.choices``."""
         return ((self.n, self.start),)
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
-        """Actions ``(n,)`` int64. The first of equal outputs wins. See ``Actions``."""
+        """Return actions ``(n,)`` int64. The first of equal outputs wins. See ``Actions``."""
         check_outputs(outputs, self.n)
         actions: NDArray[Any] = outputs.argmax(axis=1)
         return actions + self.start if self.start else actions
@@ -134,17 +134,17 @@ class DiscreteActions(Actions):
 
 @dataclass(frozen=True)
 class MultiDiscreteActions(Actions):
-    """An action is an array of choices, each the index of the largest of some outputs, plus its first number.
+    """The action is an array of choices. A choice is the index of the largest of its own outputs, plus its start.
 
     Attributes:
-        nvec: For each choice, how many outputs it is among, flat.
-        start: For each choice, the number of the first.
+        nvec: The number of outputs of each choice, flat.
+        start: The lowest value of each choice, flat.
         shape_of_action: Shape of an action.
-        dtype: Its dtype.
+        dtype: Integer dtype of an action. Default: ``"int64"``.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A number is out of range, there are more or fewer than the shape has, or dtype is no integer.
+        ValueError: A number is out of range, a length does not match the shape, or the dtype is not an integer type.
     """
 
     nvec: tuple[int, ...]
@@ -163,7 +163,7 @@ class MultiDiscreteActions(Actions):
             raise ValueError(f"dtype: expected one of {_WHOLE}, got {self.dtype!r}")
         held = np.iinfo(self.dtype)
         if any(start < held.min or start + n - 1 > held.max for n, start in self.choices):
-            raise ValueError(f"start: expected numbers that {self.dtype} holds, got {self}")
+            raise ValueError(f"start: expected choices that {self.dtype} can hold, got {self}")
 
     @property
     def length(self) -> int:
@@ -182,18 +182,18 @@ class MultiDiscreteActions(Actions):
 
     @property
     def choices(self) -> tuple[tuple[int, int], ...]:
-        """How many outputs each choice is among, and the number of the first."""
+        """Each choice as (number of outputs, lowest value)."""
         return tuple(zip(self.nvec, self.start, strict=True))
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
-        """Actions ``(n, *shape_of_action)``. The first of equal outputs wins. See ``Actions``."""
+        """Return actions ``(n, *shape_of_action)``. The first of equal outputs wins. See ``Actions``."""
         check_outputs(outputs, self.length)
         indices = [outputs[:, part].argmax(axis=1) for part in slices_of(self.nvec)]
         actions = np.stack(indices, axis=1) + np.array(self.start, dtype=np.int64)
         return actions.astype(self.dtype).reshape(-1, *self.shape_of_action)
 
     def like(self, other: Actions) -> bool:
-        """See ``Actions``; the choices must be among as many numbers."""
+        """See ``Actions``. The choices must have the same numbers of outputs."""
         return isinstance(other, MultiDiscreteActions) and (self.nvec, self.shape_of_action) == (
             other.nvec,
             other.shape_of_action,
@@ -207,14 +207,14 @@ class MultiDiscreteActions(Actions):
 
 @dataclass(frozen=True)
 class MultiBinaryActions(Actions):
-    """An action is an array of int8, 1 where the output is above 0, else 0.
+    """The action is an int8 array: 1 where the output is above 0, else 0.
 
     Attributes:
         shape: Shape of an action.
 
     Raises:
-        TypeError: It is no tuple of whole numbers.
-        ValueError: One of them is below 1.
+        TypeError: ``shape`` is not a tuple of whole numbers.
+        ValueError: A size is below 1.
     """
 
     shape: tuple[int, ...]
@@ -228,7 +228,7 @@ class MultiBinaryActions(Actions):
         return prod(self.shape)
 
     def __call__(self, outputs: FloatArray) -> NDArray[np.int8]:
-        """Actions ``(n, *shape)``. See ``Actions``."""
+        """Return actions ``(n, *shape)``. See ``Actions``."""
         check_outputs(outputs, self.length)
         return (outputs > 0.0).astype(np.int8).reshape(-1, *self.shape)
 
@@ -239,17 +239,18 @@ class MultiBinaryActions(Actions):
 
 @dataclass(frozen=True)
 class BoxActions(Actions):
-    """The action is the outputs, clipped to the bounds, in the space's shape.
+    """The action is the outputs, clipped to the bounds, in the shape of the space.
 
     Attributes:
-        low: Lower bounds, flat; -inf where there is none.
-        high: Upper bounds, flat.
+        low: Lower bounds, flat; -inf for no bound.
+        high: Upper bounds, flat; inf for no bound.
         shape: Shape of an action.
-        dtype: Its dtype; outputs are rounded to the nearest whole number where it is an integer.
+        dtype: Dtype of an action. For an integer dtype, outputs are rounded to the nearest whole number. Default:
+            ``"float32"``.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A bound is NaN or missing, a lower one above its upper one, or the dtype is not numeric.
+        ValueError: A bound is NaN or missing, a lower bound is above its upper bound, or the dtype is not numeric.
     """
 
     low: tuple[float, ...]
@@ -280,32 +281,32 @@ class BoxActions(Actions):
         return self.low, self.high
 
     def __call__(self, outputs: FloatArray) -> NDArray[Any]:
-        """Actions ``(n, *shape)``. See ``Actions``."""
+        """Return actions ``(n, *shape)``. See ``Actions``."""
         check_outputs(outputs, self.length)
         low, high, dtype = self.bounds
         if dtype.kind != "f":
             outputs = np.rint(outputs)
-        # Clipping comes last, in the space's own precision, so that no rounding leaves the bounds.
+        # Clipping comes last, in the space's own precision, so that rounding cannot leave the bounds.
         actions = np.minimum(np.maximum(outputs.astype(low.dtype, copy=False), low), high)
         return np.asarray(actions, dtype=dtype).reshape(-1, *self.shape)
 
     @cached_property
     def bounds(self) -> tuple[NDArray[Any], NDArray[Any], np.dtype[Any]]:
-        """What actions are clipped to, flat and in the precision they are clipped in, and then the dtype they get."""
+        """Lower and upper bounds, flat, in the precision in which actions are clipped; and the dtype of an action."""
         dtype = np.dtype(self.dtype)
         precision = np.float32 if dtype == np.float32 else np.float64
         with np.errstate(over="ignore"):  # a bound that is too large becomes infinite, and is clipped below
             low, high = np.asarray(self.low, dtype=precision), np.asarray(self.high, dtype=precision)
-        # Where the space has no bound, what the dtype can hold is one.
+        # If the space has no bound, the range of the dtype is the bound.
         info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
         least, greatest = float(info.min), float(info.max)
-        if dtype.kind != "f" and int(greatest) > info.max:  # the greatest int64 is no float64
+        if dtype.kind != "f" and int(greatest) > info.max:  # float64 cannot hold the greatest int64
             greatest = float(np.nextafter(greatest, 0.0))
         low, high = np.clip(low, least, greatest), np.clip(high, least, greatest)
         return low, high, dtype
 
     def to_json(self) -> dict[str, Any]:
-        """See ``Actions``; null stands for no bound."""
+        """See ``Actions``. Null stands for no bound."""
         return {
             "kind": "box",
             "low": [v if np.isfinite(v) else None for v in self.low],
@@ -316,7 +317,7 @@ class BoxActions(Actions):
 
 
 def slices_of(lengths: Sequence[int]) -> list[slice]:
-    """Where things of these lengths are that stand one after another."""
+    """Return the slices of concatenated parts of these lengths."""
     return [slice(start, stop) for start, stop in pairwise(accumulate(lengths, initial=0))]
 
 
@@ -324,8 +325,8 @@ def check_outputs(outputs: FloatArray, length: int) -> None:
     """Check the outputs of a policy.
 
     Raises:
-        TypeError: They are no array.
-        ValueError: Their shape is wrong.
+        TypeError: ``outputs`` is not an array.
+        ValueError: The shape is wrong.
     """
     if not isinstance(outputs, np.ndarray):
         raise TypeError(f"outputs: expected an array of shape (n, {length}), got {outputs!r}")

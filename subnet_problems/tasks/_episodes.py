@@ -1,4 +1,4 @@
-"""What playing episodes gives: their returns and lengths, or an EvaluationError."""
+"""The result of playing episodes: returns and lengths, or an EvaluationError."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 
 class EvaluationError(RuntimeError):
-    """An evaluation that could not be finished; nothing of it was counted.
+    """An evaluation could not be finished, and none of it was counted.
 
     Attributes:
         solution: Index of the solution in the population.
-        episode: Index of its episode.
-        step: The step at which it went wrong, from 1; 0 is the reset.
+        episode: Index of the episode among the solution's episodes.
+        step: The step that failed, from 1; 0 is the reset.
+        reason: Why it failed.
     """
 
     def __init__(self, solution: int, episode: int, step: int, reason: str) -> None:
@@ -27,13 +28,13 @@ class EvaluationError(RuntimeError):
 
 
 class Episodes(NamedTuple):
-    """What N solutions did in E episodes each.
+    """The results of N solutions in E episodes each.
 
     Attributes:
-        returns: ``(N, E)`` float64, the sum of an episode's rewards.
-        lengths: ``(N, E)`` int64, its steps.
+        returns: ``(N, E)`` float64, the sum of the rewards of each episode.
+        lengths: ``(N, E)`` int64, the length of each episode in steps.
         obs_sum: ``(N, E, obs_length)`` float64, the sum of the observations the policy acted upon, or None.
-        obs_sum_of_squares: Likewise, of their squares.
+        obs_sum_of_squares: ``(N, E, obs_length)`` float64, the sum of their squares, or None.
     """
 
     returns: NDArray[np.float64]
@@ -43,6 +44,6 @@ class Episodes(NamedTuple):
 
     @classmethod
     def concatenate(cls, shares: Sequence[Episodes]) -> Episodes:
-        """The episodes of several shares of a population, in order."""
+        """Join the episodes of several parts of a population, in order."""
         merged: list[Any] = [None if p[0] is None else np.concatenate(p) for p in zip(*shares, strict=True)]
         return cls(*merged)

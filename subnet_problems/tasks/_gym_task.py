@@ -1,4 +1,4 @@
-"""GymTask: which environment is played, and by which simulator."""
+"""GymTask: an environment, and the simulator that steps it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ EnvLike = str | Callable[..., gym.Env[Any, Any]]
 
 
 def backends() -> tuple[str, ...]:
-    """The names that ``backend`` may have."""
+    """Return the values that ``backend`` accepts."""
     return ("auto", *SIMULATORS)
 
 
-#: Configurations of more bytes are shared by all environments, which must not change them.
+#: All environments share a configuration of more bytes than this, and must not change it.
 _LARGE_CONFIG = 2**20
 
 
 def _pickled_size(value: Any) -> int:
     try:
         return len(cloudpickle.dumps(value))
-    except Exception:  # it can be copied all the same
+    except Exception:  # a value that cannot be pickled may still be copied
         return 0
 
 
@@ -42,27 +42,27 @@ class GymTask:
     """An environment, its configuration and the simulator that steps it.
 
     Args:
-        env: A Gymnasium id, or a callable that makes an environment.
-        env_config: Keyword arguments for ``gymnasium.make`` or the callable. Each environment gets a copy; where they
-            are larger than 1 MiB in all, the same objects, which it must not change.
-        episode_length: The most steps an episode may take; None leaves it to the environment.
-        backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool where it is installed and knows this
-            environment with this configuration, else Gymnasium.
-        num_threads: EnvPool's threads for each of the two halves of a population that take turns. None takes half as
-            many as this process may use CPUs.
+        env: A Gymnasium id, or a callable that returns an environment.
+        env_config: Keyword arguments for ``gymnasium.make`` or the callable. Each environment gets a copy. Above 1 MiB
+            in total, all environments share the same objects and must not change them.
+        episode_length: The maximum length of an episode in steps. Default: None, the environment's own limit.
+        backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool if it is installed and supports this
+            environment with this configuration, else Gymnasium. Default: ``"auto"``.
+        num_threads: EnvPool's threads for each of the two halves of a population that take turns. Default: None, half
+            the number of CPUs that this process may use.
 
     Attributes:
-        observations: How an observation becomes a flat vector.
-        obs_shape: Shape of an observation; that of the flat vector where the space is no Box.
-        obs_length: The vector's length.
-        actions: How outputs become actions.
-        max_steps: The most steps an episode takes.
-        backend: The simulator that was chosen.
+        observations: The rule that turns an observation into a flat vector.
+        obs_shape: Shape of an observation; the shape of the flat vector if the space is not a Box.
+        obs_length: Length of the flat vector.
+        actions: The rule that turns outputs into actions.
+        max_steps: The maximum length of an episode in steps.
+        backend: The chosen simulator.
 
     Raises:
         TypeError: ``env`` is neither a string nor callable.
-        ValueError: The environment is unknown or cannot be made, its spaces cannot be served, nothing bounds its
-            episodes, or the backend is unknown or cannot serve it.
+        ValueError: The environment is unknown or cannot be made, its spaces are not supported, its episodes have no
+            limit, or the backend is unknown or cannot serve it.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class GymTask:
         self._copies_config = _pickled_size(self.env_config) <= _LARGE_CONFIG
         self.num_threads = None if num_threads is None else check_count("num_threads", num_threads)
         self._registration: Registration | None = None
-        self._action_space: gym.Space[Any] | None = None  # of the first environment, which all others must have
+        self._action_space: gym.Space[Any] | None = None  # of the first environment; all others must have it too
 
         with ExitStack() as stack:
             probe = self._probe(stack)
@@ -97,13 +97,13 @@ class GymTask:
                 self._registration = Registration(probe.unwrapped.spec.id)  # type: ignore[union-attr]
             elif self._probe(stack).unwrapped is probe.unwrapped:
                 raise ValueError(
-                    f"env: expected a callable that makes a new environment each time, got one twice: {env!r}"
+                    f"env: expected a callable that makes a new environment each time, got the same twice: {env!r}"
                 )
             self.observations = observations_of(probe.observation_space)
             self.actions = actions_of(probe.action_space)
             self._env_limit = None if probe.spec is None else probe.spec.max_episode_steps
             self.reward_threshold = None if probe.spec is None else probe.spec.reward_threshold
-            # Of each simulator that was asked: what it needs to serve the environment, or why it cannot.
+            # For each simulator tried so far: what it needs to serve the environment, or the error that says why not.
             self._served: dict[str, Any] = {}
             chosen = self._choose(backend, probe)
         self.obs_shape, self.obs_length = self.observations.shape, self.observations.length
@@ -111,7 +111,7 @@ class GymTask:
         self.backend = chosen
 
     def _probe(self, stack: ExitStack) -> gym.Env[Any, Any]:
-        """An environment to look at, which the stack closes."""
+        """Make an environment for inspection, which the stack closes."""
         try:
             env = self.make_env()
         except Exception as error:
@@ -125,12 +125,12 @@ class GymTask:
         return env
 
     def _shorter(self, episode_length: int | None) -> int:
-        """The shorter of this length and the environment's own."""
+        """Return the smaller of this length and the environment's own limit."""
         own_limit = None if episode_length is None else check_count("episode_length", episode_length)
         limits = [limit for limit in (own_limit, self._env_limit) if limit is not None]
         if not limits:
             raise ValueError(
-                "episode_length: expected a whole number >= 1, since the environment's spec sets no "
+                "episode_length: expected a whole number >= 1, since the environment's spec has no "
                 "max_episode_steps and an episode might never end, got None"
             )
         return min(limits)
@@ -142,9 +142,9 @@ class GymTask:
         )
 
     def _choose(self, backend: str, probe: gym.Env[Any, Any] | None = None) -> str:
-        """The simulator of this name, or the first one that serves the environment."""
+        """Return ``backend``, or for ``"auto"`` the first simulator that can serve the environment."""
         for name in SIMULATORS if backend == "auto" else [backend]:
-            if name not in self._served:  # nobody has asked it yet
+            if name not in self._served:  # not tried yet
                 with ExitStack() as stack:
                     look = partial(self._probe, stack) if probe is None else lambda: probe
                     try:
@@ -157,19 +157,23 @@ class GymTask:
 
     @property
     def name(self) -> str | None:
-        """The environment's id, or None where it is made by a callable."""
+        """The environment's id, or None if a callable makes the environment."""
         return self.env if isinstance(self.env, str) else None
 
     @property
     def registration(self) -> Description | None:
-        """What the environment's id stands for, as JSON; or the name of the callable that makes it."""
+        """What is registered under the environment's id, as JSON; or the name of the callable that makes it."""
         if not isinstance(self.env, str):
             return describe_callable(self.env)
         return None if self._registration is None else self._registration.description
 
     def make_env(self, **kwargs: Any) -> gym.Env[Any, Any]:
-        """A new Gymnasium environment of this task; ``kwargs`` such as ``render_mode`` go to its maker."""
-        # Options of its own, which it may change: no episode may depend on those before.
+        """Make a new Gymnasium environment of this task; ``kwargs``, such as ``render_mode``, are added to its options.
+
+        Raises:
+            ValueError: Its action space is not that of the task.
+        """
+        # Each environment may change its own options, but no episode may depend on earlier ones: hence the copy.
         config = deepcopy(self.env_config) if self._copies_config else self.env_config
         kwargs = {**config, **kwargs}
         if not isinstance(self.env, str):
@@ -179,7 +183,7 @@ class GymTask:
         return self._checked(make(**kwargs))
 
     def _checked(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """An environment, if its actions are those of the first one that was made."""
+        """Return an environment if its action space equals that of the first environment."""
         if self._action_space is not None and not same_space(env.action_space, self._action_space):
             env.close()
             raise ValueError(
@@ -188,22 +192,22 @@ class GymTask:
         return env
 
     def at_length(self, episode_length: int | None) -> GymTask:
-        """This task with episodes of at most so many steps, or as long as the environment itself lets them be.
+        """Return this task with another maximum length of episodes in steps; None means the environment's own limit.
 
         Raises:
-            TypeError: It is not a whole number.
-            ValueError: It is below 1, or None where the environment sets no limit.
+            TypeError: ``episode_length`` is not a whole number.
+            ValueError: It is below 1, or it is None and the environment has no limit.
         """
         task = copy(self)
         task.max_steps = self._shorter(episode_length)
         return task
 
     def at_backend(self, backend: str) -> GymTask:
-        """This task stepped by another simulator.
+        """Return this task with another simulator.
 
         Raises:
-            TypeError: ``backend`` is no string.
-            ValueError: It is unknown or cannot serve this task.
+            TypeError: ``backend`` is not a string.
+            ValueError: ``backend`` is unknown or cannot serve this task.
         """
         check_choice("backend", backend, backends())
         task = copy(self)
@@ -211,19 +215,19 @@ class GymTask:
         return task
 
     def at_full_length(self) -> GymTask:
-        """This task with episodes as long as the environment itself lets them be, where it sets a limit."""
+        """Return this task with the environment's own limit on the length of episodes, if it has one."""
         return self if self._env_limit is None else self.at_length(None)
 
     def turns(self, backend: str | None = None) -> int:
-        """How many parts of a population take turns, each in its own simulator: 2 where stepping does not block."""
+        """Return how many parts of a population take turns, each in its own simulator: 2 if stepping does not block."""
         return SIMULATORS[backend or self.backend].turns
 
     def simulator(self, seeds: NDArray[np.int64], *, backend: str | None = None) -> Simulator:
-        """A simulator with one episode for each seed.
+        """Make a simulator with one episode for each seed.
 
         Args:
             seeds: ``(B,)`` seeds in [0, 2**31).
-            backend: Another simulator than the chosen one, which must serve this environment.
+            backend: The simulator, which must support this environment. Default: the chosen one.
         """
         name = self._choose(backend) if backend else self.backend
         return SIMULATORS[name].make(self._playground, self._served[name], seeds)

@@ -1,4 +1,4 @@
-"""How what an environment returns becomes the flat vector that a policy sees."""
+"""Rules that turn an environment's observations into the flat vector that a policy receives."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 class Observations(ABC):
-    """A rule that flattens observations, as ``gymnasium.spaces.utils.flatten`` does. Rules are values."""
+    """A rule that flattens observations like ``gymnasium.spaces.utils.flatten``. Rules compare by value."""
 
     @property
     @abstractmethod
     def length(self) -> int:
-        """How many numbers the flat vector has."""
+        """Length of the flat vector."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of an observation, as ``GymNE`` gives it to networks; that of the flat vector where it has none."""
+        """Shape of an observation, the ``obs_shape`` that ``GymNE`` gives to networks; else that of the flat vector."""
         return (self.length,)
 
     def __call__(self, raw: Any) -> FloatArray:
-        """What an environment returned as the vector ``(length,)``. What float32 cannot hold becomes infinite.
+        """Turn an observation into the vector ``(length,)``. Numbers too large for float32 become infinite.
 
         Args:
-            raw: An element of the space. Lists do for arrays, and so do PyTorch's tensors.
+            raw: An element of the space. Lists and PyTorch tensors are accepted in place of arrays.
 
         Raises:
-            TypeError: It, or a part of it, is not made of real numbers.
-            ValueError: A shape is wrong, a number is out of the space's range, or a part is missing.
+            TypeError: The observation, or a part of it, is not made of real numbers.
+            ValueError: A shape is wrong, a number is out of range, or a part is missing.
         """
         return self.flatten(raw, "")
 
     @abstractmethod
     def flatten(self, raw: Any, place: str) -> FloatArray:
-        """See ``__call__``; ``place`` is where in the whole observation this one is, for messages."""
+        """See ``__call__``. ``place`` is the place of ``raw`` in the whole observation, for error messages."""
 
     def leaves(self) -> Iterator[tuple[str, Observations]]:
-        """The rules that this one is made of, in the vector's order, each with its place, such as ``.camera.0``."""
+        """Yield the rules without parts inside this one, in the vector's order, each with its place: ``.camera.0``."""
         yield "", self
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that ``observations_from_json`` reads."""
+        """Return a JSON object that ``observations_from_json`` reads."""
 
 
 @dataclass(frozen=True)
 class BoxObservations(Observations):
-    """An array of numbers, row by row. It serves Box and MultiBinary spaces.
+    """An array of numbers, flattened row by row. It serves Box and MultiBinary spaces.
 
     Attributes:
-        shape_of_observation: Its shape.
+        shape_of_observation: Shape of the array.
 
     Raises:
-        TypeError: That is no tuple of whole numbers.
-        ValueError: One of them is below 1.
+        TypeError: The shape is not a tuple of whole numbers.
+        ValueError: A size is below 1.
     """
 
     shape_of_observation: tuple[int, ...]
@@ -101,16 +101,16 @@ class BoxObservations(Observations):
 
 @dataclass(frozen=True)
 class OneHotObservations(Observations):
-    """A whole number, or an array of them: each becomes zeros with a single 1. It serves Discrete and MultiDiscrete.
+    """A whole number or an array of them, each one-hot encoded. It serves Discrete and MultiDiscrete spaces.
 
     Attributes:
-        nvec: For each number, row by row, how many it may be.
-        start: For each the least.
-        shape_of_observation: Shape of the array, ``()`` for a number.
+        nvec: How many values each number may have, flat.
+        start: The lowest value of each number, flat.
+        shape_of_observation: Shape of the array. Default: ``()``, a single number.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A number is out of range, or there are more or fewer than the shape has.
+        ValueError: A number is out of range, or a length does not match the shape.
     """
 
     nvec: tuple[int, ...]
@@ -152,14 +152,14 @@ class OneHotObservations(Observations):
 
 @dataclass(frozen=True)
 class TupleObservations(Parts, Observations):
-    """A tuple of parts, whose vectors stand one after another.
+    """A tuple of parts, whose vectors are concatenated.
 
     Attributes:
-        parts: Their rules, in order.
+        parts: The rules of the parts, in order.
 
     Raises:
-        TypeError: ``parts`` is no tuple of rules.
-        ValueError: There are none.
+        TypeError: ``parts`` is not a tuple of rules.
+        ValueError: ``parts`` is empty.
     """
 
     parts: tuple[Observations, ...]
@@ -182,15 +182,15 @@ class TupleObservations(Parts, Observations):
 
 @dataclass(frozen=True)
 class DictObservations(KeyedParts, TupleObservations):
-    """A dict of parts, whose vectors stand one after another. Keys that the space does not have are left out.
+    """A dict of parts, whose vectors are concatenated. Keys that the space does not have are ignored.
 
     Attributes:
-        parts: Their rules, in the order of the space, which sorts the keys of an ordinary dict.
-        keys: Their keys.
+        parts: The rules of the parts, in the order of the space, which sorts the keys of an ordinary dict.
+        keys: The keys of the parts.
 
     Raises:
-        TypeError: ``parts`` is no tuple of rules, or ``keys`` none of strings.
-        ValueError: There are none, or not as many different keys.
+        TypeError: ``parts`` is not a tuple of rules, or ``keys`` is not a tuple of strings.
+        ValueError: ``parts`` is empty, or ``keys`` does not hold one different key for each part.
     """
 
     keys: tuple[str, ...] = ()
@@ -206,10 +206,10 @@ class DictObservations(KeyedParts, TupleObservations):
 
 
 def observations_from_json(data: dict[str, Any]) -> Observations:
-    """What ``to_json`` of any rule wrote.
+    """Make the rule whose ``to_json`` returned ``data``.
 
     Raises:
-        ValueError: ``data`` is not such an object.
+        ValueError: ``data`` does not describe a rule.
     """
     return read_rule("observation", data, _KINDS)
 
@@ -223,24 +223,24 @@ _KINDS: dict[str, Callable[[dict[str, Any]], Observations]] = {
 
 
 def as_array(raw: Any) -> NDArray[Any] | None:
-    """An array of real numbers, bools among them, out of anything that has some; None of what has not.
+    """Convert a value into an array of real numbers or bools; return None if that is not possible.
 
-    A tensor gives its values, whatever device it is on and whether it requires gradients.
+    A tensor may be on any device and may require gradients.
     """
     try:
         if isinstance(raw, torch.Tensor):
             raw = raw.detach().cpu()
             raw = raw.double() if raw.is_floating_point() else raw  # NumPy has no bfloat16
-        if np.ma.isMaskedArray(raw) and np.ma.getmaskarray(raw).any():  # what it hides is no observation
+        if np.ma.isMaskedArray(raw) and np.ma.getmaskarray(raw).any():  # masked values are not observations
             return None
         array: NDArray[Any] = np.asarray(raw)
-    except Exception:  # whatever the object's own conversion raises; rows of different lengths
+    except Exception:  # rows of different lengths, or any error of the object's own conversion
         return None
     return array if array.dtype.kind in "fiub" else None
 
 
 def _numbers(raw: Any, place: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array of real numbers, of this shape."""
+    """Convert a value into an array of real numbers, of this shape."""
     array = as_array(raw)
     if array is None:
         raise TypeError(f"expected {_named(place)} of real numbers and shape {shape}, got {reprlib.repr(raw)}")

@@ -1,4 +1,4 @@
-"""Online statistics of observations, and what observations are normalized by."""
+"""Online statistics of observations, and the Normalizer made from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._episodes import Episodes
 
 FloatArray = NDArray[np.float32]
 
-#: The least variance that is divided by, as in EvoTorch's ``RunningNorm``.
+#: Lower bound of the variance that observations are divided by, as in EvoTorch's ``RunningNorm``.
 _MIN_VARIANCE = 1e-2
 
 
@@ -26,15 +26,15 @@ class _Sums:
 
 
 class ObservationStats:
-    """Count, mean and standard deviation of observations. It never changes: merging makes a new one.
+    """Count, mean and standard deviation of observations. An object never changes: merging returns a new one.
 
     Args:
-        length: The observations' flat length.
+        length: Length of a flat observation.
 
     Attributes:
-        count: How many observations.
-        sum: Their sum, ``(length,)`` float64.
-        sum_of_squares: The sum of their squares.
+        count: Number of observations.
+        sum: Sum of the observations, ``(length,)`` float64.
+        sum_of_squares: Sum of their squares, ``(length,)`` float64.
     """
 
     def __init__(self, length: int) -> None:
@@ -44,16 +44,16 @@ class ObservationStats:
 
     @classmethod
     def from_normalizer(cls, normalizer: Normalizer, *, count: int) -> ObservationStats:
-        """Statistics that normalize as this normalizer does, within rounding; those to come are added to them.
+        """Make statistics that normalize like this normalizer, up to rounding; new observations can be added to them.
 
         Args:
             normalizer: A policy's mean and scale.
-            count: Of how many observations they are taken to be, which decides how fast they change.
+            count: The number of observations that the statistics count as. A larger one makes them change more slowly.
 
         Raises:
-            TypeError: ``normalizer`` is something else, or ``count`` is not a whole number.
-            ValueError: ``count`` is below 1, or no statistics normalize so: a scale is not above 0, is above 10 (of the
-                least standard deviation), or is of a standard deviation that float64 loses beside the mean.
+            TypeError: ``normalizer`` is not a Normalizer, or ``count`` is not a whole number.
+            ValueError: ``count`` is below 1, or no statistics give this normalizer: a scale is not above 0, is above 10
+                (the standard deviation is at least 0.1), or float64 cannot hold the standard deviation beside the mean.
         """
         if not isinstance(normalizer, Normalizer):
             raise TypeError(f"normalizer: expected a Normalizer, got {normalizer!r}")
@@ -65,12 +65,11 @@ class ObservationStats:
             if np.allclose(1.0 / stats.stdev, scale, rtol=1e-5, atol=0.0):
                 return stats
         raise ValueError(
-            "normalizer: expected scales above 0 and at most 10, which statistics of observations have, got "
-            f"{normalizer}"
+            f"normalizer: expected scales above 0 and at most 10, as statistics of observations give, got {normalizer}"
         )
 
     def merged(self, episodes: Episodes) -> ObservationStats:
-        """These statistics and those of a round. Sums are rounded once, so that no order of episodes matters."""
+        """Add the observations of a round. Sums are rounded only once, so the order of episodes does not matter."""
         assert episodes.obs_sum is not None
         assert episodes.obs_sum_of_squares is not None
         return self + _Sums(
@@ -89,25 +88,25 @@ class ObservationStats:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """``(length,)``; 0 where nothing was observed."""
+        """Mean, ``(length,)``; 0 without observations."""
         return np.asarray(self.sum / max(self.count, 1))
 
     @property
     def stdev(self) -> NDArray[np.float64]:
-        """``(length,)``, at least 0.1; 1 where nothing was observed."""
+        """Standard deviation, ``(length,)``, at least 0.1; 1 without observations."""
         if not self.count:
             return np.ones_like(self.sum)
         variance = self.sum_of_squares / self.count - self.mean**2
         return np.asarray(np.sqrt(np.maximum(variance, _MIN_VARIANCE)))
 
     def normalizer(self) -> Normalizer | None:
-        """What normalizes by these statistics; None where nothing was observed."""
+        """Return the Normalizer of these statistics, or None without observations."""
         if not self.count:
             return None
         return Normalizer(mean=self.mean.astype(np.float32), scale=(1.0 / self.stdev).astype(np.float32))
 
     def to(self, device: torch.device | str) -> ObservationStats:
-        """These statistics, which live in main memory whatever the device; EvoTorch's ``PicklingLogger`` asks."""
+        """Return these statistics, which always stay on the CPU. EvoTorch's ``PicklingLogger`` calls this."""
         return self
 
     def __repr__(self) -> str:
@@ -121,15 +120,15 @@ def _exact_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Normalizer:
-    """Observations to ``(obs - mean) * scale``.
+    """Observation normalization: ``(obs - mean) * scale``.
 
     Attributes:
         mean: ``(obs_length,)`` float32.
         scale: ``(obs_length,)`` float32, 1 / standard deviation.
 
     Raises:
-        TypeError: One is not a float32 array.
-        ValueError: One is not of this shape, or not finite.
+        TypeError: ``mean`` or ``scale`` is not a float32 array.
+        ValueError: ``mean`` or ``scale`` has the wrong shape or is not finite.
     """
 
     mean: FloatArray

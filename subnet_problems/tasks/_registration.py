@@ -1,4 +1,4 @@
-"""What a Gymnasium id stands for: as it is registered in this process, and as Gymnasium itself ships it."""
+"""The registration of a Gymnasium id: in this process, and as Gymnasium itself ships it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from .._json import split
 
-#: Where Gymnasium's own code is.
+#: The folder of Gymnasium's own code.
 _FOLDER = f"{Path(gym.__file__).parent}{os.sep}"
 
-#: What is registered under an id, as JSON: what decides which environment ``gymnasium.make`` makes of it.
+#: The registration of an id as JSON: all that decides which environment ``gymnasium.make`` makes.
 Description = Mapping[str, Any]
 
 
 class Registration:
-    """An entry of Gymnasium's registry, as it was when it was looked up.
+    """A copy of an entry of Gymnasium's registry.
 
-    It is not looked up again: an id that is registered anew later stands for what it stood for. It goes along where it
-    is pickled, so that other processes need not register it.
+    A later registration of the same id does not change it. A pickle contains the entry, so that other processes need
+    not register it.
 
     Args:
         env_id: The full id, with its version.
 
     Attributes:
-        env_id: The same.
+        env_id: The full id.
         description: What is registered.
     """
 
@@ -45,13 +45,13 @@ class Registration:
         self._spec = copy(gym.registry[env_id])
         self._spec.kwargs = deepcopy(self._spec.kwargs)
         entry_point = self._spec.entry_point
-        if isinstance(entry_point, str) and entry_point.startswith("__main__:"):  # another script is another __main__
+        if isinstance(entry_point, str) and entry_point.startswith("__main__:"):  # __main__ is another script elsewhere
             self._spec.entry_point = load_env_creator(entry_point)  # type: ignore[assignment]
         self.env_id = env_id
         self.description = describe(self._spec)
 
     def make(self, **kwargs: Any) -> gym.Env[Any, Any]:
-        """A new environment; ``kwargs`` as for ``gymnasium.make``."""
+        """Make a new environment; ``kwargs`` as for ``gymnasium.make``."""
         return gym.make(self._spec, **kwargs)
 
     def __deepcopy__(self, memo: Any) -> Registration:
@@ -60,7 +60,7 @@ class Registration:
     def __reduce__(self) -> tuple[Any, ...]:
         try:
             data = cloudpickle.dumps(self._spec)
-        except Exception:  # then the process that loads it must have registered it itself
+        except Exception:  # the process that loads it must then register the id itself
             data = b""
         return _unpickled, (self.env_id, self.description, data)
 
@@ -69,8 +69,8 @@ def _unpickled(env_id: str, description: Description, data: bytes) -> Registrati
     if not data:
         if env_id not in gym.registry or describe(gym.registry[env_id]) != description:
             raise ValueError(
-                f"env: expected {env_id!r} to be registered in this process as it was where the problem comes from, "
-                f"since its entry point cannot be pickled: {description}"
+                f"env: expected {env_id!r} to be registered in this process as it was where the problem was made, "
+                f"because its entry point cannot be pickled: {description}"
             )
         return Registration(env_id)
     result = object.__new__(Registration)
@@ -80,44 +80,44 @@ def _unpickled(env_id: str, description: Description, data: bytes) -> Registrati
     except (AttributeError, ImportError) as error:
         raise ImportError(
             f"env: {env_id!r} is registered with an entry point that this process cannot import: {error}. Put its "
-            "module where every process finds it (install it, or set PYTHONPATH)"
+            "module where every process can import it (install it, or set PYTHONPATH)"
         ) from error
     return result
 
 
 def pickled_registrations() -> bytes:
-    """All that is registered here and that Gymnasium does not ship, but for what cannot be pickled."""
+    """Pickle all registrations of this process that Gymnasium does not ship, except those that cannot be pickled."""
     specs = {}
     for env_id, spec in gym.registry.items():
         if describe(spec) != describe_shipped(env_id):
             try:
                 specs[env_id] = cloudpickle.dumps(spec)
             except Exception:
-                continue  # the other process may have registered it itself
+                continue  # the other process may register the id itself
     data: bytes = cloudpickle.dumps(specs)
     return data
 
 
 def register_pickled(data: bytes) -> None:
-    """Register what ``pickled_registrations`` gave, but for what is registered already."""
+    """Register the result of ``pickled_registrations``, except ids that this process has already registered."""
     for env_id, spec in cloudpickle.loads(data).items():
         if env_id not in gym.registry or describe(gym.registry[env_id]) == describe_shipped(env_id):
             try:
                 gym.registry[env_id] = cloudpickle.loads(spec)
             except Exception:
-                continue  # who needs it will be told that it is not registered
+                continue  # whoever needs the id gets an error that it is not registered
 
 
 def describe_callable(make_env: Callable[..., Any]) -> Description:
-    """What makes an environment without an id, by its name."""
+    """Describe the maker of an environment without an id, by its name."""
     return {"callable": _name_of(make_env)}
 
 
 def describe(spec: EnvSpec) -> Description:
-    """What decides which environment a spec makes: entry point, keyword arguments, time limit and wrappers.
+    """Describe what a spec makes: entry point, keyword arguments, time limit and wrappers.
 
-    What changes no environment is left out, such as ``disable_env_checker`` and ``reward_threshold``. Keyword arguments
-    that JSON cannot hold are described by their types.
+    Fields that do not change the environment are left out, such as ``disable_env_checker`` and ``reward_threshold``.
+    Keyword arguments that JSON cannot hold are described by their types, and callables by their names.
     """
     wrappers = [
         [_name_of(wrapper.entry_point), _arguments(wrapper.kwargs or {})] for wrapper in spec.additional_wrappers
@@ -131,22 +131,22 @@ def describe(spec: EnvSpec) -> Description:
 
 
 def where_they_differ(ours: Description, theirs: Description) -> str:
-    """Where two descriptions differ, as ``entry_point 'a:A' instead of 'b:B'``."""
+    """Say how two descriptions differ, as ``entry_point 'a:A' instead of 'b:B'``."""
     names = [name for name in ours if ours[name] != theirs.get(name)]
     return ", ".join(f"{name} {ours[name]!r} instead of {theirs.get(name)!r}" for name in names)
 
 
 def describe_shipped(env_id: str) -> Description | None:
-    """What Gymnasium itself registers under an id, whatever is registered now; None where it has no such id."""
+    """Describe what Gymnasium itself registers under an id, even if the id was registered anew; None for other ids."""
     spec = _shipped_specs().get(env_id)
     return None if spec is None else describe(spec)
 
 
 @cache
 def _shipped_specs() -> dict[str, EnvSpec]:
-    """The calls of ``register`` in Gymnasium's own source, which a user's call cannot have replaced.
+    """Read the calls of ``register`` in Gymnasium's own source, which a user's call cannot replace.
 
-    Calls with arguments that are no literals are left out: what is not found counts as a user's own environment.
+    Calls with arguments that are not literals are skipped. An id that is not found counts as a user's own environment.
     """
     specs = {}
     for node in ast.walk(ast.parse(Path(gym.envs.__file__).read_text())):
@@ -168,15 +168,15 @@ def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """A function's name, its arguments where it is a ``partial``, and a digest of its code."""
+    """Return a function's name, its arguments if it is a ``partial``, and a digest of its code."""
     return _name_of(function, digest=True)
 
 
 def _name_of(entry_point: Any, *, digest: bool = False) -> str:
-    """``module:name``; the module of a script that is run has another name each time, and is left out.
+    """Return ``module:name``, without the module if it is the script that is run, whose module name varies.
 
-    Functions without a name of their own, such as lambdas, have a digest of their code and of the values bound in it.
-    The digest changes with the version of Python.
+    Functions without a unique name, such as lambdas, also get a digest of their code and of the values bound in it. The
+    digest changes with the version of Python.
     """
     if isinstance(entry_point, str) or entry_point is None:
         return (entry_point or "").removeprefix("__main__:")
@@ -194,27 +194,27 @@ def _name_of(entry_point: Any, *, digest: bool = False) -> str:
 
 
 def _contents(code: CodeType) -> list[Any]:
-    """What a function does, by its instructions, names and constants; functions within it likewise."""
+    """Return the instructions, names and constants of a function, and of the functions inside it."""
     constants: list[Any] = []
     for part in code.co_consts:
-        sortable = sorted(map(repr, part)) if isinstance(part, frozenset) else part  # its order is another each time
+        sortable = sorted(map(repr, part)) if isinstance(part, frozenset) else part  # its order varies
         constants.append(_contents(part) if isinstance(part, CodeType) else sortable)
     return [code.co_code, code.co_names, constants]
 
 
 def _bound(function: Any) -> str:
-    """A function's defaults, and the values it refers to in the functions around it, as far as JSON can hold them."""
+    """Return a function's defaults and closure values as JSON text; values that JSON cannot hold appear by type."""
     values = {f"default {number}": value for number, value in enumerate(function.__defaults__ or ())}
     values |= function.__kwdefaults__ or {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # it is not bound yet
+        with suppress(ValueError):  # the variable is not bound yet
             values[name] = cell.cell_contents
     kept, left_out = split(values)
     return json.dumps([kept, left_out], sort_keys=True)
 
 
 def foreign_methods(kind: type) -> list[str]:
-    """Methods of a class of Gymnasium's, and of its bases, that were put there by somebody else."""
+    """Return the methods of a Gymnasium class and its bases that were replaced or added by code outside Gymnasium."""
     return [
         f"{base.__qualname__}.{name}"
         for base in kind.__mro__

@@ -1,4 +1,4 @@
-"""What a search does to rewards and actions: ``GymNE``'s options, under its names."""
+"""Changes of rewards and actions during a search: ``GymNE``'s options, under the same names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from .._checks import check_count, check_real
 
 @dataclass(frozen=True)
 class RewardRule:
-    """What is done to rewards and actions during a search, with ``GymNE``'s names and meanings.
+    """How rewards and actions are changed during a search, with ``GymNE``'s names and meanings.
 
     Attributes:
-        decrease_rewards_by: Subtracted from each reward.
-        alive_bonus_schedule: ``(t0, t1, bonus)``: from step t1 on the bonus is added to each reward, and between t0
-            and t1 a share of it that grows linearly from 0.
-        action_noise_stdev: Standard deviation of Gaussian noise added to each output of the policy.
+        decrease_rewards_by: Subtracted from each reward. Default: 0.
+        alive_bonus_schedule: ``(t0, t1, bonus)``. From step t1 on, the bonus is added to each reward; between t0 and
+            t1, a fraction of it that grows linearly from 0. Default: None, no bonus.
+        action_noise_stdev: Standard deviation of Gaussian noise added to each output of the policy. Default: None, no
+            noise.
     """
 
     decrease_rewards_by: float = 0.0
@@ -25,7 +26,7 @@ class RewardRule:
 
     @classmethod
     def checked(cls, decrease_rewards_by: Any, alive_bonus_schedule: Any, action_noise_stdev: Any) -> RewardRule:
-        """The rule of a problem's arguments; None stands for nothing, and a schedule ``(t, b)`` for ``(t, t, b)``.
+        """Make a rule from a problem's arguments. None turns an option off; a schedule ``(t, b)`` means ``(t, t, b)``.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -38,7 +39,7 @@ class RewardRule:
         return cls(decrease, _check_schedule(alive_bonus_schedule), noise)
 
     def bonus(self, step: int) -> float:
-        """What is added to a reward at this step (from 1)."""
+        """Return what is added to the reward of this step (from 1)."""
         bonus = -self.decrease_rewards_by
         if self.alive_bonus_schedule is not None:
             start, full, amount = self.alive_bonus_schedule

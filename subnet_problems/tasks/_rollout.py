@@ -1,4 +1,4 @@
-"""Playing a population: all episodes of all solutions together, in lockstep, those that ended dropped."""
+"""Play a population: all episodes of all solutions in lockstep, without those that have ended."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .simulators._simulator import Simulator, SimulatorError
 
 FloatArray = NDArray[np.float32]
 
-#: How many weights are decoded at a time (or those of one solution).
+#: The number of weights that are decoded at a time (at least those of one solution).
 _CHUNK = 2**18
-#: How many steps of action noise are drawn at a time.
+#: The number of steps of action noise that are drawn at a time.
 _NOISE_BLOCK = 64
-#: The stream of test episodes: no evaluation round ever has this number.
+#: The random stream of test episodes. No evaluation round has this number.
 _TEST_STREAM = 2**64 - 1
 
 
@@ -49,24 +49,24 @@ def play(
     """Play E episodes with each of N solutions.
 
     Args:
-        task: What is played.
+        task: The task to play.
         network: The architecture.
-        weights_of: Gives the weights ``(n, D)`` of a slice of the solutions.
-        seeds: ``(N, E)`` the episodes' seeds.
-        rule: What is done to rewards and actions. Default nothing.
+        weights_of: Returns the weights ``(n, D)`` of a slice of the solutions.
+        seeds: ``(N, E)`` seeds of the episodes.
+        rule: Changes of rewards and actions. Default: None, no changes.
         noise_seeds: ``(N, E)`` seeds of the action noise; needed with ``action_noise_stdev``.
-        normalizer: Applied to the observations.
-        collect_obs: Whether the observations' sums are collected.
-        device: Where the forward pass runs.
-        backend: Another simulator than the task's own.
+        normalizer: Observation normalization. Default: None.
+        collect_obs: True collects the sums of the observations and of their squares. Default: False.
+        device: Device of the forward pass. Default: the CPU.
+        backend: The simulator. Default: None, that of the task.
 
     Raises:
         EvaluationError: An environment raised, or returned a NaN or infinite observation or reward.
     """
     rule = rule or RewardRule()
     popsize, num_episodes = seeds.shape
-    # Simulators that step in the background serve two halves of the population in turn: while one half is stepped,
-    # the actions of the other are computed.
+    # With a simulator that steps in the background, two halves of the population take turns: while one half is
+    # stepped, the actions of the other are computed.
     num_parts = min(popsize, task.turns(backend))
     bounds = [popsize * i // num_parts for i in range(num_parts + 1)]
     chunk = max(1, _CHUNK // network.num_weights)
@@ -109,9 +109,12 @@ def play_tests(
     seed: int,
     normalizer: Normalizer | None = None,
 ) -> NDArray[np.float64]:
-    """Returns ``(num_episodes,)`` of fresh episodes with one network's weights ``(1, D)``, always on Gymnasium.
+    """Play new episodes with the weights ``(1, D)`` of one network, always on Gymnasium.
 
-    Their seeds come from another stream than those of evaluation rounds, even of a search with the same seed.
+    The seeds come from another random stream than those of evaluation rounds, even with the same ``seed``.
+
+    Returns:
+        ``(num_episodes,)`` returns of the episodes.
     """
     seeds = episode_seeds(seed, num_episodes, stream=_TEST_STREAM)
     episodes = play(
@@ -122,7 +125,7 @@ def play_tests(
 
 
 class _Part:
-    """Some solutions of a population, in a simulator of their own. All their live episodes are at the same step."""
+    """A part of a population, in its own simulator. All live episodes of a part are at the same step."""
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class _Part:
         self._act(obs)
 
     def advance(self) -> bool:
-        """End the step that was begun and begin the next; False when no episode is left."""
+        """End the current step and begin the next one. Return False when no episode is left."""
         self._step += 1
         try:
             obs, rewards, ended = self.simulator.recv()
@@ -184,10 +187,10 @@ class _Part:
         return bool(count > 0)
 
     def episodes(self) -> Episodes:
-        """What was played.
+        """Return the results of the episodes.
 
         Raises:
-            EvaluationError: A sum of rewards is beyond float64.
+            EvaluationError: A sum of rewards is too large for float64.
         """
         if not np.isfinite(self.returns).all():
             row = int(np.argmin(np.isfinite(self.returns)))
@@ -226,7 +229,7 @@ class _Part:
 
 
 class _Noise:
-    """Gaussian noise for each output, episode and step; equal seeds share their noise."""
+    """Gaussian noise for each output, episode and step. Equal seeds give equal noise."""
 
     def __init__(self, seeds: NDArray[np.int64], stdev: float, length: int) -> None:
         distinct, self._stream_of_row = np.unique(seeds, return_inverse=True)
@@ -235,7 +238,7 @@ class _Noise:
         self._block = np.empty((len(distinct), _NOISE_BLOCK, length), dtype=np.float32)
 
     def __call__(self, rows: NDArray[np.int32], step: int) -> FloatArray:
-        """``(n, length)`` for the episodes ``rows`` at a step; steps come in order, from 0."""
+        """Return noise ``(n, length)`` for the episodes ``rows``. ``step`` must rise by 1 from call to call, from 0."""
         if step % _NOISE_BLOCK == 0:
             for generator, out in zip(self._generators, self._block, strict=True):
                 generator.standard_normal(out=out, dtype=np.float32)

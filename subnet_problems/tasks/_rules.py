@@ -1,4 +1,4 @@
-"""What rules for actions and for observations share: their parts, and what they are in JSON."""
+"""Common code of rules for actions and observations: rules with parts, and rules in JSON."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _T = TypeVar("_T")
 
 
 def read_rule(field: str, data: dict[str, Any], kinds: dict[str, Callable[[dict[str, Any]], _T]]) -> _T:
-    """The rule that a JSON object describes.
+    """Make the rule that a JSON object describes.
 
     Args:
-        field: The name of the field, for messages.
-        data: The object.
-        kinds: For each value of its ``kind`` what makes the rule.
+        field: The name of the field, for error messages.
+        data: The JSON object.
+        kinds: Maps each value of the object's ``kind`` to a function that makes the rule.
 
     Raises:
-        ValueError: It describes none of them.
+        ValueError: The object does not describe one of these rules.
     """
     try:
         return kinds[data["kind"]](data)
@@ -31,8 +31,8 @@ def check_parts(parts: Any, kind: type) -> None:
     """Check the parts of a rule.
 
     Raises:
-        TypeError: They are no tuple of rules.
-        ValueError: There are none.
+        TypeError: ``parts`` is not a tuple of rules.
+        ValueError: ``parts`` is empty.
     """
     if not isinstance(parts, tuple) or not all(isinstance(part, kind) for part in parts):
         raise TypeError(f"parts: expected a tuple of {kind.__name__}, got {parts!r}")
@@ -44,8 +44,8 @@ def check_keys(keys: Any, count: int) -> None:
     """Check the keys of the parts of a rule.
 
     Raises:
-        TypeError: They are no tuple of strings.
-        ValueError: There are more or fewer than parts, or one comes twice.
+        TypeError: ``keys`` is not a tuple of strings.
+        ValueError: There are not ``count`` keys, or two are equal.
     """
     if not isinstance(keys, tuple) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"keys: expected a tuple of strings, got {keys!r}")
@@ -54,41 +54,41 @@ def check_keys(keys: Any, count: int) -> None:
 
 
 class Parts:
-    """What rules of a tuple's parts share, for actions and for observations."""
+    """Base class of rules for tuples, for actions and observations."""
 
     parts: tuple[Any, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
+        """Names of the parts: their indices."""
         return tuple(str(number) for number in range(len(self.parts)))
 
     @property
     def length(self) -> int:
-        """How many numbers the parts have together."""
+        """Total length of the parts."""
         return sum(part.length for part in self.parts)
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
-        """The rules that the parts are made of, in order, each with its place, such as ``.arm.0``."""
+        """Yield the rules without parts inside this one, in order, each with its place, such as ``.arm.0``."""
         for name, part in zip(self.names, self.parts, strict=True):
             for place, leaf in part.leaves():
                 yield f".{name}{place}", leaf
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that describes the rule."""
+        """Return a JSON object that describes the rule."""
         return {"kind": "tuple", "parts": [part.to_json() for part in self.parts]}
 
 
 class KeyedParts(Parts):
-    """What rules of a dict's parts share."""
+    """Base class of rules for dicts."""
 
     keys: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the parts are called."""
+        """Names of the parts: their keys."""
         return self.keys
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that describes the rule."""
+        """Return a JSON object that describes the rule."""
         return {"kind": "dict", "keys": list(self.keys), "parts": [part.to_json() for part in self.parts]}

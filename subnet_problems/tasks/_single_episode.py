@@ -1,4 +1,4 @@
-"""One episode of one policy, one step at a time: for the eye, and by the same rules as a search's."""
+"""Play one episode of one policy step by step, as for a video, by the same rules as in a search."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ def play_episode(
 
     Args:
         env: The environment.
-        policy: From an observation ``(obs_length,)`` to outputs ``(act_length,)``; it keeps its own state.
-        observations: How an observation becomes a flat vector.
-        actions: How outputs become an action.
-        max_steps: The most steps.
-        seed: The seed that the environment is reset with; None leaves it to the environment.
-        number: The episode's, for errors.
+        policy: Turns an observation ``(obs_length,)`` into outputs ``(act_length,)``; it keeps its own state.
+        observations: The rule that turns an observation into a flat vector.
+        actions: The rule that turns outputs into an action.
+        max_steps: The maximum number of steps.
+        seed: The seed for the environment's reset; None resets without a seed.
+        number: The index of the episode, for error messages. Default: 0.
 
     Yields:
         The reward of the step; 0 after the reset.
 
     Raises:
-        EvaluationError: The environment raised, or returned something that is not finite or not what it should be.
+        EvaluationError: The environment raised or returned something invalid, or an observation, a reward or an output
+            of the policy is not finite.
     """
 
     def check_finite(what: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""How a policy meets an environment's spaces: flat observations in, outputs to actions out."""
+"""The rules that fit an environment's spaces: one flattens observations, one turns outputs into actions."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _T = TypeVar("_T")
 
 
 def actions_of(space: gym.Space[Any]) -> Actions:
-    """The rule for an action space.
+    """Return the rule for an action space.
 
     Raises:
-        ValueError: It, or a part of it, is of another kind than those served.
+        ValueError: The space, or a part of it, is of an unsupported kind.
     """
     return _rule_of(space, f"env: expected an action space {_SERVED}", _actions_of)
 
 
 def observations_of(space: gym.Space[Any]) -> Observations:
-    """The rule that flattens the observations of a space, as ``gymnasium.spaces.utils.flatten`` does.
+    """Return the rule that flattens the observations of a space like ``gymnasium.spaces.utils.flatten``.
 
     Raises:
-        ValueError: It, or a part of it, is of another kind than those served: it has no flat vector of fixed length.
+        ValueError: The space, or a part of it, is of an unsupported kind, without a flat vector of fixed length.
     """
-    expected = f"env: expected an observation space {_SERVED}, which flattens to a vector of one length"
+    expected = f"env: expected an observation space {_SERVED}, which flattens to a vector of fixed length"
     return _rule_of(space, expected, _observations_of)
 
 
 class _UnservedError(Exception):
-    """A space for which there is no rule."""
+    """No rule supports the space."""
 
 
 def _rule_of(space: gym.Space[Any], expected: str, make: Callable[[gym.Space[Any]], _T]) -> _T:
@@ -74,19 +74,21 @@ def _actions_of(space: gym.Space[Any]) -> Actions:
 
 
 def _check_exact(space: spaces.Box) -> None:
-    """Bounds are kept as floats, which hold whole numbers up to 2^53; the dtype's own least and greatest are no bounds.
+    """Check that floats, which are exact up to 2^53, can hold an integer space's bounds.
+
+    The dtype's least and greatest numbers are not checked, because they do not count as bounds.
 
     Raises:
-        ValueError: There are larger ones.
+        ValueError: A bound is not exact as a float.
     """
     held = np.iinfo(space.dtype.name)
     for bound in [*space.low.reshape(-1).tolist(), *space.high.reshape(-1).tolist()]:
         if int(float(bound)) != bound and bound not in (held.min, held.max):
-            raise ValueError(f"it has the bound {bound}, which float64 does not hold")
+            raise ValueError(f"it has the bound {bound}, which float64 cannot hold exactly")
 
 
 def same_space(a: gym.Space[Any], b: gym.Space[Any]) -> bool:
-    """Whether two spaces are equal; Gymnasium's own comparison of Box takes as long as making an environment."""
+    """Return True if two spaces are equal. Gymnasium's own comparison of Box is as slow as making an environment."""
     if isinstance(a, spaces.Box) and isinstance(b, spaces.Box):
         alike = (a.shape, a.dtype) == (b.shape, b.dtype)
         return alike and a.low.tobytes() == b.low.tobytes() and a.high.tobytes() == b.high.tobytes()

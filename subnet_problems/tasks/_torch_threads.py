@@ -1,4 +1,4 @@
-"""PyTorch on one thread while episodes are played."""
+"""Restrict PyTorch to one thread while episodes are played."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """PyTorch on one thread, in the calling thread of Python; other threads keep their numbers.
+    """Let PyTorch use one thread in the calling Python thread; other Python threads keep their numbers of threads.
 
-    Its idle threads spin for about 8 ms after every parallel operation, on CPUs that the simulator needs; and
-    with one thread alone no operation is split, so that its bits do not depend on how many CPUs there are.
+    PyTorch's idle threads spin for about 8 ms after every parallel operation, on CPUs that the simulator needs. With
+    one thread no operation is split, so that its bits do not depend on the number of CPUs.
 
-    It may be nested and used by several threads of Python at once. At its end the calling thread has the number that it
-    had at the beginning, whatever was set in between; new threads begin with this number, too, as after any call of
-    ``torch.set_num_threads``.
+    The context may be nested and used by several Python threads at once. On exit the calling thread has its old number
+    again, even if it was set to another one in between. New Python threads begin with this number too, as after any
+    call of ``torch.set_num_threads``.
     """
     with _torch_lock:
         number = torch.get_num_threads()
@@ -33,24 +33,24 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def _set_to_one(number: int) -> None:
-    """One thread of PyTorch for the calling thread of Python, and still ``number`` for those that begin now.
+    """Set one PyTorch thread for the calling Python thread, and keep ``number`` for Python threads that begin later.
 
-    Each thread of Python has a number of its own. It begins with the one that any thread has set last, and keeps it: a
-    thread that began now would keep our 1 for good. So another thread sets the old number at once.
+    Each Python thread has its own number. It begins with the number that any thread set last, and keeps it, so a thread
+    that begins after we set 1 would keep 1. Therefore another thread sets the old number right away.
     """
     with _torch_lock:
         torch.set_num_threads(1)
-        if threading.active_count() == 1:  # no other thread is there to begin a new one
+        if threading.active_count() == 1:  # no other thread can begin a new one
             return
         setter = threading.Thread(target=torch.set_num_threads, args=(number,), daemon=True)
-        with suppress(RuntimeError):  # no thread can be started: new ones begin with 1 until the end
+        with suppress(RuntimeError):  # no thread can be started: until exit, new threads begin with 1
             setter.start()
             setter.join()
         if torch.get_num_threads() > 1:  # a build of PyTorch, not from PyPI, with one number for the whole process
             torch.set_num_threads(1)
 
 
-#: Held while new threads would begin with 1; and during a fork, or the child could never take it.
+#: Held while new threads would begin with 1, and during a fork, or else the child could never acquire it.
 _torch_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -1,1 +1,1 @@
-"""How the outputs of a whole population are computed, one file for each way."""
+"""The forward pass of a whole population, one file for each implementation."""

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .._layer import Layer
 
 
-#: The activations that the kernel has, by their codes.
+#: The activations that the kernel supports, with their codes.
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
 
 
 def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
-    """The module as (linear layer, activation code) pairs, or None if it is anything else."""
+    """Return the module as (linear layer, activation code) pairs, or None if it is not such a chain."""
     if any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules()):  # noqa: SLF001
         return None
     modules = parts_of_chain(module)
@@ -34,7 +34,7 @@ def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
             chain[-1] = (chain[-1][0], ACTIVATIONS[type(part)])
         else:
             return None
-    # Weights lie in the order of the module's parameters: a weight before its bias, and no layer used twice.
+    # The kernel needs parameters in the order of computation, a weight before its bias, and no layer used twice.
     tensors = [tensor for linear, _ in chain for tensor in (linear.weight, linear.bias) if tensor is not None]
     parameters = list(module.parameters())
     in_order = len(tensors) == len(parameters) and all(map(operator.is_, tensors, parameters))
@@ -42,23 +42,23 @@ def as_chain(module: nn.Module) -> list[tuple[nn.Linear, int]] | None:
 
 
 def parts_of_chain(module: nn.Module) -> list[nn.Module]:
-    """The modules that are computed one after another in one of containers within containers."""
+    """Return the modules that nested sequential containers compute one after another."""
     if type(module) is nn.Sequential or _is_evotorchs_chain(module):
         return [leaf for part in cast(Iterable[nn.Module], module) for leaf in parts_of_chain(part)]
     return [module]
 
 
 def _is_evotorchs_chain(module: nn.Module) -> bool:
-    """Whether this is EvoTorch's ``MultiLayered``; only where EvoTorch has been imported can there be one."""
+    """Return True for EvoTorch's ``MultiLayered``, which can exist only if EvoTorch has been imported."""
     source = sys.modules.get("evotorch.neuroevolution.net.multilayered")
     return source is not None and type(module) is source.MultiLayered
 
 
 class ChainPolicy:
-    """Linear layers and activations, by a compiled kernel that takes one episode after another.
+    """A policy of linear layers and activations, by a compiled kernel that computes one episode after another.
 
-    Weights are held as ``(in, out)`` matrices: the kernel then adds whole columns, which vectorizes without
-    changing the order in which any one output is summed.
+    Weights are stored as ``(in, out)`` matrices. The kernel then adds one row for each input, which vectorizes over
+    outputs without changing the order in which an output is summed.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class ChainPolicy:
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        scratch = np.empty((2, self._width), dtype=np.float32)  # of this call: several threads may be here
+        scratch = np.empty((2, self._width), dtype=np.float32)  # one for each call, since several threads may call
         self._forward(self._weights, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 
 
 def chain_population(population: Population) -> ChainPolicy | None:
-    """See ``Way``: chains on the CPU."""
+    """See ``Way``. It computes chains on the CPU."""
     chain = as_chain(population.module) if population.device.type == "cpu" else None
     if chain is None:
         return None

@@ -1,4 +1,4 @@
-"""The compiled kernel of chains of linear layers, tanh and ReLU."""
+"""The compiled kernel for chains of linear layers, tanh and ReLU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..._compile import compiled
 
 @compiled(inline="always")
 def _tanh(x):  # type: ignore[no-untyped-def]
-    """Tanh as x P(x²) / Q(x²) on [-9, 9], fitted for least relative error: within 4e-7, in plain arithmetic."""
+    """Tanh as x P(x²) / Q(x²) on [-9, 9], fitted for least relative error, which is at most 4e-7."""
     x = min(max(x, np.float32(-9.0)), np.float32(9.0))
     z = x * x
     p = np.float32(1.3354651606789503e-08)
@@ -27,7 +27,7 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 @compiled()
 def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
-    """Weights as PyTorch has them to weights as ``forward`` reads them.
+    """Copy weights from PyTorch's layout to the layout that ``forward`` reads.
 
     Args:
         weights: ``(n, D)`` float32; each linear layer as ``(out, in)``, followed by its bias if it has one.
@@ -49,11 +49,11 @@ def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
 
 @compiled()
 def forward(weights, plan, num_episodes, rows, obs, scratch, outputs):  # type: ignore[no-untyped-def]
-    """Outputs of the networks ``rows // num_episodes`` for ``obs``.
+    """Compute the outputs of the networks ``rows // num_episodes`` for ``obs``.
 
     Args:
         weights: ``(N, D)`` float32; each linear layer as ``(in, out)``, followed by its bias if it has one.
-        plan: ``(layers, 4)`` int64: inputs, outputs, has a bias, activation (0 none, 1 tanh, 2 ReLU).
+        plan: ``(layers, 4)`` int64: inputs, outputs, 1 with a bias else 0, activation (0 none, 1 tanh, 2 ReLU).
         num_episodes: E.
         rows: ``(n,)`` int32 episode rows.
         obs: ``(n, inputs)`` float32.

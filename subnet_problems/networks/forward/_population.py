@@ -1,6 +1,7 @@
-"""The forward pass of a whole population, by the fastest way that can compute the network.
+"""The forward pass of a whole population, by the fastest implementation that supports the network.
 
-No way looks at how many other episodes are alive: the output for one episode is the same bits alone and in any company.
+No implementation depends on how many other episodes are alive: the output for an episode has the same bits when it is
+computed alone and together with any others.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from ._chain import chain_population
 from ._vmap import vmap_population
 from ._way import Population, PopulationPolicy, Way
 
-#: Tried in this order, the fastest first. The last one computes whatever can be vectorized.
+#: The implementations in the order in which they are tried, fastest first. The last one supports any module that can
+#: be vectorized.
 WAYS: tuple[Way, ...] = (chain_population, vmap_population)
 
 
 def make_population(population: Population) -> PopulationPolicy:
-    """The fastest policy that can compute this population (see ``FrozenNetwork.population``)."""
+    """Return the fastest policy that can compute this population (see ``FrozenNetwork.population``)."""
     made = (way(population) for way in WAYS)
     return next(policy for policy in made if policy is not None)

@@ -1,4 +1,4 @@
-"""The forward pass of any module, recurrent ones too, by ``torch.func.vmap`` over the population."""
+"""The forward pass of any module, including recurrent ones, by ``torch.func.vmap`` over the population."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from .._layer import Layer
 
 
-#: How many networks ``VmapPolicy`` computes at a time. PyTorch's vectorized kernels and their scalar tails differ in
-#: the last bit; in blocks of 32 every tensor has the same shape in any company, and no tail.
+#: The number of networks that ``VmapPolicy`` computes at a time. PyTorch's vectorized kernels and their scalar tails
+#: differ in the last bit. In blocks of 32 a tensor has the same shape for any population, and no tail.
 _BLOCK = 32
 
 
 class VmapPolicy:
-    """Any module, recurrent ones too, by ``torch.func``, on any device.
+    """A policy of any module, including recurrent ones, by ``torch.func`` on any device.
 
-    All E episodes of a network are computed until its last one has ended, and networks in blocks of fixed size: so
-    every product has the same shape, and its bits depend neither on what has ended nor on how a population is split.
+    All E episodes of a network are computed until its last one has ended, and networks are computed in blocks of fixed
+    size. So every product has the same shape, and its bits depend neither on which episodes have ended nor on how a
+    population is split.
     """
 
     def __init__(self, module: nn.Module, layers: Sequence[Layer], weights: Tensor, *, num_episodes: int) -> None:
-        self._module = deepcopy(module).to(weights.device)  # the network's own stays where it is
+        self._module = deepcopy(module).to(weights.device)  # the network's own module stays on its device
         aliases: dict[int, list[str]] = {}  # a parameter that several modules share has several names
         for prefix, part in self._module.named_modules():
             for name, parameter in part.named_parameters(prefix, recurse=False, remove_duplicate=False):
@@ -81,12 +82,12 @@ class VmapPolicy:
 
     @staticmethod
     def _padded(indices: NDArray[Any]) -> Tensor:
-        """Indices, the last one repeated up to a whole number of blocks."""
+        """Return indices with the last one repeated until they fill whole blocks."""
         return torch.from_numpy(np.pad(indices, (0, -len(indices) % _BLOCK), mode="edge"))
 
 
 def vmap_population(population: Population) -> VmapPolicy:
-    """See ``Way``: any module, on any device."""
+    """See ``Way``. It computes any module on any device."""
     layers, popsize = population.layers, population.popsize
     weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=population.device)
     start = 0

@@ -1,4 +1,4 @@
-"""Way: what computes a population, and what it is given."""
+"""Way: the interface of an implementation of the forward pass, with its input and output."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ FloatArray = NDArray[np.float32]
 
 
 class PopulationPolicy(Protocol):
-    """N networks that each play E episodes; row ``r`` is an episode of network ``r // E``."""
+    """N networks that each play E episodes. Network ``r // E`` plays episode row ``r``."""
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
-        """Outputs ``(n, act_length)`` for the observations ``(n, obs_length)`` of the episodes ``rows``.
+        """Compute outputs ``(n, act_length)`` for the observations ``(n, obs_length)`` of the episodes ``rows``.
 
-        ``rows`` ascend, and a row that was left out once never comes again.
+        ``rows`` ascend. A row that is missing in one call is missing in all later calls.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Population:
-    """Many networks of one architecture, as ``FrozenNetwork.population`` takes them.
+    """Many networks of one architecture, with the arguments of ``FrozenNetwork.population``.
 
     Attributes:
         module: The architecture.
         layers: Its parameter tensors.
-        chunks: The weights of all networks, ``(n, D)`` at a time. They can be read once.
-        popsize: N, how many networks in all.
-        num_episodes: E, how many episodes each of them plays.
-        device: Where the forward pass runs.
+        chunks: The weights of all networks, ``(n, D)`` at a time. They can be read only once.
+        popsize: N, the number of networks.
+        num_episodes: E, the number of episodes of each network.
+        device: Device of the forward pass.
     """
 
     module: nn.Module
@@ -49,5 +49,5 @@ class Population:
     device: torch.device
 
 
-#: One way to compute a population: it makes the policy, or returns None where it cannot compute the module there.
+#: An implementation of the forward pass: it returns the policy, or None if it cannot compute the module on the device.
 Way = Callable[[Population], PopulationPolicy | None]

@@ -1,6 +1,6 @@
-"""How policies meet environments: one file for each simulator, all with the same four methods.
+"""Simulators that step environments: one file each, all with the same four methods.
 
-To add one, write its file and add it to ``SIMULATORS``.
+To add a simulator, write its file and add it to ``SIMULATORS``.
 """
 
 from ._envpool import EnvPoolKind
@@ -9,5 +9,5 @@ from ._simulator import Playground, Simulator, SimulatorError, SimulatorKind
 
 __all__ = ["SIMULATORS", "Playground", "Simulator", "SimulatorError", "SimulatorKind"]
 
-#: By the names that ``backend`` takes. ``"auto"`` is the first one that serves the environment.
+#: The simulators by the names that ``backend`` accepts. ``"auto"`` is the first one that can serve the environment.
 SIMULATORS: dict[str, SimulatorKind] = {"envpool": EnvPoolKind(), "gymnasium": GymnasiumKind()}

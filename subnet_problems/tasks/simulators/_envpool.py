@@ -1,4 +1,4 @@
-"""The EnvPool simulator: environments in C++, stepped by threads in the background."""
+"""The EnvPool simulator: vectorized environments in C++, stepped by background threads."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ._simulator import Playground
 def envpool_task_name(
     registration: Registration | None, env_config: Mapping[str, Any], probe: gym.Env[Any, Any], actions: Actions
 ) -> str:
-    """EnvPool's name for a Gymnasium environment with this configuration.
+    """Return EnvPool's name for a Gymnasium environment with this configuration.
 
-    EnvPool stands in for what Gymnasium itself ships, and for nothing else.
+    EnvPool replaces only environments that Gymnasium itself ships.
 
     Args:
-        registration: What the environment's id stands for; None where it is made by a callable.
-        env_config: The options it was made with.
+        registration: The registration of the environment's id; None if a callable makes the environment.
+        env_config: The options that the environment was made with.
         probe: The environment.
-        actions: Its actions.
+        actions: The rule for its actions.
 
     Raises:
-        ValueError: EnvPool is not installed, does not know the environment, cannot be configured so, or would play
-            another environment than this one. The message says what differs.
+        ValueError: EnvPool is not installed, does not have the environment or the options, or would play another
+            environment. The message says what differs.
     """
     if registration is None:
-        raise ValueError("it is made by a callable, and EnvPool has environments of its own only")
+        raise ValueError("a callable makes the environment, and EnvPool has only its own environments")
     if find_spec("envpool") is None:
         raise ValueError('envpool is not installed (pip install "subnet-problems[fast]")')
     env_id = name = registration.env_id
@@ -46,7 +46,7 @@ def envpool_task_name(
     elif env_id == "BipedalWalker-v3" and isinstance(config.get("hardcore", False), bool):
         name = "BipedalWalkerHardcore-v3" if config.pop("hardcore", False) else env_id
     if config:
-        raise ValueError(f"its environments take no option {sorted(config)}")
+        raise ValueError(f"its environments have no option {sorted(config)}")
     _check_is_shipped(registration, probe)
 
     import envpool
@@ -58,14 +58,14 @@ def envpool_task_name(
 
 
 def _check_is_shipped(registration: Registration, probe: gym.Env[Any, Any]) -> None:
-    """Whether an environment is what Gymnasium itself ships under this id.
+    """Check that an environment is the one that Gymnasium itself ships under this id.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is another environment.
     """
     shipped = describe_shipped(registration.env_id)
     if shipped is None:
-        raise ValueError("it stands in for environments that Gymnasium itself ships, and this is not one of them")
+        raise ValueError("it replaces only environments that Gymnasium itself ships, and this is not one of them")
     if registration.description != shipped:
         difference = where_they_differ(registration.description, shipped)
         raise ValueError(f"the environment is not registered as Gymnasium ships it: {difference}")
@@ -77,10 +77,10 @@ def _check_is_shipped(registration: Registration, probe: gym.Env[Any, Any]) -> N
 
 
 def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None:
-    """Whether EnvPool's environment has the observations, actions and time limit of Gymnasium's.
+    """Check that EnvPool's environment has the observations and actions of Gymnasium's, and no shorter time limit.
 
     Raises:
-        ValueError: It has others.
+        ValueError: One of them differs.
     """
     obs_spec, action_spec = spec.state_array_spec.get("obs"), spec.action_array_spec.get("action")
     space = probe.observation_space
@@ -94,32 +94,32 @@ def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None
         bounds = (actions.start, actions.start + actions.n - 1)
         same = np.issubdtype(action_spec.dtype, np.integer) and (action_spec.minimum, action_spec.maximum) == bounds
     elif action_spec is not None and isinstance(actions, BoxActions):
-        shape = tuple(n for n in action_spec.shape if n != -1)  # -1 stands for the environments
+        shape = tuple(n for n in action_spec.shape if n != -1)  # -1 is the dimension of the environments
         same = shape == actions.shape and actions.dtype == "float32" == np.dtype(action_spec.dtype)
     if not same:
         raise ValueError(f"its actions are not those of Gymnasium, {probe.action_space}")
 
 
 class EnvPoolSimulator:
-    """One pool of environments, which begin to reset in the background as soon as it is made.
+    """One pool of environments, which start to reset in the background as soon as the pool is made.
 
-    The seeds of a pool are fixed when it is made, so each round of episodes has a pool of its own (2 to 10 ms). A pool
-    that was closed is destroyed a moment later (see ``_pools``). If P threads of Python play at once, all pools
-    together have at most ``(2 P + 2) (num_threads + 1)`` threads; on other systems than Linux, more (64 pools may wait
-    to be destroyed).
+    The seeds of a pool are fixed when it is made, so each round of episodes has its own pool (2 to 10 ms). A closed
+    pool is destroyed a moment later (see ``_pools``). If P Python threads play at once, all pools together have at most
+    ``(2 P + 2) (num_threads + 1)`` threads on Linux. On other systems there are more, because up to 64 pools may wait
+    to be destroyed.
 
-    EnvPool checks nothing that it is given, and wrong input can end the process: so all that reaches it is checked
-    here. Its binding's own ``_send`` and ``_recv`` are used, since the public ``step`` around them costs 20 µs more.
+    EnvPool does not check its input, and wrong input can end the process. Therefore all input is checked here. The
+    binding's ``_send`` and ``_recv`` are called directly, because the public ``step`` around them takes 20 µs more.
 
     Args:
         name: EnvPool's name of the environment.
-        seeds: ``(B,)`` one for each episode, in [0, 2**31).
-        actions: How outputs become actions.
-        obs_length: Flat length of an observation.
-        num_threads: Threads that step them.
+        seeds: ``(B,)`` seeds in [0, 2**31), one for each episode.
+        actions: The rule that turns outputs into actions.
+        obs_length: Length of a flat observation.
+        num_threads: The number of threads that step the environments.
 
     Raises:
-        OSError: The system lets this process start too few threads.
+        OSError: The system does not let this process start enough threads.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class EnvPoolSimulator:
 
         self._is_safe = is_safe
         pool = open_pool(name, seeds.tolist(), num_threads=min(num_threads, len(seeds)))
-        self._close = weakref.finalize(self, pool.close)  # also where it is forgotten without having been closed
+        self._close = weakref.finalize(self, pool.close)  # also if nobody calls close
         self._close.atexit = False
         self._pool: Any = pool.envs
         self._pool._reset(np.arange(len(seeds), dtype=np.int32))
@@ -158,7 +158,7 @@ class EnvPoolSimulator:
             and len(rows) > 0
         )
         if not sound or not self._is_safe(rows, actions.reshape(len(rows), -1), self._num_envs, self._low, self._high):
-            raise ValueError(f"EnvPool would not survive rows {rows!r} with actions {actions!r}")
+            raise ValueError(f"EnvPool might crash on rows {rows!r} with actions {actions!r}")
         self._pool._send([rows, rows, np.ascontiguousarray(actions, dtype=self._dtype)])
 
     def recv(self) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
@@ -177,12 +177,12 @@ class EnvPoolSimulator:
 
 
 class EnvPoolKind:
-    """See ``SimulatorKind``: EnvPool steps environments that Gymnasium itself ships."""
+    """See ``SimulatorKind``. EnvPool steps environments that Gymnasium itself ships."""
 
     turns = 2
 
     def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> str:
-        """See ``SimulatorKind``: EnvPool's name of the environment."""
+        """Return EnvPool's name of the environment. See ``SimulatorKind``."""
         return envpool_task_name(playground.registration, playground.env_config, probe(), playground.actions)
 
     def make(self, playground: Playground, served: str, seeds: NDArray[np.int64]) -> EnvPoolSimulator:

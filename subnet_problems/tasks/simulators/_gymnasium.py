@@ -1,4 +1,4 @@
-"""The Gymnasium simulator: any environment, in this process; and the checks of what an environment returns."""
+"""The Gymnasium simulator, which steps any environment in this process, and checks what an environment returns."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ._simulator import Playground, SimulatorError
 
 
 class GymnasiumSimulator:
-    """One environment object an episode.
+    """One environment object for each episode.
 
-    An object is made anew for each episode and never reset twice: an environment may keep state over a reset that
-    its seed does not cover (BipedalWalker's physics world does: the same seed then gives other rewards), and fitness
-    must not depend on what was played before.
+    An object is never reset twice, because an environment may keep state across a reset in spite of the seed, and
+    fitness must not depend on earlier episodes. (BipedalWalker keeps its physics world: the same seed then gives other
+    rewards.)
 
     Args:
         make_env: Makes an environment.
-        seeds: ``(B,)`` one for each episode.
-        actions: How outputs become actions.
-        observations: How observations become flat vectors.
+        seeds: ``(B,)`` seeds, one for each episode.
+        actions: The rule that turns outputs into actions.
+        observations: The rule that turns observations into flat vectors.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ def reset(env: gym.Env[Any, Any], observations: Observations, *, seed: int | Non
     """Begin an episode.
 
     Returns:
-        Its first observation, flat.
+        The first observation, flat, ``(obs_length,)``.
 
     Raises:
-        SimulatorError: The environment raised, or did not return what Gymnasium's do.
+        SimulatorError: The environment raised, or returned something that Gymnasium's interface does not allow.
     """
     try:
         result = env.reset() if seed is None else env.reset(seed=seed)
@@ -103,13 +103,13 @@ def reset(env: gym.Env[Any, Any], observations: Observations, *, seed: int | Non
 def step(
     env: gym.Env[Any, Any], action: Any, observations: Observations, *, row: int = 0
 ) -> tuple[NDArray[np.float32], float, bool]:
-    """One step of an episode.
+    """Do one step of an episode.
 
     Returns:
-        The observation, flat, the reward, and whether the episode ended.
+        The flat observation ``(obs_length,)``, the reward, and True if the episode ended.
 
     Raises:
-        SimulatorError: The environment raised, or did not return what Gymnasium's do.
+        SimulatorError: The environment raised, or returned something that Gymnasium's interface does not allow.
     """
     try:
         result: Any = env.step(action)
@@ -123,7 +123,7 @@ def step(
         reward = _number(reward, row)
     try:
         ended = bool(terminated) or bool(truncated)
-    except Exception as error:  # an array of several, for one
+    except Exception as error:  # such as an array of several elements
         came = f"{reprlib.repr(terminated)} and {reprlib.repr(truncated)}"
         raise SimulatorError(row, f"expected terminated and truncated to be True or False, got {came}") from error
     return _flat(raw, observations, row), reward, ended
@@ -137,7 +137,7 @@ def _flat(raw: Any, observations: Observations, row: int) -> NDArray[np.float32]
 
 
 def _number(reward: Any, row: int) -> float:
-    """The one number that a reward is, also where it comes as an array or a tensor."""
+    """Convert a reward, which may be an array or tensor with one element, into a float."""
     array = as_array(reward)
     if array is None or array.size != 1:
         raise SimulatorError(row, f"expected a reward that is one number, got {reprlib.repr(reward)}")
@@ -150,7 +150,7 @@ def _unlike(method: str, expected: str, result: Any, row: int) -> SimulatorError
 
 
 class GymnasiumKind:
-    """See ``SimulatorKind``: Gymnasium steps every environment."""
+    """See ``SimulatorKind``. Gymnasium steps every environment."""
 
     turns = 1
 

@@ -1,17 +1,19 @@
-"""EnvPool's pools: made where their threads find room, destroyed where that cannot hang, and few at a time.
+"""EnvPool's pools: few at a time, made only if there is room for their threads, and destroyed when it cannot hang.
 
-A pool has ``num_threads`` workers and, for each 64 CPUs, a background thread that keeps a stock of spare buffers. While
-it is made, it has as many threads more as there are CPUs, or environments where these are fewer.
+A pool has ``num_threads`` worker threads and, for each 64 CPUs, one background thread that keeps a stock of spare
+buffers. While a pool is made, it has additional threads: one for each CPU, or one for each environment if these are
+fewer.
 
 **What can hang.** Each ``_recv`` takes a buffer out of the stock. EnvPool's destructor sets a flag, takes one more
-buffer and waits for the background thread, and holds the interpreter's lock all the while. The background thread puts a
-buffer into the stock, then looks at the flag, and ends if it is set. Now let ``_recv`` take the last buffer and the
-destructor set the flag between these two steps: the thread ends, the stock stays empty, and the destructor waits
-forever. But the thread cannot sleep between the two. So once it was seen asleep after the last ``_recv``, it has put a
-buffer into the stock, or will do so before it looks at the flag: the pool can be destroyed.
+buffer, and waits for the background thread; it holds the interpreter's lock all this time. The background thread puts a
+buffer into the stock, then reads the flag, and ends if the flag is set. Suppose that ``_recv`` takes the last buffer
+and the destructor sets the flag between these two steps. Then the thread ends, the stock stays empty, and the
+destructor waits forever. But the thread cannot sleep between the two steps. So once the thread was seen asleep after
+the last ``_recv``, it has put a buffer into the stock, or will do so before it reads the flag, and the pool can be
+destroyed.
 
-**What can end the process.** If the system refuses a thread while a pool is made, C++ calls ``abort``. So threads of
-Python try first whether there is room; if one is refused, that is an exception.
+**What can end the process.** If the system refuses a thread while a pool is made, C++ calls ``abort``. Therefore Python
+threads are started first to test for room; a refused Python thread only raises an exception.
 """
 
 from __future__ import annotations
@@ -27,24 +29,24 @@ from typing import Any
 _TASKS = "/proc/self/task"
 _CAN_SEE_THREADS = os.path.isdir(_TASKS)  # noqa: PTH112
 _NUM_CPUS = os.cpu_count() or 1
-#: A closed pool is destroyed after so many seconds even if its threads were not seen asleep. Where threads can be seen
-#: (Linux), this is needed only if a thread of another library, which never sleeps, began while the pool was made.
+#: Seconds after which a closed pool is destroyed even if its threads were not seen asleep. On Linux, where threads can
+#: be seen, this matters only if a thread of another library that never sleeps began while the pool was made.
 _REST_SECONDS = 10.0 if _CAN_SEE_THREADS else 0.2
-#: How many closed pools may rest while another one is made.
+#: The number of closed pools that may wait to be destroyed while another one is made.
 _MOST_RESTING = 2 if _CAN_SEE_THREADS else 64
-#: Room that was found is relied on for so many seconds, since to look for it takes as long as to make a pool.
+#: Seconds for which a successful test for room stays valid, because a test takes as long as making a pool.
 _ROOM_SECONDS = 5.0
-#: A pool waits for room for so many seconds: the system counts threads for a moment after they have ended.
+#: Seconds to wait for room, because the system still counts threads for a moment after they have ended.
 _PATIENCE = 1.0
 
 _lock = threading.RLock()
 _resting: list[Pool] = []
-_room = 0  # how many threads this process is known to have room for
+_room = 0  # the number of threads for which this process is known to have room
 _room_until = 0.0
 
 
 class Pool:
-    """A pool and the threads that began with it.
+    """A pool and the threads that it started.
 
     Attributes:
         envs: EnvPool's object, with the methods ``_reset``, ``_send`` and ``_recv``.
@@ -56,14 +58,14 @@ class Pool:
         self._closed_at = 0.0
 
     def close(self) -> None:
-        """Leave it to be destroyed as soon as this cannot hang. It must not be used any more."""
+        """Mark the pool for destruction as soon as this cannot hang. The pool must not be used afterwards."""
         with _lock:
             self._closed_at = time.monotonic()
             _resting.append(self)
             _destroy_rested()
 
     def has_rested(self) -> bool:
-        """Whether it can be destroyed: each of its threads was asleep, or gone, at some time since it was closed."""
+        """Return True if the pool can be destroyed: since it was closed, each thread has been seen asleep or gone."""
         if time.monotonic() - self._closed_at > _REST_SECONDS:
             return True
         self._awake = {thread for thread in self._awake if _is_awake(thread)}
@@ -71,18 +73,18 @@ class Pool:
 
 
 def open_pool(name: str, seeds: Sequence[int], *, num_threads: int) -> Pool:
-    """Make a pool, once no more than ``_MOST_RESTING`` closed ones are left.
+    """Wait until at most ``_MOST_RESTING`` closed pools are left, then make a pool.
 
-    If P threads of Python play at once, each with a pool for either half of its population, there are never more than
+    If P Python threads play at once, each with a pool for each half of its population, there are never more than
     ``2 P + _MOST_RESTING`` pools.
 
     Args:
         name: EnvPool's name of the environment.
-        seeds: One for each environment, in [0, 2**31).
-        num_threads: Threads that step them, at most one for each environment.
+        seeds: Seeds in [0, 2**31), one for each environment.
+        num_threads: The number of threads that step the environments, at most one for each environment.
 
     Raises:
-        OSError: The system lets this process start too few threads.
+        OSError: The system does not let this process start enough threads.
     """
     import envpool
 
@@ -106,14 +108,14 @@ def open_pool(name: str, seeds: Sequence[int], *, num_threads: int) -> Pool:
                         + (f"set num_threads below {num_threads}, " if num_threads > 1 else "")
                         + "or choose backend='gymnasium', which needs no threads"
                     )
-        time.sleep(2e-4)  # others, which close their pools, need the lock
+        time.sleep(2e-4)  # threads that close their pools need the lock
 
 
 def destroy_closed_pools() -> None:
-    """Wait until every pool that was closed can be destroyed, and destroy it.
+    """Wait until every closed pool can be destroyed, and destroy it.
 
-    Done by itself at the end of the process, and before it forks: a child that inherits pools, but not their threads,
-    could not destroy them.
+    This runs automatically when the process exits and before it forks, because a forked child inherits pools without
+    their threads and could not destroy them.
     """
     while True:
         with _lock:
@@ -126,12 +128,12 @@ def destroy_closed_pools() -> None:
 def _destroy_rested() -> None:
     for pool in list(_resting):
         if pool.has_rested():
-            with suppress(ValueError):  # the garbage collector may have closed a pool meanwhile, and come here itself
+            with suppress(ValueError):  # the garbage collector may close a pool meanwhile, which ends up here too
                 _resting.remove(pool)
 
 
 def _threads() -> set[str]:
-    """The threads of this process, or none where they cannot be seen."""
+    """Return the threads of this process; none on systems where they cannot be seen."""
     return set(os.listdir(_TASKS)) if _CAN_SEE_THREADS else set()  # noqa: PTH208
 
 
@@ -139,12 +141,12 @@ def _is_awake(thread: str) -> bool:
     try:
         with open(f"{_TASKS}/{thread}/stat", "rb") as file:
             return not file.read().rpartition(b") ")[2].startswith(b"S")
-    except OSError:  # it has ended
+    except OSError:  # the thread has ended
         return False
 
 
 def _find_room(needed: int) -> int:
-    """How many of the threads that are needed can be started now."""
+    """Return how many of the needed threads can be started now."""
     global _room, _room_until
     now, wanted = time.monotonic(), len(_threads()) + needed
     if wanted <= _room and now < _room_until:
@@ -156,7 +158,7 @@ def _find_room(needed: int) -> int:
 
 
 def _start_and_end(count: int) -> int:
-    """How many of so many threads can be started; all have ended when it returns."""
+    """Try to start ``count`` threads, end them all, and return how many could be started."""
     gate = threading.Event()
     started: list[threading.Thread] = []
     try:

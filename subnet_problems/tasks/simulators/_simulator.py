@@ -1,4 +1,4 @@
-"""Simulator: the four methods that every simulator has, and SimulatorKind, which makes them."""
+"""Simulator, the interface of all simulators, and SimulatorKind, which makes them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .._registration import Registration
 
 
 class Simulator(Protocol):
-    """B episodes, each with its own seed, that are stepped together; those that ended are stepped no more."""
+    """B episodes, each with its own seed, that are stepped together. Episodes that have ended are no longer stepped."""
 
     def reset(self) -> NDArray[np.float32]:
-        """Begin all episodes; their first observations ``(B, obs_length)``."""
+        """Begin all episodes, and return their first observations ``(B, obs_length)``."""
         ...
 
     def send(self, rows: NDArray[np.int32], actions: NDArray[Any]) -> None:
@@ -27,7 +27,7 @@ class Simulator(Protocol):
         ...
 
     def recv(self) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
-        """End it: observations ``(n, obs_length)``, rewards ``(n,)`` and whether each episode ended ``(n,)``.
+        """End the step. Return observations ``(n, obs_length)``, rewards ``(n,)`` and bools ``(n,)``, True if ended.
 
         Raises:
             SimulatorError: An environment raised.
@@ -35,21 +35,21 @@ class Simulator(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the simulator's resources."""
         ...
 
 
 @dataclass(frozen=True)
 class Playground:
-    """What a simulator is made for.
+    """The environment that a simulator is made for.
 
     Attributes:
-        registration: What the environment's id stands for; None where a callable makes the environment.
-        env_config: The options it is made with.
+        registration: The registration of the environment's id; None if a callable makes the environment.
+        env_config: The options that the environment is made with.
         make_env: Makes a Gymnasium environment.
-        actions: How outputs become actions.
-        observations: How an observation becomes a flat vector.
-        num_threads: How many threads the simulator may have for all its parts; None leaves it to the simulator.
+        actions: The rule that turns outputs into actions.
+        observations: The rule that turns an observation into a flat vector.
+        num_threads: The number of threads of one simulator; None leaves it to the simulator.
     """
 
     registration: Registration | None
@@ -61,30 +61,30 @@ class Playground:
 
 
 class SimulatorKind(Protocol):
-    """A simulator that environments can be stepped by.
+    """A kind of simulator, such as EnvPool.
 
     Attributes:
-        turns: Into how many parts a population is split, which take turns, each in a simulator of its own: 2 where
-            stepping does not block.
+        turns: The number of parts of a population that take turns, each in its own simulator: 2 if stepping does not
+            block.
     """
 
     turns: int
 
     def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> Any:
-        """What ``make`` needs to step environments like the one that ``probe`` gives to look at.
+        """Return what ``make`` needs to step environments like the one that ``probe`` returns for inspection.
 
         Raises:
-            ValueError: It would not be the same environment. The message says what differs.
+            ValueError: The simulator would play another environment. The message says what differs.
         """
         ...
 
     def make(self, playground: Playground, served: Any, seeds: NDArray[np.int64]) -> Simulator:
-        """A simulator with one episode for each seed ``(B,)``, in [0, 2**31)."""
+        """Make a simulator with one episode for each seed in ``seeds`` ``(B,)``, in [0, 2**31)."""
         ...
 
 
 class SimulatorError(RuntimeError):
-    """An environment raised; ``row`` says which."""
+    """An environment raised or returned something invalid; ``row`` is its row in the simulator."""
 
     def __init__(self, row: int, message: str) -> None:
         super().__init__(message)

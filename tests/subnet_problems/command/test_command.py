@@ -610,8 +610,8 @@ def test_the_network_and_the_mask_rule_are_chosen_in_a_shell(tmp_path):
     assert Subnetwork.load(tmp_path / "sizes" / "subnetwork.safetensors").network.seed == 3
     for wrong, message in [
         (["--network", string, "--hidden-sizes", 5], "--network: expected none where --hidden-sizes is given, got"),
-        (["--mask", "layer"], "--sparsity: expected the share of weights removed for layer, got none"),
-        (["--mask", "threshold", "--sparsity", 0.5], "--sparsity: expected none for threshold, which leaves it free"),
+        (["--mask", "layer"], "--sparsity: expected the fraction of weights removed for layer, got none"),
+        (["--mask", "threshold", "--sparsity", 0.5], "--sparsity: expected none for threshold (its sparsity is free)"),
         (["--network", "Linear("], "--network: EvoTorch cannot read the network string 'Linear('"),
     ]:
         done = command(*words, *wrong, "--output", tmp_path / "wrong")

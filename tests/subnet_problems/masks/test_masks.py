@@ -330,7 +330,7 @@ def test_a_rule_is_a_mask_rule_and_its_text_makes_it_anew(rule, text):
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, math.nan, math.inf, -math.inf])
 def test_a_sparsity_outside_0_to_1_is_refused(sparsity):
-    with pytest.raises(ValueError, match=f"^sparsity: expected a finite number >= 0 < 1, got {sparsity!r}$"):
+    with pytest.raises(ValueError, match=f"^sparsity: expected a finite number >= 0 and < 1, got {sparsity!r}$"):
         TopK(sparsity)
 
 

@@ -544,7 +544,7 @@ class Told(gym.Env):
         ("Blackjack-v1", {}, "episode_length: expected a whole number >= 1"),
         (OddSpaces, {"env_config": {"discrete": True}}, "episode_length: expected a whole number >= 1"),
         ("LunarLander-v3", {"env_config": {"gravity": -5.0}, "backend": "envpool"}, "backend: 'envpool' cannot serve"),
-        (Echo, {"backend": "envpool"}, "backend: 'envpool' cannot serve .*made by a callable"),
+        (Echo, {"backend": "envpool"}, "backend: 'envpool' cannot serve .*a callable makes the environment"),
     ],
 )
 def test_an_environment_that_cannot_be_served_is_refused_at_construction(env, options, message):

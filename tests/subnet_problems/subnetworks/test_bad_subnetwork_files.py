@@ -367,7 +367,7 @@ def test_a_string_may_call_nothing_but_modules(parts, call):
     description, tensors, path = parts
     before = dict(vars(layers))
     claim = {"network": {"string": f"Linear(4, 2) >> {call}", "constants": {}}}
-    with pytest.raises(SubnetworkFileError, match="is no module"):
+    with pytest.raises(SubnetworkFileError, match="is not a module"):
         Subnetwork.load(write(path, description | claim, tensors))
     assert vars(layers) == before
 

@@ -113,7 +113,7 @@ def test_envpool_is_spared_what_would_kill_the_process(rows, actions):
     task = GymTask("LunarLander-v3", env_config={"continuous": True}, backend="envpool")
     simulator = task.simulator(SEEDS)
     simulator.reset()
-    with pytest.raises(ValueError, match="EnvPool would not survive"):
+    with pytest.raises(ValueError, match="EnvPool might crash on"):
         simulator.send(rows, actions)
     simulator.send(rows_of(0, 2), np.zeros((2, 2), np.float32))
     assert simulator.recv()[0].shape == (2, 8)
@@ -123,7 +123,7 @@ def test_envpool_is_spared_what_would_kill_the_process(rows, actions):
 def test_envpool_is_spared_discrete_actions_out_of_range(actions):
     simulator = GymTask("LunarLander-v3", backend="envpool").simulator(SEEDS)
     simulator.reset()
-    with pytest.raises(ValueError, match="EnvPool would not survive"):
+    with pytest.raises(ValueError, match="EnvPool might crash on"):
         simulator.send(rows_of(0), np.array(actions))
 
 

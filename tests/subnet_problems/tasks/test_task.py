@@ -107,7 +107,7 @@ def registered():
 @pytest.mark.parametrize(
     ("env", "env_config", "reason"),
     [
-        (Echo, {}, "made by a callable"),
+        (Echo, {}, "a callable makes the environment"),
         ("LunarLander-v3", {"gravity": -5.0}, "no option ['gravity']"),
         ("LunarLander-v3", {"continuous": 1}, "no option ['continuous']"),
         ("CartPole-v1", {"max_episode_steps": 30}, "no option ['max_episode_steps']"),
