@@ -119,7 +119,10 @@ class Continuation(Algorithm):
         num_levels: How many levels, spread evenly between the bounds of the last variable, from its upper bound down.
             Default 20. There is one, where these bounds are equal.
         levels: Or the levels themselves: values of the last variable, descending.
-        first_generations: How many generations the first level has; at least 2.
+        first_generations: How many generations the first level has, at least; 2 or more.
+        first_interactions: It lasts on until the problem has counted so many more interactions with its simulator
+            (``interaction_count``). All later levels build on what the first one finds: of a large budget, give it a
+            share.
         generations: How many each of the others has, each time it is visited; at least 2. A level has fewer, where
             nothing better can be learned: where what it hands out and all elites were as good as the best evaluation
             ever seen.
@@ -150,6 +153,7 @@ class Continuation(Algorithm):
         num_levels: int | None = None,
         levels: ArrayLike | None = None,
         first_generations: int = FIRST_GENERATIONS,
+        first_interactions: int = 0,
         generations: int = GENERATIONS,
         stdev: float = 0.05,
         initial_stdev: float = 0.1,
@@ -168,6 +172,7 @@ class Continuation(Algorithm):
         self.num_levels = check_whole_number("num_levels", 20 if num_levels is None else num_levels)
         # Candidates are evaluated from the second generation of a level on.
         self.first_generations = check_whole_number("first_generations", first_generations, minimum=2)
+        self.first_interactions = check_whole_number("first_interactions", first_interactions, minimum=0)
         self.generations = check_whole_number("generations", generations, minimum=2)
         self.stdev = check_positive("stdev", stdev)
         self.initial_stdev = check_positive("initial_stdev", initial_stdev)
@@ -198,7 +203,7 @@ class Continuation(Algorithm):
                 termination.
         """
         check_names(options)
-        check_problem(problem)
+        check_problem(problem, counts=self.first_interactions > 0)
         low, high = last_bounds(problem)
         spread = np.linspace(high, low, self.num_levels if high > low else 1)
         levels = spread if self._given_levels is None else check_levels(problem, self._given_levels)
@@ -222,6 +227,7 @@ class Continuation(Algorithm):
         self._average: Floats | None = None
         self._num_averaged = 0
         self._left = self.first_generations  # generations, until the level changes
+        self._first_until = self.first_interactions and problem.interaction_count + self.first_interactions
         self._asked: Floats | None = None  # the individuals that wait for their objectives; the last are ``_again``
         self._again: list[Member] = []
         self._noise = 0.0  # how much evaluations of one and the same individual differ
@@ -289,8 +295,14 @@ class Continuation(Algorithm):
         self._worst = max(self._worst, float(objectives[:, 0].max()))
         self.pop, self._asked, self._again = infills, None, []
         self._left -= 1
-        if self._left == 0 or self._is_perfect(children[ranked[: self.num_elites]]):
+        if self._is_over() or self._is_perfect(children[ranked[: self.num_elites]]):
             self._change_level()
+
+    def _is_over(self) -> bool:
+        """Whether the current level has had its generations, and the first one its interactions, too."""
+        if self._left > 0 or self.level > 0 or self.first_interactions == 0:
+            return self._left <= 0
+        return int(self.problem.interaction_count) >= self._first_until
 
     def _moved_center(self, x: Floats, ranked: Sequence[int]) -> Floats:
         if isinstance(self.problem, LeveledProblem):

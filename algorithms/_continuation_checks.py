@@ -28,14 +28,23 @@ def check_names(arguments: dict[str, Any]) -> None:
             raise TypeError(f"{name}: expected an argument of pymoo's algorithms, {sorted(known)}, got {value!r}")
 
 
-def check_problem(problem: Any) -> None:
-    """Raises ``TypeError`` or ``ValueError`` where a problem cannot be served."""
+def check_problem(problem: Any, *, counts: bool) -> None:
+    """Raises ``TypeError`` or ``ValueError`` where a problem cannot be served.
+
+    Args:
+        problem: What was given.
+        counts: Whether it must count its interactions.
+    """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a pymoo Problem, got {problem!r}")
     if problem.n_obj < 2:
         raise ValueError(f"problem: expected two objectives or more, which have a front, got {problem.n_obj}")
     if problem.has_constraints():
         raise ValueError(f"problem: expected one without constraints, got {problem.n_constr}")
+    if counts and not hasattr(problem, "interaction_count"):
+        raise TypeError(
+            f"problem: expected one with an interaction_count, which first_interactions asks for, got {problem!r}"
+        )
     last_bounds(problem)
 
 

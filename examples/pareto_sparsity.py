@@ -79,7 +79,7 @@ def main() -> None:
             )  # fmt: skip
             algorithm = pareto_search.begin(
                 masked, args.output, algorithm=args.algorithm, popsize=args.popsize, seed=args.seed,
-                min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity,
+                min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity, budget=args.budget,
             )  # fmt: skip
     except (FileExistsError, FileNotFoundError) as error:
         raise SystemExit(f"{error}\n(--resume goes on with a run, --output takes another folder)") from None

@@ -66,7 +66,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     )  # fmt: skip
     output = Path(folder) / task / str(seed)
     remove_checkpoint(output / "checkpoint")  # of a run that was stopped
-    algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity)
+    algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity, budget=budget)
     console = Console(file=io.StringIO())
     found, _ = pareto_search.run(
         algorithm, output, budget=budget, min_reward=solved, test_episodes=100 if budget > QUICK else 5, console=console

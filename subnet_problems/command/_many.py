@@ -109,7 +109,7 @@ def pareto(
         )
         searching = pareto_search.begin(
             masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
-            max_sparsity=max_sparsity,
+            max_sparsity=max_sparsity, budget=budget,
         )  # fmt: skip
         write_settings(output, settings)
     _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)

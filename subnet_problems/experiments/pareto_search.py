@@ -34,6 +34,8 @@ RULES = {
     "continuation": TopK(0.9, scope="erdos_renyi", rescale="fixed"),
     "nsga2": TopK(0.5, scope="erdos_renyi"),
 }
+#: The share of a budget that the first level of the continuation has: see "The first level" in docs/front.md.
+_FIRST_SHARE = 0.16
 
 
 def begin(
@@ -46,6 +48,7 @@ def begin(
     min_sparsity: float | None = None,
     max_sparsity: float | None = None,
     start: Tensor | ArrayLike | None = None,
+    budget: int | None = None,
 ) -> Algorithm:
     """A search on the trade-off of a masked problem, before its first generation.
 
@@ -66,6 +69,9 @@ def begin(
             are left, if that is more; in a network of few weights that at which one is left.
         start: ``(D,)`` bool, a mask that the continuation begins from, at its own sparsity; ``min_sparsity`` is then
             that sparsity.
+        budget: How many environment steps the search will have. The continuation spends 16 % of them, and 25
+            generations, at its first level; where there is a ``start``, or where the budget is not said, ten or 25
+            generations.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -76,6 +82,7 @@ def begin(
     check_choice("algorithm", algorithm, SPARSITIES)
     if not isinstance(masked, MaskedGymProblem):
         raise TypeError(f"masked: expected a MaskedGymProblem, got {masked!r}")
+    budget = None if budget is None else check_count("budget", budget)
     popsize = None if popsize is None else check_count("popsize", popsize, minimum=2)
     seed = check_seed("seed", seed)
     folder = check_folder("folder", check_path("folder", folder))
@@ -108,7 +115,7 @@ def begin(
         search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
     elif scores is None:
         with naming(pop_size="popsize"):
-            search = Continuation(popsize or 64)
+            search = Continuation(popsize or 64, first_interactions=int(_FIRST_SHARE * (budget or 0)))
     else:
         center = np.append(scores.cpu().numpy(), problem.xu[-1])
         with naming(pop_size="popsize"):

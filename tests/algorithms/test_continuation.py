@@ -561,6 +561,36 @@ def test_what_was_not_asked_for_cannot_be_told():
         algorithm.tell(infills=infills)
 
 
+# How long the first level lasts
+
+
+class Counted(Keys):
+    """Each evaluation is of ten interactions; some were made before the search."""
+
+    def __init__(self):
+        super().__init__()
+        self.interaction_count = 1_000
+
+    def _evaluate(self, x, out, *args, **kwargs):
+        super()._evaluate(x, out, *args, **kwargs)
+        self.interaction_count += 10 * len(x)
+
+
+def test_the_first_level_lasts_for_its_generations_and_its_interactions():
+    first_levels = []
+    for interactions in (0, 160, 16 * 10 * 7, 16 * 10 * 7 + 1):
+        levels = []
+        ran(begin(Counted(), first_interactions=interactions, callback=lambda a, b=levels: b.append(a.level)), 12)
+        assert levels == sorted(levels)
+        first_levels.append(1 + levels.count(0))  # the callback comes after the change of level
+    assert first_levels == [4, 4, 7, 8]
+
+
+def test_interactions_are_asked_for_only_where_the_problem_counts_them():
+    with pytest.raises(TypeError, match=r"^problem: expected one with an interaction_count, which first_interactions"):
+        begin(Keys(), first_interactions=100)
+
+
 # As an algorithm of pymoo
 
 
