@@ -7,7 +7,7 @@ from ._lazy import lazy
 if TYPE_CHECKING:
     from ._version import __version__ as __version__
     from .experiments import ProcessLostError, plot_front, plot_learning_curves, sparsify
-    from .masks import LevelRule, MaskRule, Threshold, TopK
+    from .masks import CutoffRule, MaskRule, Threshold, TopK
     from .networks import FrozenNetwork
     from .pictures import plot_mask, plot_network, record_video
     from .problems import DenseGymProblem, GymProblem, MaskedGymProblem, ParetoSparsityProblem, WorkersLostError
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoxActions",
+    "CutoffRule",
     "DenseGymProblem",
     "DiscreteActions",
     "EvaluationError",
     "FrozenNetwork",
     "GymProblem",
     "GymTask",
-    "LevelRule",
     "MaskRule",
     "MaskedGymProblem",
     "Normalizer",
@@ -46,7 +46,7 @@ __getattr__ = lazy(
     {
         "__version__": "._version",
         "FrozenNetwork": ".networks",
-        "LevelRule": ".masks",
+        "CutoffRule": ".masks",
         "MaskRule": ".masks",
         "Threshold": ".masks",
         "TopK": ".masks",

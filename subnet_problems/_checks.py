@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+#: The values of a plain mask: a weight is removed or kept.
+BITS = (0, 1)
+_WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+
 #: The greatest finite float32. Every number that a user passes ends up as float32.
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 #: NumPy arrays have at most 64 dimensions, and one of them is the batch.
@@ -238,47 +242,69 @@ def check_numbers(
     raise TypeError(f"{name}: expected an array of real numbers, got {value!r}")
 
 
-def check_mask(name: str, value: Any, num_weights: int) -> torch.Tensor:
-    """Return ``value``, a tensor or an array, on the CPU if it is the mask of one solution, ``(D,)`` bool.
+def check_mask(name: str, value: Any, num_weights: int, values: Sequence[int] = BITS) -> torch.Tensor:
+    """Return ``value``, a tensor or an array, on the CPU if it is the mask of one solution, ``(D,)``.
+
+    Args:
+        name: Name of the argument, for error messages.
+        value: What was given.
+        num_weights: D.
+        values: The values that a mask may have. Masks of 0 and 1 are bool, all others int8.
 
     Raises:
-        TypeError: The elements are not bools.
-        ValueError: The shape is wrong.
+        TypeError: The elements are not bools, or not whole numbers if there are other values than 0 and 1.
+        ValueError: The shape is wrong, or an element is not one of ``values``.
     """
-    mask = _bools(name, value, f"(D,) = ({num_weights},)")
+    mask = _mask(name, value, f"(D,) = ({num_weights},)", values)
     if mask.shape != (num_weights,):
         raise ValueError(f"{name}: expected shape (D,) = ({num_weights},), got {tuple(mask.shape)}")
     return mask.cpu()
 
 
-def check_masks(name: str, value: Any, num_weights: int) -> torch.Tensor:
-    """Return ``value``, a tensor or an array, on its own device if it is N >= 1 masks, ``(N, D)`` bool.
+def check_masks(name: str, value: Any, num_weights: int, values: Sequence[int] = BITS) -> torch.Tensor:
+    """Return ``value``, a tensor or an array, on its own device if it is N >= 1 masks, ``(N, D)``.
+
+    Args:
+        name: Name of the argument, for error messages.
+        value: What was given.
+        num_weights: D.
+        values: See ``check_mask``.
 
     Raises:
-        TypeError: The elements are not bools.
-        ValueError: The shape is wrong.
+        TypeError: See ``check_mask``.
+        ValueError: See ``check_mask``.
     """
     shape = f"(N, D) = (N, {num_weights})"
-    masks = _bools(name, value, shape)
+    masks = _mask(name, value, shape, values)
     if masks.ndim != 2 or masks.shape[1] != num_weights or not len(masks):
         raise ValueError(f"{name}: expected shape {shape} with N >= 1, got {tuple(masks.shape)}")
     return masks
 
 
-def _bools(name: str, value: Any, shape: str) -> torch.Tensor:
-    """Return ``value`` as a plain tensor of bools; ``shape`` is the expected shape for the error message.
+def _mask(name: str, value: Any, shape: str, values: Sequence[int]) -> torch.Tensor:
+    """Return ``value`` as a plain tensor of bools or int8; ``shape`` is the expected shape for the error message.
 
     Raises:
-        TypeError: The elements are not bools.
+        TypeError: The elements have another type.
+        ValueError: An element is not one of ``values``.
     """
-    bools = value if isinstance(value, torch.Tensor) else torch.as_tensor(value) if _is_bool_array(value) else None
-    if bools is None or bools.dtype != torch.bool:
-        raise TypeError(f"{name}: expected bools of shape {shape}, got {value!r}")
-    return bools.as_subclass(torch.Tensor)
+    is_plain = tuple(values) == BITS
+    listed = f"{values[0]} to {values[-1]}" if isinstance(values, range) else f"each one of {tuple(values)}"
+    mask = value if isinstance(value, torch.Tensor) else torch.as_tensor(value) if _kind_of(value) in "biu" else None
+    if mask is None or mask.dtype not in ((torch.bool,) if is_plain else _WHOLE):
+        expected = "bools" if is_plain else f"whole numbers, {listed},"
+        raise TypeError(f"{name}: expected {expected} of shape {shape}, got {value!r}")
+    mask = mask.as_subclass(torch.Tensor)
+    if is_plain:
+        return mask
+    if not torch.isin(mask, torch.tensor(values, device=mask.device)).all():
+        raise ValueError(f"{name}: expected {listed}, got {sorted(set(mask.flatten().tolist()))}")
+    return mask.to(torch.int8)
 
 
-def _is_bool_array(value: Any) -> bool:
+def _kind_of(value: Any) -> str:
+    """The kind of an array's dtype, as NumPy has it; "?" if it is not an array."""
     try:
-        return np.asarray(value).dtype == np.bool_
+        return np.asarray(value).dtype.kind
     except ValueError:  # rows of different lengths
-        return False
+        return "?"

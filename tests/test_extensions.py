@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from algorithms import Checkpointer, ElitistGaussianResampling, resume
-from subnet_problems import Subnetwork, TopK
+from subnet_problems import MaskedGymProblem, Subnetwork, TopK
 from subnet_problems.networks import FrozenNetwork
 from subnet_problems.problems import Masked, MaskGenotype
 from subnet_problems.tasks import BoxActions
@@ -22,6 +22,7 @@ PLUGIN = '''
 import json
 
 import numpy as np
+import torch
 
 from subnet_problems.experiments import SEARCHES, Preset
 from subnet_problems.masks import MASK_RULES, TopK
@@ -63,6 +64,27 @@ def random_search(problem, popsize):
     return SNES(problem, popsize=popsize, stdev_init=1.0)
 
 
+class SignedTopK:
+    """A mask rule: the scores farthest from 0 keep their weights, and negative scores flip them."""
+
+    values, rescale = (-1, 0, 1), True
+
+    def __init__(self, sparsity):
+        self.sparsity = sparsity
+
+    def __call__(self, scores, layers):
+        return (scores.sign() * (scores.abs() >= self._limits(scores))).to(torch.int8)
+
+    def cutoffs(self, scores, layers):
+        limit = self._limits(scores).mean()
+        return torch.stack([-limit, limit])[:, None]
+
+    def _limits(self, scores):
+        num_kept = round(scores.shape[1] * (1.0 - self.sparsity))
+        return scores.abs().topk(num_kept, dim=1).values[:, -1:]
+
+
+MASK_RULES["signed"] = SignedTopK
 SEARCHES["wide"] = Preset(random_search, popsize=6)
 MASK_RULES["half"] = lambda sparsity: TopK(0.5, scope="layer")
 '''
@@ -91,6 +113,85 @@ def test_what_a_plugin_registers_is_searched_saved_loaded_shown_and_exported_by_
     assert "thirds, gain 1, seed 0" in in_a_shell(tmp_path, "show", "found/subnetwork.safetensors")
     in_a_shell(tmp_path, "export", "found/subnetwork.safetensors", "policy.json")
     assert (tmp_path / "policy.json").read_text() == '{"kept": 9, "init": "thirds"}'
+
+
+def test_a_rule_whose_masks_flip_signs_is_one_class_and_one_line(tmp_path):
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    out = in_a_shell(
+        tmp_path, "search", "CartPole-v1", "--mask", "signed", "--sparsity", 0.5, "--hidden-sizes", 8, "--budget",
+        30_000, "--test-episodes", 2, "--output", "found",
+    )  # fmt: skip
+    assert "24 of 48 weights, sparsity 0.500" in out
+    file = tmp_path / "found" / "subnetwork.safetensors"
+    found = Subnetwork.load(file)
+    assert set(found.factors[found.mask].tolist()) == {-1, 1}
+    assert found.test(num_episodes=5, seed=1).mean() > 300  # random masks earn about 30
+    in_a_shell(tmp_path, "export", file, "c")
+    assert (tmp_path / "c" / "c.h").exists()
+    with pytest.raises(ValueError, match=r"^form: expected 'rows' for weights that do not come from a seed alone"):
+        found.export_c(tmp_path / "c", form="seed")
+
+
+@pytest.fixture
+def signed():
+    """The plugin's rule, without its registrations."""
+    names = {"torch": torch}
+    exec(PLUGIN[PLUGIN.index("class SignedTopK") : PLUGIN.index("MASK_RULES[")], names)
+    return names["SignedTopK"]
+
+
+def test_masks_with_other_values_are_evaluated_kept_and_searched_like_others(signed, tmp_path):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
+    pieces = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0, subbatch_size=3)
+    scores = problem.generate_batch(8).values
+    masks = problem.mask(scores)
+    assert masks.dtype == torch.int8
+    assert set(masks.unique().tolist()) == {-1, 0, 1}
+    fitness = problem.evaluate_array(scores)
+    np.testing.assert_array_equal(fitness, pieces.evaluate_array(scores))
+    assert problem.status["mean_sparsity"] == 0.5
+    again = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
+    np.testing.assert_array_equal(fitness, again.evaluate_masks(masks))
+    for i in range(len(masks)):
+        subnet = problem.mask_to_subnetwork(masks[i])
+        torch.testing.assert_close(subnet.weights, problem.decode(scores[i]))
+        subnet.save(tmp_path / "a.safetensors")
+        loaded = Subnetwork.load(tmp_path / "a.safetensors")
+        for policy in (loaded, subnet.prune()):
+            assert policy.act([0.1, 0.2, -0.3, 0.4]) == subnet.act([0.1, 0.2, -0.3, 0.4])
+        assert torch.equal(loaded.factors, subnet.factors)
+        sparser = MaskedGymProblem.from_subnetwork(loaded, seed=0)
+        torch.testing.assert_close(sparser.mask_to_subnetwork(loaded.mask).weights, subnet.weights)
+
+
+def test_its_center_stays_where_noise_changes_masks(signed):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
+    center = 10.0 * problem.generate_batch(1).values[0]
+    confined = problem.confined(center)
+    assert torch.equal(problem.mask(confined), problem.mask(center))
+    cutoffs = problem.mask_rule.cutoffs(confined[None], problem.network.layers)
+    near = ((confined - cutoffs).abs().min(dim=0).values < problem.score_stdev / 2 + 1e-6).sum()
+    assert near >= 0.6 * 24
+
+
+def test_masks_of_other_values_than_the_rules_are_refused(signed):
+    problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
+    with pytest.raises(ValueError, match=r"^mask: expected each one of \(-1, 0, 1\), got \[2\]"):
+        problem.evaluate_masks(np.full((1, 48), 2))
+    with pytest.raises(TypeError, match=r"^mask: expected whole numbers, each one of \(-1, 0, 1\), of shape "):
+        problem.evaluate_masks(np.ones((1, 48), dtype=bool))
+    with pytest.raises(ValueError, match=r"^mask: expected a mask that the rule "):
+        problem.scores_from_mask(np.ones(48, dtype=bool), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"), [((0, 0), ValueError), ((1, 2), ValueError), ((0, 200), ValueError), (3, TypeError)]
+)
+def test_bad_values_are_refused(signed, values, error):
+    rule = signed(0.5)
+    rule.values = values
+    with pytest.raises(error, match=r"^values: expected "):
+        MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=rule, seed=0)
 
 
 class MaskedRegression(Masked):

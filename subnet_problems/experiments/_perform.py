@@ -226,7 +226,7 @@ class _Diary:
 
 def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:
     """Share of the weights that a policy does without; empty for a search on the weights themselves."""
-    return 1.0 - float(problem.mask(solution).double().mean()) if hasattr(problem, "mask") else ""
+    return 1.0 - float((problem.mask(solution) != 0).double().mean()) if hasattr(problem, "mask") else ""
 
 
 def _work_on(

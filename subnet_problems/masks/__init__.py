@@ -5,13 +5,13 @@ from ._expectation import expected_scores
 from ._initial_scores import scores_from_mask
 from ._live import live_masks
 from ._named import MASK_RULES
-from ._rule import LevelRule, MaskRule
+from ._rule import CutoffRule, MaskRule
 from ._threshold import Threshold
 from ._top_k import TopK, erdos_renyi, num_kept_at
 
 __all__ = [
     "MASK_RULES",
-    "LevelRule",
+    "CutoffRule",
     "MaskRule",
     "Threshold",
     "TopK",

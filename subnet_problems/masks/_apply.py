@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescale: bool | Sequence[float]) -> Tensor:
-    """Multiply frozen weights by bits and, if ``rescale`` is True, by 1 / sqrt(density) of each layer.
+    """Multiply frozen weights by the values of masks and, if ``rescale`` is True, by 1 / sqrt(density) of each layer.
 
     The density rescales only tensors of two or more dimensions: a bias is added once at any density.
 
     Args:
         weights: ``(D,)``.
-        mask: ``(N, D)`` bool.
+        mask: ``(N, D)`` bool, or int8 of a rule with other values.
         layers: The network's parameter tensors.
         rescale: True or False, or factors, one for each of ``layers``.
 
@@ -37,7 +37,7 @@ def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescal
 
 def scale_of(mask: Tensor, layer: Layer) -> Tensor:
     """Return 1 / sqrt(density) of a layer for each of the masks ``(N, D)``, as ``(N, 1)`` float32."""
-    kept = mask[:, layer.slice].sum(dim=1, keepdim=True)
+    kept = mask[:, layer.slice].bool().sum(dim=1, keepdim=True)
     # float64 division and square root are exactly rounded, so the bits are the same on every machine. The clamp avoids
     # a division by 0 for a layer that keeps nothing.
     return torch.sqrt(layer.size / kept.clamp(min=1).double()).float()

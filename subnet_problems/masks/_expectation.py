@@ -9,32 +9,52 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ._rule import LevelRule, MaskRule
+from .._checks import BITS
+from ._rule import CutoffRule, MaskRule
+from ._values import values_of
 
 if TYPE_CHECKING:
     from ..networks._layer import Layer
 
 
-def expected_scores(mask: Tensor, *, center: Tensor, stdev: float, level: Tensor) -> Tensor:
-    """Return the expectations of normally distributed scores, given which of them are kept.
+def expected_scores(
+    mask: Tensor, *, center: Tensor, stdev: float, cutoffs: Tensor, values: Sequence[int] = BITS
+) -> Tensor:
+    """Return the expectations of normally distributed scores, given the values of their masks.
 
-    They are the means of normal distributions truncated at ``level``: ``center + stdev phi(a) / Phi(a)`` for a kept
-    score and ``center - stdev phi(a) / Phi(-a)`` for a removed one, with ``a = (center - level) / stdev``.
+    They are the means of normal distributions truncated to the interval of scores that has the mask's value. With
+    one cutoff these are ``center + stdev phi(a) / Phi(a)`` for a kept score and ``center - stdev phi(a) / Phi(-a)`` for
+    a removed one, with ``a = (center - cutoff) / stdev``.
 
     Args:
-        mask: ``(N, D)`` bool, True where a weight is kept.
+        mask: ``(N, D)``, bool or int8, of ``values``.
         center: ``(D,)``, the means of the scores' distributions.
         stdev: Standard deviation of the scores.
-        level: ``(D,)`` or ``(1,)``, the level above which a score is kept.
+        cutoffs: ``(C, D)`` or ``(C, 1)``, the scores that separate the intervals, ascending; see ``CutoffRule``.
+        values: The value of each interval, C + 1 of them. Default: removed below the cutoff, kept above it.
 
     Returns:
         ``(N, D)`` expected scores.
     """
-    scaled = (center - level) / (stdev * math.sqrt(2.0))
-    height = stdev * math.sqrt(2.0 / math.pi)
-    kept = center + height / torch.special.erfcx(-scaled)  # phi / Phi without 0 / 0
-    removed = center - height / torch.special.erfcx(scaled)
-    return torch.where(mask, kept, removed)
+    unit, height = stdev * math.sqrt(2.0), stdev * math.sqrt(2.0 / math.pi)
+    scaled = (cutoffs - center) / unit
+    highest = center + height / torch.special.erfcx(scaled[-1])  # phi / Phi without 0 / 0
+    lowest = center - height / torch.special.erfcx(-scaled[0])
+    result = torch.where(mask == values[-1], highest, lowest)
+    for value, low, high, *bounds in zip(values[1:-1], scaled[:-1], scaled[1:], cutoffs[:-1], cutoffs[1:], strict=True):
+        result = torch.where(mask == value, (center + height * _between(low, high)).clamp(*bounds), result)
+    return result
+
+
+def _between(low: Tensor, high: Tensor) -> Tensor:
+    """Return ``(exp(-low^2) - exp(-high^2)) / (erf(high) - erf(low))``, also where both terms almost vanish."""
+    mirrored = low + high < 0.0
+    low, high = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)  # now -low <= high
+    decay = (low - high) * (low + high)
+    one_side = -torch.expm1(decay) / (torch.special.erfcx(low) - torch.exp(decay) * torch.special.erfcx(high))
+    two_sides = (torch.exp(-low.square()) - torch.exp(-high.square())) / (torch.erf(high) - torch.erf(low))
+    ratio = torch.where(low > 0.0, one_side, two_sides)
+    return torch.where(mirrored, -ratio, ratio)
 
 
 def expected_given_mask(
@@ -50,8 +70,9 @@ def expected_given_mask(
         stdev: Standard deviation of the noise.
 
     Returns:
-        ``(N, D)`` expected scores; the scores themselves if the rule has no ``level``.
+        ``(N, D)`` expected scores; the scores themselves if the rule has no ``cutoffs``.
     """
-    if not isinstance(rule, LevelRule):
+    if not isinstance(rule, CutoffRule):
         return scores
-    return expected_scores(rule(scores, layers), center=center, stdev=stdev, level=rule.level(scores, layers))
+    mask, cutoffs = rule(scores, layers), rule.cutoffs(scores, layers)
+    return expected_scores(mask, center=center, stdev=stdev, cutoffs=cutoffs, values=values_of(rule))

@@ -1,4 +1,4 @@
-"""MaskRule and LevelRule: the interfaces of rules that turn scores into bits."""
+"""MaskRule and CutoffRule: the interfaces of rules that turn scores into masks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 class MaskRule(Protocol):
     """The interface of a mask rule. A class with these two members works wherever ``Threshold`` and ``TopK`` do.
 
-    Each row of bits must depend only on the same row of scores. Otherwise a solution's fitness would depend on the rest
-    of the population.
+    A mask has one value per weight, by which the weight is multiplied. By default the values are 0 and 1, as bools: a
+    weight is removed or kept. A rule with an attribute ``values``, a tuple of distinct whole numbers from -128 to 127
+    with 0 among them, returns masks of these values as int8. With ``values = (-1, 0, 1)``, for example, a rule can
+    also flip the sign of a weight.
+
+    Each row of a mask must depend only on the same row of scores. Otherwise a solution's fitness would depend on the
+    rest of the population.
 
     Attributes:
         rescale: True to multiply the kept weights of a layer by 1 / sqrt(its density), False for no rescaling, or
@@ -29,7 +34,7 @@ class MaskRule(Protocol):
         ...
 
     def __call__(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Turn scores ``(N, D)`` into bits ``(N, D)`` bool, True where a weight is kept.
+        """Turn scores ``(N, D)`` into masks ``(N, D)``: bool, True where a weight is kept; or int8 ``values``.
 
         Args:
             scores: ``(N, D)`` float, no NaN.
@@ -39,17 +44,24 @@ class MaskRule(Protocol):
 
 
 @runtime_checkable
-class LevelRule(MaskRule, Protocol):
-    """A mask rule that keeps scores above a level. A search that knows the level learns more from each policy."""
+class CutoffRule(MaskRule, Protocol):
+    """A mask rule whose values belong to intervals of scores, one after the other, separated by cutoffs.
 
-    def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Return the score above which a weight is kept.
+    ``TopK`` and ``Threshold`` have a single cutoff: scores above it keep their weights. A search that knows the cutoffs
+    learns more from each policy (see ``expected_scores``).
+    """
+
+    def cutoffs(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """Return the scores that separate the intervals, from the lowest to the highest.
+
+        Scores below the first cutoff have the first of the rule's ``values``, and so on.
 
         Args:
             scores: ``(N, D)`` float, no NaN.
             layers: The network's parameter tensors.
 
         Returns:
-            ``(D,)``, the mean over rows for each weight; or ``(1,)``, one level for all weights.
+            ``(C, D)``, C = number of values - 1: for each weight its cutoffs, averaged over rows. Or ``(C, 1)``: the
+            same cutoffs for all weights.
         """
         ...

@@ -39,9 +39,9 @@ class Threshold:
         """Turn scores ``(N, D)`` into bits ``(N, D)``."""
         return scores > self.value
 
-    def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Return ``value`` as a tensor ``(1,)``."""
-        return torch.full((1,), self.value, dtype=scores.dtype, device=scores.device)
+    def cutoffs(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """Return ``value`` as a tensor ``(1, 1)``."""
+        return torch.full((1, 1), self.value, dtype=scores.dtype, device=scores.device)
 
     def __repr__(self) -> str:
         return f"Threshold({self.value:g}, rescale={self.rescale})"

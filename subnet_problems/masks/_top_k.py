@@ -64,19 +64,19 @@ class TopK:
                 keep_highest(scores[row, part], num_kept, out=mask[row, part])
         return mask
 
-    def level(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Return the lowest kept score, averaged over rows: ``(D,)``, equal for all weights ranked together.
+    def cutoffs(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
+        """Return the lowest kept score, averaged over rows: ``(1, D)``, equal for all weights ranked together.
 
         It is minus infinity if all weights ranked together are kept, and infinity if none is kept.
         """
         scores = scores.as_subclass(Tensor)
-        level = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
+        cutoff = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
         for part, num_kept in self.parts(layers):
             if 0 < num_kept < part.stop - part.start:
-                level[part] = fmean(lowest_kept(row, num_kept) for row in scores[:, part])
+                cutoff[part] = fmean(lowest_kept(row, num_kept) for row in scores[:, part])
             else:
-                level[part] = -math.inf if num_kept else math.inf
-        return level
+                cutoff[part] = -math.inf if num_kept else math.inf
+        return cutoff[None]
 
     def for_network(self, layers: Sequence[Layer]) -> TopK:
         """Return this rule for one network: ``rescale="fixed"`` becomes the factors themselves."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from .._checks import check_bool
 from ..masks._rule import MaskRule
 from ..masks._top_k import TopK
+from ..networks._frozen_network import FrozenNetwork
 from ..subnetworks._subnetwork import Subnetwork
 from ..tasks._gym_task import EnvLike, GymTask
 from ..tasks._observation_stats import ObservationStats
@@ -32,6 +35,14 @@ def policy_task(subnet: Subnetwork, env: EnvLike | None, *, env_config: Any, epi
     if isinstance(env, GymTask):
         raise TypeError(f"env: expected a Gymnasium id or a callable that makes an environment, got {env!r}")
     return subnet.make_task(env, env_config=env_config, episode_length=episode_length)
+
+
+def policy_network(subnet: Subnetwork) -> FrozenNetwork:
+    """The policy's network. If the policy has factors on its kept weights, they are part of the network's weights."""
+    if subnet.factors is None:
+        return subnet.network
+    everything = torch.ones_like(subnet.mask)
+    return subnet.network.with_weights(everything, subnet.network.weights * subnet.factors)
 
 
 def policy_rule(subnet: Subnetwork, *, mask_rule: MaskRule | None, sparsity: float | None) -> MaskRule:

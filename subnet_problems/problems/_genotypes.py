@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._checks import BITS
 from ..masks._apply import apply_mask
 from ..masks._levels import levels_to
 from ..masks._rule import MaskRule
+from ..masks._values import values_of
 from ..networks._frozen_network import FrozenNetwork
 
 
@@ -58,22 +60,23 @@ class Genotype(ABC):
 
 
 class MaskGenotype(Genotype):
-    """One score per weight. The rule turns scores into bits; bits times frozen weights are the network's weights.
+    """One score per weight. The rule turns scores into masks; masks times frozen weights are the network's weights.
 
     Args:
         network: The network to mask.
-        rule: The rule that turns scores into bits.
+        rule: The rule that turns scores into masks.
         stdev: Standard deviation of initial scores around 0.
         device: Device of the masks and weights.
 
     Attributes:
+        values: The values of a mask, (0, 1) for most rules.
         levels: Rules of growing sparsity, of which the last is ``rule``; see ``MaskedGymProblem.num_levels``.
         level: Index in ``levels`` of the rule that the search uses now.
     """
 
     def __init__(self, network: FrozenNetwork, rule: MaskRule, *, stdev: float, device: torch.device | str) -> None:
         super().__init__(network)
-        self.rule, self.stdev = rule, stdev
+        self.rule, self.stdev, self.values = rule, stdev, values_of(rule)
         self.frozen = network.weights.to(device)
         self.levels = levels_to(rule, network.num_weights)
         self.level = len(self.levels) - 1
@@ -88,7 +91,7 @@ class MaskGenotype(Genotype):
         values.normal_(0.0, self.stdev, generator=generator)
 
     def express(self, values: Tensor) -> Tensor:
-        """See ``Genotype``; bits, True where a weight is kept."""
+        """See ``Genotype``; bool, True where a weight is kept, or int8 of a rule with other values."""
         return self._masked_by(self.rule, values)
 
     def express_in_search(self, values: Tensor) -> Tensor:
@@ -98,9 +101,11 @@ class MaskGenotype(Genotype):
     def _masked_by(self, rule: MaskRule, values: Tensor) -> Tensor:
         values = values.as_subclass(Tensor)  # a user's rule may write to a copy, which EvoTorch's class forbids
         mask = rule(values, self.network.layers)
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != values.shape:
+        dtype = torch.bool if self.values == BITS else torch.int8
+        if not isinstance(mask, Tensor) or mask.dtype != dtype or mask.shape != values.shape:
             came = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
-            raise TypeError(f"mask_rule: expected the rule to return a bool tensor {tuple(values.shape)}, got {came}")
+            kind = str(dtype).removeprefix("torch.")
+            raise TypeError(f"mask_rule: expected the rule to return a {kind} tensor {tuple(values.shape)}, got {came}")
         return mask.as_subclass(Tensor)
 
     def weights_of(self, payload: Tensor) -> Tensor:
@@ -108,11 +113,14 @@ class MaskGenotype(Genotype):
         return apply_mask(self.frozen, payload, self.network.layers, rescale=self.rule.rescale)
 
     def pack(self, payload: Tensor) -> NDArray[Any]:
-        """See ``Genotype``; one bit per weight."""
-        return np.packbits(payload.cpu().numpy(), axis=1)
+        """See ``Genotype``; one bit per weight, or one byte if there are other values than 0 and 1."""
+        packed: NDArray[Any] = payload.cpu().numpy()
+        return np.packbits(packed, axis=1) if self.values == BITS else packed
 
     def unpack(self, packed: NDArray[Any], device: torch.device | str) -> Tensor:
         """See ``Genotype``."""
+        if self.values != BITS:
+            return super().unpack(packed, device)
         bits = np.unpackbits(packed, axis=1, count=self.network.num_weights)
         return torch.from_numpy(bits.view(np.bool_)).to(device)
 

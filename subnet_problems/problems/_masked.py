@@ -18,7 +18,7 @@ from ..networks._frozen_network import FrozenNetwork
 from ..subnetworks._file import left_out_of_file
 from ..subnetworks._subnetwork import Subnetwork
 from ..tasks._gym_task import EnvLike, GymTask
-from ._from_subnetwork import policy_rule, policy_stats, policy_task
+from ._from_subnetwork import policy_network, policy_rule, policy_stats, policy_task
 from ._genotypes import MaskGenotype
 from ._gym_problem import GymProblem
 from ._masks import Masked
@@ -140,7 +140,7 @@ class MaskedGymProblem(Masked, GymProblem):
             stats = policy_stats(subnet, options.get("observation_normalization"))
         options["env_config"], options["observation_normalization"] = task.env_config, stats is not None
         with naming(network="subnet", **({} if sparsity is None else {"mask_rule": "sparsity"})):
-            problem = cls(task.env, subnet.network, mask_rule=rule, score_stdev=score_stdev, **options)
+            problem = cls(task.env, policy_network(subnet), mask_rule=rule, score_stdev=score_stdev, **options)
         if stats is not None:
             problem.set_observation_stats(stats)
         return problem
@@ -157,7 +157,7 @@ class MaskedGymProblem(Masked, GymProblem):
         """A mask ``(D,)`` as a ``Subnetwork``."""
         return Subnetwork(
             self.network,
-            check_mask("mask", mask, self.solution_length),
+            check_mask("mask", mask, self.solution_length, self._genotype.values),
             actions=self._task.actions,
             observations=self._task.observations,
             rescale=self.mask_rule.rescale,

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from .._checks import check_count, check_mask, check_masks, check_matrix, check_numbers, check_seed
-from ..masks._confined import near_level, without_unused
+from ..masks._confined import near_cutoff, without_unused
 from ..masks._expectation import expected_given_mask
 from ..masks._initial_scores import scores_from_mask
 from ..masks._live import live_masks
 from ..masks._rule import MaskRule
 from ..masks._top_k import TopK
+from ..masks._values import representatives
 from ._genotypes import MaskGenotype
 from ._rounds import Rounds
 
@@ -40,7 +41,7 @@ class Masked(Rounds):
 
     @property
     def mask_rule(self) -> MaskRule:
-        """The rule that turns scores into bits."""
+        """The rule that turns scores into masks."""
         return self._genotype.rule
 
     def mask(self, scores: Tensor | SolutionBatch | Solution | ArrayLike) -> Tensor:
@@ -50,7 +51,7 @@ class Masked(Rounds):
             scores: ``(N, D)`` or ``(D,)``.
 
         Returns:
-            bool, of the same shape; True where a weight is kept.
+            Of the same shape: bool, True where a weight is kept; or int8 under a rule with other ``values``.
 
         Raises:
             TypeError: The scores are not real numbers.
@@ -120,11 +121,12 @@ class Masked(Rounds):
         """Evaluate masks directly, without the mask rule: for searches that have bits instead of scores.
 
         This is an ordinary round: it is counted and seeded, and fitness is that of solutions with these masks. Hooks
-        receive a batch whose scores are above 0 for kept weights and below 0 for removed weights. The masks do not
+        receive a batch whose scores are above 0 for kept weights and below 0 for removed weights (or spread over the
+        values of the rule, in their order). The masks do not
         compete for ``best`` in the status, which holds scores under the problem's own rule.
 
         Args:
-            mask: ``(N, D)`` bool, True where a weight is kept.
+            mask: ``(N, D)`` bool, True where a weight is kept; or whole numbers, of the rule's ``values``.
 
         Returns:
             ``(N,)`` fitness; higher is better.
@@ -132,20 +134,20 @@ class Masked(Rounds):
         Raises:
             EvaluationError: See ``evaluate``.
             WorkersLostError: See ``evaluate``.
-            TypeError: The mask is not made of bools.
-            ValueError: The mask has the wrong shape, or an actor cannot make the environment.
+            TypeError: The mask is not made of bools, or of whole numbers.
+            ValueError: The mask has the wrong shape or other values, or an actor cannot make the environment.
         """
-        bits = check_masks("mask", mask, self.solution_length).to(self.device)
-        self._given = bits
+        values, stdev = self._genotype.values, self._genotype.stdev
+        self._given = check_masks("mask", mask, self.solution_length, values).to(self.device)
         try:
-            return self._fitness_of_values((bits.to(self.dtype) * 2.0 - 1.0) * self._genotype.stdev)
+            return self._fitness_of_values(representatives(self._given, values, stdev=stdev, dtype=self.dtype))
         finally:
             self._given = None
 
     def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
         """For each solution, the expected scores given its mask. ``ElitistGaussianResampling`` learns from these.
 
-        Only the side of the rule's level on which a score lies has an effect. So each score is replaced by the mean
+        Only the side of the rule's cutoff on which a score lies has an effect. So each score is replaced by the mean
         over all scores that give the same bit.
 
         Args:
@@ -154,7 +156,7 @@ class Masked(Rounds):
             stdev: Standard deviation of the noise. Ignored for initial scores.
 
         Returns:
-            ``(N, D)``; ``values`` itself if the rule is a user's own without a ``level``.
+            ``(N, D)``; ``values`` itself if the rule is a user's own without ``cutoffs``.
 
         Raises:
             ValueError: An argument has the wrong shape, or a score is NaN.
@@ -169,23 +171,23 @@ class Masked(Rounds):
         )
 
     def confined(self, center: Tensor) -> Tensor:
-        """Scores with the mask of ``center``, enough of them near the rule's level for noise to flip bits.
+        """Scores with the mask of ``center``, enough of them near the rule's cutoff for noise to flip bits.
 
         Let n be 0.6 times the number of kept or of removed weights, whichever is smaller. At least n scores are within
-        ``score_stdev / 2`` of the level that the rule has for ``center``. If fewer are that near in ``center``, all
-        distances to the level are shrunk by one factor.
+        ``score_stdev / 2`` of the cutoff that the rule has for ``center``. If fewer are that near in ``center``, all
+        distances to the cutoff are shrunk by one factor, except those of scores that ``narrowed`` moved far below it.
 
         Args:
             center: ``(D,)``.
 
         Returns:
-            ``(D,)``; ``center`` itself if the rule is a user's own without a ``level``.
+            ``(D,)``; ``center`` itself if the rule is a user's own without ``cutoffs``.
 
         Raises:
             ValueError: ``center`` has the wrong shape, or a score is NaN.
         """
         check_matrix("center", center[None], self.solution_length)
-        return near_level(
+        return near_cutoff(
             self._genotype.rule_in_search, self._genotype.network.layers, center, reach=self._genotype.stdev / 2
         )
 

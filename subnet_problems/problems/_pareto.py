@@ -13,7 +13,7 @@ from pymoo.core.problem import Problem
 from torch import Tensor
 
 from .._checks import check_choice, check_matrix, check_numbers, check_real, check_sparsity
-from ..masks._confined import near_level, without_unused
+from ..masks._confined import near_cutoff, without_unused
 from ..masks._expectation import expected_given_mask
 from ..masks._live import chain_layers, is_chain, live_units, live_weights
 from ..masks._top_k import TopK, num_kept_at
@@ -219,7 +219,7 @@ class ParetoSparsityProblem(Problem):
         return np.column_stack([expected.cpu().numpy(), values[:, -1].numpy()])
 
     def confined(self, center: ArrayLike) -> NDArray[np.float64]:
-        """An individual with the mask of ``center``, near enough to the level for noise to flip bits.
+        """An individual with the mask of ``center``, near enough to the cutoff for noise to flip bits.
 
         See ``MaskedGymProblem.confined``.
 
@@ -236,7 +236,7 @@ class ParetoSparsityProblem(Problem):
         values = self._checked_one("center", center)
         rule, layers = self._rule_at(values[0]), self.masked.network.layers
         return self._individual(
-            near_level(rule, layers, self._scores(values)[0], reach=self.masked.score_stdev / 2), values[0]
+            near_cutoff(rule, layers, self._scores(values)[0], reach=self.masked.score_stdev / 2), values[0]
         )
 
     def narrowed(self, center: ArrayLike) -> NDArray[np.float64]:

@@ -40,7 +40,8 @@ class Acting:
         """Bytes of the policy's arrays, which a user may change in place."""
         normalizer = self._parts.normalizer
         scaling = () if normalizer is None else (normalizer.mean.tobytes(), normalizer.scale.tobytes())
-        return (self._parts.mask.numpy().tobytes(), *scaling)
+        factors = () if self._parts.factors is None else (self._parts.factors.numpy().tobytes(),)
+        return (self._parts.mask.numpy().tobytes(), *factors, *scaling)
 
     @property
     def is_current(self) -> bool:

@@ -48,6 +48,8 @@ def encode(subnet: PolicyParts) -> bytes:
     for sentence in _sentences(left_out):
         warnings.warn(sentence, stacklevel=3)  # at the call of ``save``
     tensors: dict[str, NDArray[Any]] = {"mask": np.packbits(subnet.mask.cpu().numpy())}
+    if subnet.factors is not None:
+        tensors["factors"] = subnet.factors[subnet.mask].numpy()
     if network.weight_init is None:
         tensors["kept_weights"] = network.weights[subnet.mask].numpy()
     if subnet.normalizer is not None:
@@ -57,7 +59,7 @@ def encode(subnet: PolicyParts) -> bytes:
             tensors[_BUFFER + name] = np.asarray(buffer.numpy(), order="C")
     weights = {"init": network.weight_init, "gain": network.weight_gain, "seed": network.seed}
     description: dict[str, Any] = {
-        "version": 1,
+        "version": 1 if subnet.factors is None else 2,
         "crc32": "0" * 8,
         "layers": [list(layer.shape) for layer in network.layers],
         "network": architecture,
@@ -211,8 +213,9 @@ def decode(
     """
     description, tensors, data = _read(path)
     need = Fields(description)
-    if need.take("version", int) != 1:
-        raise SubnetworkFileError(f"version: expected 1, got {description['version']!r}")
+    version = need.take("version", int)
+    if version not in (1, 2):
+        raise SubnetworkFileError(f"version: expected 1 or 2, got {version!r}")
     _check_sum(data)
     shapes = need.shapes("layers")
     num_weights = sum(math.prod(shape) for shape in shapes)
@@ -224,6 +227,7 @@ def decode(
     if unpacked[num_weights:].any():
         raise SubnetworkFileError("mask: expected 0 for all spare bits")
     mask = torch.from_numpy(unpacked[:num_weights].astype(np.bool_))
+    factors = _factors(tensors, mask) if version == 2 else None
 
     obs_length, act_length = need.count("obs_length"), need.count("act_length")
     try:
@@ -258,6 +262,7 @@ def decode(
     parts = {
         "network": network,
         "mask": mask,
+        "factors": factors,
         "actions": actions,
         "observations": observations,
         "rescale": _rescale(need, len(shapes)),
@@ -269,6 +274,15 @@ def decode(
         "tests": need.values("tests"),
     }
     return parts, proof
+
+
+def _factors(tensors: Mapping[str, NDArray[Any]], mask: torch.Tensor) -> torch.Tensor:
+    """Read the factors ``(D,)`` on kept weights."""
+    kept, count = tensors.get("factors"), int(mask.sum())
+    if kept is None or kept.dtype != np.int8 or kept.shape != (count,) or not kept.all():
+        came = "none" if kept is None else f"{kept.dtype} {kept.shape}" + ", one of them 0" * (not kept.all())
+        raise SubnetworkFileError(f"factors: expected int8 of shape ({count},), none of them 0, got {came}")
+    return torch.ones(len(mask), dtype=torch.int8).masked_scatter(mask, torch.from_numpy(kept.copy()))
 
 
 def _rescale(need: Fields, num_layers: int) -> bool | tuple[float, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class PolicyParts:
 
     network: FrozenNetwork
     mask: Tensor
+    factors: Tensor | None
     actions: Actions
     observations: Observations | None
     rescale: bool | tuple[float, ...]
@@ -46,6 +48,7 @@ class PolicyParts:
         mask: Tensor | ArrayLike,
         *,
         actions: Actions,
+        factors: Tensor | ArrayLike | None = None,
         observations: Observations | None = None,
         rescale: bool | Sequence[float] = False,
         normalizer: Normalizer | None = None,
@@ -72,12 +75,14 @@ class PolicyParts:
             raise ValueError(f"actions: expected {network.act_length} outputs, as in the network, got {actions.length}")
         if not isinstance(env, str | None):
             raise TypeError(f"env: expected a Gymnasium id or None, got {env!r}")
+        kept, factors = _split(mask, factors, network.num_weights)
         registration = None if registration is None else check_mapping("registration", registration)
         if env is not None and registration == describe_shipped(env):
             registration = None
         self.__dict__.update(  # a frozen dataclass does not allow assignment
             network=network,
-            mask=check_mask("mask", mask, network.num_weights).clone(),
+            mask=kept,
+            factors=factors,
             actions=actions,
             observations=None if isinstance(observations, BoxObservations) else observations,
             rescale=check_rescale("rescale", rescale, len(network.layers)),
@@ -116,8 +121,8 @@ class PolicyParts:
     @property
     def weights(self) -> Tensor:
         """The policy's weights after masking and rescaling, ``(D,)`` float32: 0 where a weight is removed."""
-        masked = apply_mask(self.network.weights, self.mask[None], self.network.layers, rescale=self.rescale)
-        return masked[0]
+        mask = self.mask if self.factors is None else self.mask * self.factors
+        return apply_mask(self.network.weights, mask[None], self.network.layers, rescale=self.rescale)[0]
 
     def to_policy(self, *, clip_actions: bool = True) -> PolicyModule:
         """Make a plain ``nn.Module`` from flat observations ``(..., obs_length)`` to outputs ``(..., act_length)``."""
@@ -131,3 +136,30 @@ class PolicyParts:
     def __repr__(self) -> str:
         task = f" for {self.env}" if self.env else ""
         return f"<Subnetwork{task}: {self.num_active} of {self.num_weights} weights, sparsity {self.sparsity:.3f}>"
+
+
+def _split(
+    mask: Tensor | ArrayLike, factors: Tensor | ArrayLike | None, num_weights: int
+) -> tuple[Tensor, Tensor | None]:
+    """Split a mask that may have other values than 0 and 1 into bools and factors on the kept weights.
+
+    Returns:
+        ``(D,)`` bool, True where a weight is kept; and ``(D,)`` int8, not 0, and 1 where a weight is removed. None if
+        all factors are 1.
+
+    Raises:
+        TypeError: An argument is not made of bools, or not of whole numbers.
+        ValueError: A shape is wrong, a number does not fit int8, or a kept weight has a factor of 0.
+    """
+    numbers = range(-128, 128)
+    if factors is not None:
+        kept = check_mask("mask", mask, num_weights).clone()
+        product = check_mask("factors", factors, num_weights, numbers) * kept
+        if not product[kept].all():
+            raise ValueError("factors: expected a factor other than 0 for each kept weight, got 0")
+    elif (mask.dtype == torch.bool) if isinstance(mask, Tensor) else (np.asarray(mask).dtype == np.bool_):
+        return check_mask("mask", mask, num_weights).clone(), None
+    else:
+        product = check_mask("mask", mask, num_weights, numbers)
+        kept = product != 0
+    return kept, None if bool((product[kept] == 1).all()) else product.masked_fill(~kept, 1)

@@ -48,7 +48,9 @@ class Subnetwork(PolicyParts):
 
     Attributes:
         network: The frozen network.
-        mask: ``(D,)`` bool, True where a weight is kept.
+        mask: ``(D,)`` bool, True where a weight is kept. The constructor also accepts whole numbers, the masks of a
+            rule with other values than 0 and 1: these become ``mask`` and ``factors``.
+        factors: ``(D,)`` int8, the number by which each kept weight is multiplied; None if all are 1.
         actions: Rule that maps outputs to actions.
         observations: Rule that flattens the environment's observations to a vector. None accepts any array of as many
             numbers.

@@ -137,7 +137,7 @@ def test_what_is_learned_and_where_noise_goes_is_that_of_the_level():
     assert torch.equal(asked, easy.expected_solutions(values, center=center, stdev=0.05))
     assert torch.equal(confined, easy.confined(9.0 * center))
     assert not torch.equal(asked, problem.expected_solutions(values, center=center, stdev=0.05))
-    aside = problem.narrowed(center) < problem.mask_rule.level(center[None], problem.network.layers) - 0.9
+    aside = problem.narrowed(center) < problem.mask_rule.cutoffs(center[None], problem.network.layers)[0] - 0.9
     assert aside.count_nonzero() > 250
 
 
@@ -207,9 +207,9 @@ def test_what_was_set_aside_stays_aside_however_long_the_search_goes_on():
     problem = lander(TopK(0.97, scope="erdos_renyi"))
     layers = problem.network.layers
     center = problem.narrowed(problem.generate_batch(1).values.as_subclass(torch.Tensor)[0])
-    aside = center < problem.mask_rule.level(center[None], layers) - 0.9
+    aside = center < problem.mask_rule.cutoffs(center[None], layers)[0] - 0.9
     assert aside.any()
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
         center = problem.confined(center + 0.03 * torch.randn(len(center), generator=generator) * ~aside)
-    assert (center < problem.mask_rule.level(center[None], layers) - 0.6)[aside].all()
+    assert (center < problem.mask_rule.cutoffs(center[None], layers)[0] - 0.6)[aside].all()

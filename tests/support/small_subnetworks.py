@@ -116,6 +116,8 @@ def bits(tensor: torch.Tensor) -> list[int]:
 
 def assert_same(first: Subnetwork, second: Subnetwork) -> None:
     assert torch.equal(first.mask, second.mask)
+    assert (first.factors is None) == (second.factors is None)
+    assert first.factors is None or torch.equal(first.factors, second.factors)
     assert bits(first.weights) == bits(second.weights)
     assert [layer.shape for layer in first.network.layers] == [layer.shape for layer in second.network.layers]
     assert (first.rescale, first.actions) == (second.rescale, second.actions)

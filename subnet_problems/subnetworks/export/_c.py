@@ -43,8 +43,8 @@ def export_c(subnet: PolicyParts, folder: str | Path, *, name: str | None = None
     folder = check_path("folder", folder)
     name = c_name(folder) if name is None else _check_name(name)
     check_choice("form", form, FORMS)
-    if form == "seed" and subnet.network.weight_init is None:
-        raise ValueError("form: expected 'rows' for weights that do not come from a seed, got 'seed'")
+    if form == "seed" and (subnet.network.weight_init is None or subnet.factors is not None):
+        raise ValueError("form: expected 'rows' for weights that do not come from a seed alone, got 'seed'")
     if form == "seed" and INITS[subnet.network.weight_init or ""].numbers not in _c_source.DRAWS:
         raise ValueError(f"form: expected 'rows' for {subnet.network.weight_init!r}, which C cannot draw, got 'seed'")
     check_actions(subnet.actions)

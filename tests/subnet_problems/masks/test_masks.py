@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from subnet_problems import FrozenNetwork, MaskedGymProblem, MaskRule, ParetoSparsityProblem, Threshold, TopK
-from subnet_problems.masks import LevelRule, apply_mask, erdos_renyi, expected_scores, num_kept_at, scores_from_mask
+from subnet_problems.masks import CutoffRule, apply_mask, erdos_renyi, expected_scores, num_kept_at, scores_from_mask
 
 NETWORK = FrozenNetwork((3, 4), obs_length=2, act_length=2, bias=True, seed=1)
 D = NETWORK.num_weights
@@ -239,13 +239,13 @@ def test_the_number_kept_is_within_half_a_weight_of_the_density_asked_for(sparsi
 
 @quick
 @given(scores=st.builds(normal_scores, _SEEDS), rule=_RULES)
-def test_the_level_of_one_row_parts_what_is_kept_from_what_is_not(scores, rule):
+def test_the_cutoff_of_one_row_separates_kept_from_removed_scores(scores, rule):
     for row in scores:
-        level = rule.level(row[None], NETWORK.layers)
+        cutoff = rule.cutoffs(row[None], NETWORK.layers)[0]
         kept = rule(row[None], NETWORK.layers)[0]
-        level, row = torch.broadcast_tensors(level, row)
-        assert (row[kept] >= level[kept]).all()
-        assert (row[~kept] <= level[~kept]).all()
+        cutoff, row = torch.broadcast_tensors(cutoff, row)
+        assert (row[kept] >= cutoff[kept]).all()
+        assert (row[~kept] <= cutoff[~kept]).all()
 
 
 @pytest.mark.parametrize(
@@ -258,55 +258,87 @@ def test_the_level_of_one_row_parts_what_is_kept_from_what_is_not(scores, rule):
     ],
     ids=repr,
 )
-def test_the_level_is_infinite_where_all_of_a_scope_are_kept_or_none(rule, infinite):
+def test_the_cutoff_is_infinite_where_all_of_a_scope_are_kept_or_none(rule, infinite):
     scores = normal_scores(0, rows=3)
-    level, kept = rule.level(scores, NETWORK.layers), rule(scores, NETWORK.layers)
+    cutoff, kept = rule.cutoffs(scores, NETWORK.layers)[0], rule(scores, NETWORK.layers)
     seen = set()
     for layer in NETWORK.layers:
         same = kept[:, layer.slice].all() or not kept[:, layer.slice].any()
         seen.add(bool(same))
         if same:
-            assert (level[layer.slice] == infinite).all()
+            assert (cutoff[layer.slice] == infinite).all()
         else:
-            assert level[layer.slice].isfinite().all()
+            assert cutoff[layer.slice].isfinite().all()
     assert True in seen
 
 
-def test_the_level_of_several_rows_is_their_mean():
+def test_the_cutoff_of_several_rows_is_their_mean():
     scores = normal_scores(0, rows=4)
     for rule in (TopK(0.7), TopK(0.7, scope="layer"), TopK(0.7, scope="erdos_renyi")):
-        levels = torch.stack([rule.level(row[None], NETWORK.layers) for row in scores])
-        torch.testing.assert_close(rule.level(scores, NETWORK.layers), levels.mean(dim=0))
+        cutoffs = torch.stack([rule.cutoffs(row[None], NETWORK.layers) for row in scores])
+        torch.testing.assert_close(rule.cutoffs(scores, NETWORK.layers), cutoffs.mean(dim=0))
 
 
 @quick
 @given(
-    center=st.floats(-2, 2, width=32), stdev=st.floats(0.05, 3), level=st.floats(-2, 2, width=32)
+    center=st.floats(-2, 2, width=32), stdev=st.floats(0.05, 3), cutoff=st.floats(-2, 2, width=32)
 )  # up to 80 standard deviations off
-def test_expected_scores_are_means_of_truncated_normal_distributions(center, stdev, level):
-    bounds = (level - center) / stdev
+def test_expected_scores_are_means_of_truncated_normal_distributions(center, stdev, cutoff):
+    bounds = (cutoff - center) / stdev
     kept, removed = expected_scores(
-        torch.tensor([[True], [False]]), center=torch.tensor([center]), stdev=stdev, level=torch.tensor([level])
+        torch.tensor([[True], [False]]), center=torch.tensor([center]), stdev=stdev, cutoffs=torch.tensor([[cutoff]])
     ).flatten()
     if bounds < 8:  # else as good as never kept, and SciPy's own mean is less exact
         assert kept.item() == pytest.approx(truncnorm.mean(bounds, math.inf, center, stdev), rel=1e-4, abs=1e-5)
     if bounds > -8:
         assert removed.item() == pytest.approx(truncnorm.mean(-math.inf, bounds, center, stdev), rel=1e-4, abs=1e-5)
-    assert kept >= max(center, level) - 1e-5
-    assert removed <= min(center, level) + 1e-5
+    assert kept >= max(center, cutoff) - 1e-5
+    assert removed <= min(center, cutoff) + 1e-5
 
 
-@pytest.mark.parametrize("level", [-math.inf, math.inf])
-def test_where_all_or_nothing_is_kept_nothing_is_learned_of_a_score(level):
+@pytest.mark.parametrize("cutoff", [-math.inf, math.inf])
+def test_where_all_or_nothing_is_kept_nothing_is_learned_of_a_score(cutoff):
     expected = expected_scores(
-        torch.full((1, 3), level < 0), center=torch.tensor([0.0, 1.0, -5.0]), stdev=0.1, level=torch.tensor([level])
+        torch.full((1, 3), cutoff < 0),
+        center=torch.tensor([0.0, 1.0, -5.0]),
+        stdev=0.1,
+        cutoffs=torch.tensor([[cutoff]]),
     )
     assert expected.tolist() == [[0.0, 1.0, -5.0]]
 
 
+@quick
+@given(
+    center=st.floats(-2, 2, width=32),
+    stdev=st.floats(0.05, 3),
+    cutoffs=st.lists(st.floats(-2, 2, width=32), min_size=2, max_size=4, unique=True).map(sorted),
+)
+def test_expected_scores_of_intervals_are_means_of_normal_distributions_truncated_on_both_sides(center, stdev, cutoffs):
+    values = [0, -1, 1, 5, 7][: len(cutoffs) + 1]
+    found = expected_scores(
+        torch.tensor(values, dtype=torch.int8)[:, None], center=torch.tensor([center], dtype=torch.float64),
+        stdev=stdev, cutoffs=torch.tensor(cutoffs, dtype=torch.float64)[:, None], values=values,
+    )[:, 0].tolist()  # fmt: skip
+    edges = [-math.inf, *cutoffs, math.inf]
+    for score, low, high in zip(found, edges[:-1], edges[1:], strict=True):
+        assert low <= score <= high
+        bounds = (low - center) / stdev, (high - center) / stdev
+        if bounds[0] < 8 and bounds[1] > -8 and bounds[1] - bounds[0] > 1e-3:  # else SciPy's own mean is less exact
+            assert score == pytest.approx(truncnorm.mean(*bounds, center, stdev), rel=1e-5, abs=1e-5)
+
+
+def test_scores_of_an_interval_far_away_are_expected_at_its_nearer_edge():
+    for center, near in ((-50.0, 0.1), (50.0, 0.2)):
+        found = expected_scores(
+            torch.tensor([[1]], dtype=torch.int8), center=torch.tensor([center]), stdev=0.1,
+            cutoffs=torch.tensor([[0.1], [0.2]]), values=(0, 1, 2),
+        )  # fmt: skip
+        assert found.item() == pytest.approx(near, abs=1e-3)
+
+
 @pytest.mark.parametrize("rule", [Threshold(0.2), TopK(0.5)])
-def test_both_rules_tell_their_level(rule):
-    assert isinstance(rule, LevelRule)
+def test_both_rules_have_a_cutoff(rule):
+    assert isinstance(rule, CutoffRule)
 
 
 def test_the_paper_does_not_rescale_and_enforced_sparsity_does():

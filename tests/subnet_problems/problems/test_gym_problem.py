@@ -403,7 +403,9 @@ def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_leve
         confined = problem.confined(center[0])
         kept = problem.mask(confined)
         assert torch.equal(kept, problem.mask(center[0]))
-        num_near = ((confined - problem.mask_rule.level(confined[None], problem.network.layers)).abs() < 0.1001).sum()
+        num_near = (
+            (confined - problem.mask_rule.cutoffs(confined[None], problem.network.layers)[0]).abs() < 0.1001
+        ).sum()
         fewer = min(kept.sum(), (~kept).sum())
         assert num_near >= 0.6 * fewer
         if factor == 0.5:

@@ -5,6 +5,7 @@ import math
 import re
 import struct
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,24 @@ def test_a_changed_description_is_refused_or_gives_another_policy_but_no_other_e
     load_or_refuse(write(path, changed, tensors))
 
 
+def test_bad_factors_are_refused(tmp_path):
+    sound = make()
+    flipped = replace(sound, factors=-torch.ones(sound.num_weights, dtype=torch.int8))
+    flipped.save(tmp_path / "sound")
+    description, tensors = parts_of(tmp_path / "sound")
+    factors, path = tensors["factors"], tmp_path / "changed"
+    zero = factors.copy()
+    zero[-1] = 0
+    for bad in (factors[:-1], factors.astype(np.int16), factors[:, None], zero):
+        with pytest.raises(
+            SubnetworkFileError, match=r"^factors: expected int8 of shape \(\d+,\), none of them 0, got "
+        ):
+            Subnetwork.load(write(path, description, tensors | {"factors": bad}))
+    with pytest.raises(SubnetworkFileError, match=r"^proof: "):
+        Subnetwork.load(write(path, description, tensors | {"factors": -factors}))
+    assert_same(Subnetwork.load(write(path, description, tensors)), flipped)
+
+
 def load_or_refuse(path: Path) -> None:
     try:
         subnet = Subnetwork.load(path)
@@ -128,7 +147,8 @@ def load_or_refuse(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version: expected 1, got 2"),
+        ({"version": 3}, "version: expected 1 or 2, got 3"),
+        ({"version": 2}, "factors: expected int8 of shape (31,), none of them 0, got none"),
         ({"version": "1"}, "version: expected int"),
         ({"version": True}, "version: expected int"),
         ({"layers": []}, "layers: expected at least one layer"),

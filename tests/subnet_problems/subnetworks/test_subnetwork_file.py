@@ -98,7 +98,10 @@ def test_whatever_is_in_it_a_subnetwork_that_is_saved_and_loaded_is_the_same(
     tmp_path_factory, sizes, options, seed, arguments
 ):
     network = FrozenNetwork(sizes, obs_length=4, act_length=2, **options)
-    mask = torch.rand(network.num_weights, generator=torch.Generator().manual_seed(seed)) < 0.5
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(network.num_weights, generator=generator) < 0.5
+    if seed % 2:
+        mask = mask * torch.randint(-2, 3, mask.shape, generator=generator, dtype=torch.int8)
     subnet = Subnetwork(network, mask, **arguments)
     path = tmp_path_factory.getbasetemp() / "any"
     subnet.save(path)
