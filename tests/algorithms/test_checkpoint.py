@@ -399,7 +399,7 @@ def test_an_environment_that_cannot_be_pickled_is_named(tmp_path):
             return gym.make("CartPole-v1")
 
         searcher = searcher_of(MaskedGymProblem(make, hidden_sizes=(4,), episode_length=10, seed=0))
-        with pytest.raises(TypeError, match=r"_problem\._task\.env .*Give environments by"):
+        with pytest.raises(TypeError, match=r"_problem\._task\.env .*Give environments as"):
             Checkpointer(searcher, tmp_path / "checkpoint")
 
 

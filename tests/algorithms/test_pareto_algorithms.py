@@ -187,7 +187,7 @@ def test_the_same_seed_gives_the_same_bits_with_a_kill_between_or_a_checkpoint_i
     killed = set_up(name, Noisy(), callback=ParetoCheckpointer(tmp_path / "checkpoint", every=2))
     if name in WITH_ARCHIVE:
         with pytest.raises(
-            TypeError, match=f"^algorithm: expected one that a pickle .*{name}, which loses {WITH_ARCHIVE[name]}"
+            TypeError, match=f"^algorithm: expected one that can be pickled .*{name}, which loses {WITH_ARCHIVE[name]}"
         ):
             killed.run()
         again = set_up(name, Noisy())
@@ -324,5 +324,5 @@ def test_what_cannot_be_served_or_would_have_no_effect_is_refused(algorithm, arg
 
 def test_nsga2s_operators_in_an_algorithm_with_a_survival_of_its_own_are_an_error_that_says_what_to_do():
     algorithm = NSGA3(np.eye(2), pop_size=8, **pareto_operators(0.5))
-    with pytest.raises(AttributeError, match=r"survival: expected one with 'opt', .* by pareto_algorithm"):
+    with pytest.raises(AttributeError, match=r"survival: expected one with 'opt', .* with pareto_algorithm"):
         minimize(Noisy(), algorithm, ("n_gen", 2), seed=0)

@@ -322,7 +322,7 @@ def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, t
         ([file, "--env", "Nowhere-v7"], "--env: 'Nowhere-v7'"),
         ([file, "--env", "Acrobot-v1"], "--env: expected"),
         ([file, "--env-config", "{"], "--env-config: expected JSON, got '{'"),
-        ([file, "--max-sparsity", 0.1], "--max-sparsity: expected at least 0.5, as that of start, got 0.1"),
+        ([file, "--max-sparsity", 0.1], "--max-sparsity: expected at least 0.5, the sparsity of start, got 0.1"),
         ([file, "--max-sparsity", 0.999], "--max-sparsity: expected one that keeps a weight of 48, got 0.999"),
         ([file, "--popsize", 1], "--popsize: expected a whole number >= 2, got 1"),
         ([file, "--seed", 2**63], "--seed: expected a whole number in [0, 2**63)"),

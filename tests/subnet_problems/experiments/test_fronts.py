@@ -163,7 +163,7 @@ def test_a_file_that_is_no_front_is_refused(tmp_path, text, message):
         (lambda: hypervolume([1.0], [0.5], worst=0.0, best="1"), TypeError, "best: expected a finite number"),
         (lambda: hypervolume([1.0], [0.5], worst=0.0, least_density=0.0), ValueError, "least_density: expected"),
         (lambda: hypervolume([1.0], [0.5], worst=0.0, least_density=1.0), ValueError, "least_density: expected"),
-        (lambda: attainment([], percentiles=[50]), ValueError, "fronts: expected one at least, got none"),
+        (lambda: attainment([], percentiles=[50]), ValueError, "fronts: expected at least one, got none"),
         (lambda: attainment(3, percentiles=[50]), TypeError, "fronts: expected a sequence of fronts, got 3"),
         (lambda: attainment([np.ones(2)], percentiles=[50]), ValueError, r"fronts\[0\]: expected .* got \(2,\)"),
         (lambda: attainment([([1.0],)], percentiles=[50]), ValueError, r"fronts\[0\]: expected a tuple .* length 1"),
