@@ -127,7 +127,7 @@ def table(rows: list[Row]) -> str:
     return (
         markdown(head, lines)
         + "\n"
-        + markdown(["variant, over the settings that ran", "weighted, so changed, is", "p", "p, Holm"], summary)
+        + markdown(["variant, over the settings that ran", "with this change weighted is", "p", "p, Holm"], summary)
     )
 
 
