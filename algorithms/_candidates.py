@@ -32,10 +32,10 @@ def hope(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
 def judged(
     candidates: Sequence[Candidate], evals: Sequence[float], others: Sequence[float], *, room: int
 ) -> tuple[list[Candidate], Candidate]:
-    """Record new evaluations of the candidates, find the best one, and drop the least promising if they are too many.
+    """Record new evaluations of the candidates, find the best one, and drop the least promising if there are too many.
 
     Args:
-        candidates: At least one.
+        candidates: The candidates; at least one.
         evals: The new evaluation of each candidate; higher is better.
         others: Evaluations of the other solutions. Their standard deviation is used until a candidate has two.
         room: Maximum number of candidates, including the one to be added next.

@@ -26,7 +26,7 @@ from ._checkpoint_file import CheckpointError, previous_of, read, remove, write
 from ._checks import check_path, check_whole_number
 from ._race import Race
 
-#: Packages that can change the bits of a run, with the names of their distributions, each of which has other builders.
+#: Packages that can change the bits of a run, and the distributions in which different builders publish each one.
 _PACKAGES = {
     **{name: (name,) for name in ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "llvmlite")},
     **{name: (name,) for name in ("scipy", "moocore", "cma", "gymnasium", "envpool", "mujoco", "ale-py")},

@@ -91,7 +91,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     A score far from the threshold of its decoding hardly ever changes its bit again. Without correction, ``m`` drifts
     outwards until all children have the same phenotype. So after every step a ``DecodingProblem`` moves ``m`` back
-    (``confined``): it keeps the phenotype, but children differ.
+    (``confined``), to where it has the same phenotype but its children differ.
 
     A single ``m`` follows the noise of the last few episodes. So after every generation the mean of all ``m`` so far
     becomes a candidate. Later ``m`` weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about

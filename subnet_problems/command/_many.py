@@ -84,7 +84,7 @@ def pareto(
         bool, typer.Option("--resume", help="Continue the search that was stopped in the folder.")
     ] = False,
 ) -> None:
-    """Search a front of policies, reward against sparsity; test, draw and save all of them.
+    """Search for a front of policies, reward against sparsity; test, draw and save all of them.
 
     The smallest policy that earns enough also gets a video, a C header, and a graph with its formula. After Ctrl-C, the
     same command with [bold]--resume[/] continues with identical results.

@@ -176,9 +176,7 @@ def make_problem(
 def check_new(folder: Path, *, go_on: str = "the same command with --resume") -> None:
     """Refuse a folder that is not empty or not writable; the error says how to continue in it."""
     check_folder("--output", folder)
-    if folder.exists() and {file.name for file in folder.iterdir()} - {
-        "settings.json"
-    }:  # Ctrl-C may leave only this file
+    if folder.exists() and {file.name for file in folder.iterdir()} - {"settings.json"}:  # Ctrl-C may leave this file
         raise FileExistsError(
             f"--output: expected a new or empty folder, got {folder}, which has files; to continue there: {go_on}"
         )

@@ -68,7 +68,7 @@ def search(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
     test_episodes: Tests = 100,
 ) -> None:
-    """Search a mask for a task, test the policy that it found, and save it to a file.
+    """Search for a mask that solves a task, test the policy, and save it to a file.
 
     The folder has log.csv (one row per generation), subnetwork.safetensors and run.checkpoint. After Ctrl-C or a kill,
     [bold]resume FOLDER[/] continues with identical results. A finished search continues with a larger --budget.

@@ -40,7 +40,7 @@ def sparsify(
     console: Console | None = None,
     **options: Any,
 ) -> Subnetwork | None:
-    """Search the smallest version of a policy that still earns enough.
+    """Search for the smallest version of a policy that still earns enough.
 
     The search starts from the policy's mask at the policy's sparsity and lowers the number of weights step by step
     (``algorithms.Continuation``). Weights that change no output are removed first. The policies found along the way are
