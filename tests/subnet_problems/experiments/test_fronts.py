@@ -170,7 +170,7 @@ def test_a_file_that_is_no_front_is_refused(tmp_path, text, message):
         (lambda: attainment([([1.0], [2.0])], percentiles=[50]), ValueError, r"fronts\[0\]\[1\]: expected densities"),
         (lambda: attainment([np.array([[1.0, 2.0]])], percentiles=[50]), ValueError, r"fronts\[0\]\[:, 1\]: expected"),
         (lambda: attainment([([math.inf], [1.0])], percentiles=[50]), ValueError, r"fronts\[0\]\[0\]: .* got inf"),
-        (lambda: attainment([([1.0], [1.0])], percentiles=[]), ValueError, "percentiles: expected one at least"),
+        (lambda: attainment([([1.0], [1.0])], percentiles=[]), ValueError, "percentiles: expected at least one"),
         (lambda: attainment([([1.0], [1.0])], percentiles=50), TypeError, "percentiles: expected numbers in"),
         (lambda: attainment([([1.0], [1.0])], percentiles=[0]), ValueError, r"percentiles\[0\]: expected a finite"),
         (lambda: attainment([([1.0], [1.0])], percentiles=[50, 101]), ValueError, r"percentiles\[1\]: expected a num"),

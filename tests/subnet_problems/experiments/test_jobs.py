@@ -43,7 +43,7 @@ def test_what_was_done_before_a_fault_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("jobs", "message"),
     [
-        ([], "jobs: expected one at least"),
+        ([], "jobs: expected at least one"),
         ([{"name": "a", "seed": 0}, {"seed": 0, "name": "b"}], "jobs: expected at least one, all with the same names"),
         (jobs_of("a", "a"), "jobs: expected no duplicates"),
     ],

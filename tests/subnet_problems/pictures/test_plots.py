@@ -304,7 +304,7 @@ def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
         ),
         (lambda: plot_attainment({}), "groups: expected one with a policy from at least half"),
         (lambda: plot_attainment({"a": [([], [])]}), "groups: expected one with a policy from at least half"),
-        (lambda: plot_attainment({"a": []}), r"groups\['a'\]: expected one at least"),
+        (lambda: plot_attainment({"a": []}), r"groups\['a'\]: expected at least one"),
         (lambda: plot_attainment({"a": [([1.0], [2.0])]}), r"groups\['a'\]\[0\]\[1\]: expected densities"),
         (lambda: plot_learning_curves([]), "names: expected some of"),
         (lambda: plot_learning_curves(rows(), ["c"]), r"names: expected some of \['b', 'a'\], got \['c'\]"),
