@@ -211,9 +211,9 @@ def test_searches_are_compared(tmp_path):
     assert accepted(*words, "--resume") == out
     other = command("compare", "Acrobot-v1", *words[2:], "--resume")
     assert other.code == 1
-    assert "ENV: expected 'CartPole-v1', with which" in other.err
+    assert "ENV: expected 'CartPole-v1' as in the settings of" in other.err
     other = command(*words[:-1], 6, "--resume")
-    assert "--test-episodes: expected 5, with which" in other.err
+    assert "--test-episodes: expected 5 as in the settings of" in other.err
 
 
 def test_a_front_is_searched(tmp_path):
@@ -239,7 +239,7 @@ def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
     assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
     assert not (tmp_path / "out" / "front.csv").exists()
     other = command(*words, "--output", tmp_path / "out", "--resume", "--max-sparsity", 0.95)
-    assert (other.code, "Error: --max-sparsity: expected None, with which" in other.err) == (1, True)
+    assert (other.code, "Error: --max-sparsity: expected None as in the settings of" in other.err) == (1, True)
     accepted(*words, "--output", tmp_path / "out", "--resume")
     for name in ("front.csv", "progress.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -344,7 +344,7 @@ def test_biases_are_weights_like_all_others(tmp_path):
     for file in [tmp_path / "search" / "subnetwork.safetensors", *(tmp_path / "pareto" / "policies").iterdir()]:
         assert Subnetwork.load(file).num_weights == 4 * 8 + 8 + 8 * 2 + 2
     other = command("compare", "CartPole-v1", *small[:-1], "--output", tmp_path / "compare", "--resume")
-    assert "--bias: expected True, with which" in other.err
+    assert "--bias: expected True as in the settings of" in other.err
 
 
 def test_all_searches_are_offered():
@@ -407,7 +407,11 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
         (["pareto", "CartPole-v1", "--seed", str(2**63)], 1, "Error: --seed: expected a whole number in [0, 2**63)"),
         (["pareto", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder of an earlier run"),
         (["pareto", "CartPole-v1", "--max-sparsity", "0.99999"], 1, "Error: --max-sparsity: expected one that keeps a"),
-        (["pareto", "CartPole-v1", "--max-sparsity", "0.3"], 1, "Error: --max-sparsity: expected at least 0.9, where"),
+        (
+            ["pareto", "CartPole-v1", "--max-sparsity", "0.3"],
+            1,
+            "Error: --max-sparsity: expected at least 0.9, the default min_sparsity",
+        ),
         (["pareto", "CartPole-v1", "--min-sparsity", "0.999"], 1, "Error: --min-sparsity: expected at most"),
         (["pareto", "CartPole-v1", "--popsize", "1"], 1, "Error: --popsize: expected a whole number >= 2, got 1"),
         (["compare", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder of an earlier run"),
