@@ -1,4 +1,4 @@
-"""How subnetworks are searched: works on any EvoTorch or pymoo problem, and knows nothing of masks."""
+"""Search algorithms for any EvoTorch or pymoo problem; nothing here depends on masks."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ __all__ = [
     "resume",
 ]
 
-#: Modules are imported when their names are first used: EvoTorch and pymoo take seconds to load.
+#: A module is imported when one of its names is first used, because EvoTorch and pymoo take seconds to load.
 _MODULES = {
     "Checkpointer": "_checkpoint",
     "remove_checkpoint": "_checkpoint",

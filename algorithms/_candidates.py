@@ -1,4 +1,4 @@
-"""Candidates: solutions that are evaluated again in every generation, so that the surest of them can be handed out."""
+"""Candidates: solutions that are evaluated again in every generation, so that the most certain one can be returned."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ._fitness import pooled_stdev, worth
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A solution ``(D,)`` and its evaluations so far, the higher the better."""
+    """A solution ``(D,)`` and its evaluations so far; higher is better."""
 
     values: Tensor
     shown: tuple[float, ...] = ()
 
 
 def surest(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
-    """How good it is at least: mean - stdev / sqrt(n), a lower confidence bound, as a key for ``max``."""
+    """The lower confidence bound, mean - stdev / sqrt(n), as a key for ``max``."""
     return worth(shown, margin=-stdev)
 
 
 def hope(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
-    """How good it may well be: mean + stdev / (2 sqrt(n)); of what was never evaluated, infinitely good."""
+    """An upper confidence bound, mean + stdev / (2 sqrt(n)), as a key for ``max``; infinity without evaluations."""
     return worth(shown, margin=0.5 * stdev) if shown else (0.0, 1.0, math.inf)
 
 
 def judged(
     candidates: Sequence[Candidate], evals: Sequence[float], others: Sequence[float], *, room: int
 ) -> tuple[list[Candidate], Candidate]:
-    """Note what the candidates have shown; find the best, and drop one where another would be too many.
+    """Record new evaluations of the candidates, find the best one, and drop the least promising if there are too many.
 
     Args:
-        candidates: One at least.
-        evals: The new evaluation of each, the higher the better.
-        others: Those of the other solutions: how much they differ is what evaluations may, until candidates tell.
-        room: How many there may be.
+        candidates: The candidates; at least one.
+        evals: The new evaluation of each candidate; higher is better.
+        others: Evaluations of the other solutions. Their standard deviation is used until a candidate has two.
+        room: Maximum number of candidates, including the one to be added next.
 
     Returns:
-        Fewer than ``room`` candidates (none of 1), and the best of all.
+        Fewer than ``room`` candidates (an empty list if ``room`` is 1), and the best of all, which may be dropped.
     """
     played = [Candidate(c.values, (*c.shown, shown)) for c, shown in zip(candidates, evals, strict=True)]
     stdev = pooled_stdev([c.shown for c in played], others)

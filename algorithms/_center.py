@@ -1,4 +1,4 @@
-"""How a center moves: towards the best of its children, away from the worst, and averaged over generations."""
+"""Update of a center: it moves towards the best of its children and away from the worst."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor
 
 Vectors = TypeVar("Vectors", Tensor, NDArray[np.float64])
 
-#: How far a center moves away from the worst, for a step of 1 towards the best.
+#: Weight of the step away from the worst children, relative to the step towards the best.
 REPULSION = 0.3
-#: The length of a step towards what is expected.
+#: Factor of the step of a center that learns from expected values.
 LEARNING_RATE = 2.0
-#: How many generations a search has at its first level, and at each of those that follow.
+#: Number of generations at the first level of a search, and at each later level.
 FIRST_GENERATIONS, GENERATIONS = 25, 3
 
 
 def moved(values: Vectors, ranked: Sequence[int], num_elites: int, *, before: Vectors) -> Vectors:
     """The center after a step: ``before + 2 (towards - 0.3 away)``.
 
-    ``towards`` leads from ``before`` to the weighted mean of the best, ``away`` to that of the worst.
+    ``towards`` is the vector from ``before`` to the weighted mean of the best, ``away`` to that of the worst.
 
     Args:
-        values: ``(N, D)`` children, or what is expected of them.
-        ranked: Indices of the children, the best first.
-        num_elites: K, how many are the best, and how many the worst.
-        before: ``(D,)``, the center that they were drawn around.
+        values: ``(N, D)`` children, or their expected values.
+        ranked: Indices of the children, best first.
+        num_elites: K, the number of best children and of worst children that count.
+        before: ``(D,)``, the center that the children were drawn around.
 
     Returns:
         ``(D,)``.
@@ -43,8 +43,8 @@ def moved(values: Vectors, ranked: Sequence[int], num_elites: int, *, before: Ve
 def weighted_mean(values: Vectors, ranked: Sequence[int]) -> Vectors:
     """The mean of the K rows ``ranked``, best first, weighted by log(K + 1/2) - log(rank).
 
-    These are the weights of the (mu/mu_w, lambda) evolution strategy (Hansen 2016, eq. 49). One row after the other, a
-    product and a sum each: a matrix product's bits depend on the number of threads.
+    These are the weights of the (mu/mu_w, lambda) evolution strategy (Hansen 2016, eq. 49). Rows are
+    added one by one, because the rounding of a matrix product depends on the number of threads.
     """
     weights = [math.log(len(ranked) + 0.5) - math.log(rank + 1) for rank in range(len(ranked))]
     total = sum(weights)

@@ -1,4 +1,4 @@
-"""Searches that go on after a kill as if nothing had happened: EvoTorch's and ours by a hook, pymoo's by a callback."""
+"""Checkpoints, from which a killed search resumes identically: EvoTorch searches by a hook, pymoo's by a callback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ._checkpoint_file import CheckpointError, previous_of, read, remove, write
 from ._checks import check_path, check_whole_number
 from ._race import Race
 
-#: What can change the bits of a run, and the names that it is distributed under, each by builders of its own.
+#: Packages that can change the bits of a run, and the distributions in which different builders publish each one.
 _PACKAGES = {
     **{name: (name,) for name in ("subnet-problems", "evotorch", "pymoo", "torch", "numpy", "numba", "llvmlite")},
     **{name: (name,) for name in ("scipy", "moocore", "cma", "gymnasium", "envpool", "mujoco", "ale-py")},
@@ -35,21 +35,21 @@ _PACKAGES = {
 
 
 class Checkpointer:
-    """Writes a searcher to a file every few generations, so that ``resume`` can go on from there.
+    """Writes a searcher to a file every few generations, so that ``resume`` can continue from there.
 
-    It works for any EvoTorch ``SearchAlgorithm``, restarters (``Restart``, ``IPOP``) and races with the searches that
-    are within them when it is written. A resumed run is the uninterrupted one to the last bit: populations,
-    evaluations, statuses, counters (with ``num_actors`` only on this package's problems: others draw random numbers
-    when actors are made, as they are anew after ``resume``). It is written at once, then as a generation begins, so
-    that hooks and loggers have seen the one before, and at the end of ``run``. Writing is atomic: a kill at any instant
-    leaves a whole checkpoint, and the one before the last is kept as ``<path>.previous``. Should writing fail (a full
-    disk), the search goes on with a warning. Loggers that cannot be pickled are left out, with a warning: attach them
-    anew after ``resume``.
+    It works for any EvoTorch ``SearchAlgorithm``, including restarters (``Restart``, ``IPOP``) and races, together with
+    the searches that they contain at that time. A resumed run equals the uninterrupted run to the last bit:
+    populations, evaluations, statuses and counters. With ``num_actors`` this holds only for this package's problems:
+    others draw random numbers when actors are created, and ``resume`` creates the actors again.
 
-    The resumed searcher still has its checkpointer.
+    The first checkpoint is written immediately. Later ones are written before a generation starts, after hooks and
+    loggers have processed the one before, and at the end of ``run``. Writing is atomic: a kill at any instant leaves a
+    complete checkpoint, and the previous one is kept as ``<path>.previous``. If writing fails (a full disk), the search
+    continues with a warning. Loggers that cannot be pickled are left out, with a warning: attach them again after
+    ``resume``. The resumed searcher still has its checkpointer.
 
     (EvoTorch's ``IPOP`` of ``PGPE``, ``SNES``, ``CEM`` or ``XNES`` has no status just after a restart: a ``run`` that
-    ends there ends in EvoTorch's AttributeError, without a last checkpoint. Call ``step`` instead, or race it.)
+    ends there raises EvoTorch's AttributeError, without a last checkpoint. Call ``step`` instead, or put it in a race.)
 
     Example:
         >>> from algorithms import Checkpointer, resume
@@ -60,17 +60,17 @@ class Checkpointer:
         >>> searcher.run(1000 - searcher.step_count)
 
     Args:
-        searcher: What is to be kept.
-        path: The file. Its folder must exist, and the file must not.
-        every: Generations between two checkpoints.
+        searcher: The search to save.
+        path: The file. Its folder must exist; the file must not exist.
+        every: Generations between two checkpoints. Default: 10.
 
     Raises:
         OSError: The file cannot be written.
-        TypeError: An argument has the wrong type, or something of the searcher or its problem cannot be pickled (the
-            message says what).
+        TypeError: An argument has the wrong type, or a part of the searcher or its problem cannot be pickled (the
+            message names it).
         ValueError: ``every`` is below 1, or the searcher samples in actors (``distributed=True``), whose random
-            numbers no checkpoint holds.
-        FileExistsError: There is a checkpoint already: resume or remove it.
+            number generators a checkpoint cannot save.
+        FileExistsError: A checkpoint exists already: resume or remove it.
         FileNotFoundError: The folder does not exist.
     """
 
@@ -81,16 +81,16 @@ class Checkpointer:
         if any(part._step.__name__ == "_step_distributed" and part.problem._num_actors for part in parts):  # noqa: SLF001
             raise ValueError(
                 "searcher: expected one that samples in the main process (distributed=False), got one whose actors "
-                "sample, and hold random numbers that a checkpoint cannot"
+                "sample, with random number generators that a checkpoint cannot save"
             )
         self.path = new_path(path)
         self.every = check_whole_number("every", every)
         self._searcher = searcher
-        self._loggers: list[tuple[Any, bool]] = []  # those seen, and whether they can be pickled
+        self._loggers: list[tuple[Any, bool]] = []  # loggers and whether they can be pickled
         searcher.before_step_hook.insert(0, self._before_step)
         searcher.end_of_run_hook.append(self._at_end_of_run)
         try:
-            pickle.loads(self._pickled())  # what cannot be read back is found now
+            pickle.loads(self._pickled())  # fail now if the pickle cannot be read back
             self.save()
         except BaseException:
             searcher.before_step_hook.remove(self._before_step)
@@ -101,7 +101,7 @@ class Checkpointer:
         """Write a checkpoint now. Call it between steps.
 
         Raises:
-            OSError: It could not be written; the older one is still there.
+            OSError: It could not be written; the older one is kept.
         """
         self._written_at: int | None = self._searcher.step_count
         try:
@@ -131,7 +131,7 @@ class Checkpointer:
         except TypeError:
             if not self._loggers:
                 raise
-            self._loggers.clear()  # one may have opened its file since it was looked at
+            self._loggers.clear()  # a logger may have opened its file since it was checked
             return self._pickled_without_some_loggers()
 
     def _pickled_without_some_loggers(self) -> bytes:
@@ -153,7 +153,7 @@ class Checkpointer:
             cloudpickle.dumps(logger)
         except Exception as error:
             kept = False
-            warnings.warn(f"{logger!r} is left out of checkpoints, as it cannot be pickled: {error}", stacklevel=5)
+            warnings.warn(f"{logger!r} is left out of checkpoints, because it cannot be pickled: {error}", stacklevel=5)
         else:
             kept = True
         self._loggers.append((logger, kept))
@@ -161,21 +161,20 @@ class Checkpointer:
 
 
 def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
-    """The EvoTorch searcher or the pymoo algorithm that was written to a checkpoint, ready for its next generation.
+    """Load the EvoTorch searcher or pymoo algorithm of a checkpoint, ready for its next generation.
 
-    It goes on writing checkpoints, to this path. The global random numbers of Python, NumPy and PyTorch are set to
-    what they were, since some searches draw from them (``PyCMAES`` from NumPy's).
+    It continues to write checkpoints to this path. The states of the global random number generators of Python, NumPy
+    and PyTorch are restored, since some searches draw from them (``PyCMAES`` from NumPy's).
 
     Args:
-        path: The checkpoint. Where it is damaged, the one before it is taken, with a warning.
+        path: The checkpoint. If it is damaged, the previous one is loaded, with a warning.
         allow_pickle: Must be True. **A checkpoint is a pickle, and loading a pickle can run any code**: load only
-            files that you trust. (Policies of ``subnet_problems.Subnetwork`` are no pickles and can be shared.)
+            files that you trust. (Files of ``subnet_problems.Subnetwork`` are not pickles and can be shared.)
 
     Raises:
         ValueError: ``allow_pickle`` is not True.
         FileNotFoundError: There is no checkpoint.
-        CheckpointError: Neither it nor the one before is sound, or it was written by versions that are not
-            understood here.
+        CheckpointError: It and the previous one are damaged, or it was written by incompatible package versions.
     """
     if allow_pickle is not True:
         raise ValueError(
@@ -189,10 +188,10 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
     try:
         content = pickle.loads(payload)
     except Exception as error:
-        reason = f"written by other versions (theirs, these): {others}" if others else "of the same versions"
-        raise CheckpointError(f"{path} is sound, {reason}, but cannot be unpickled: {error!r}") from error
+        reason = f"written by other versions (theirs, ours): {others}" if others else "of the same versions"
+        raise CheckpointError(f"{path} is undamaged, {reason}, but cannot be unpickled: {error!r}") from error
     if others:
-        warnings.warn(f"{path} was written by other versions (theirs, these): {others}; bits may differ", stacklevel=2)
+        warnings.warn(f"{path} was written by other versions (theirs, ours): {others}; bits may differ", stacklevel=2)
     content["checkpointer"].path = path
     random.setstate(content["python"])
     np.random.set_state(content["numpy"])  # noqa: NPY002
@@ -204,20 +203,20 @@ def resume(path: str | PathLike[str], *, allow_pickle: bool = False) -> Any:
 
 
 def remove_checkpoint(path: str | PathLike[str]) -> None:
-    """Remove the checkpoint of a run that is over, and the one before it; nothing happens where there is none.
+    """Remove the checkpoint of a finished run and the previous one; do nothing if there is no checkpoint.
 
     Args:
         path: The checkpoint.
 
     Raises:
         OSError: A file cannot be removed.
-        TypeError: ``path`` is no path.
+        TypeError: ``path`` is not a path.
     """
     remove(check_path("path", path).absolute())
 
 
 def _parts(searcher: SearchAlgorithm) -> list[SearchAlgorithm]:
-    """A search, and those within it."""
+    """A search and all searches within it."""
     within: list[SearchAlgorithm] = []
     if isinstance(searcher, Race):
         within = searcher.searchers
@@ -230,15 +229,15 @@ def _parts(searcher: SearchAlgorithm) -> list[SearchAlgorithm]:
 
 
 def new_path(path: str | PathLike[str]) -> Path:
-    """Where a new run may write.
+    """Return the absolute path of a new checkpoint.
 
     Raises:
-        FileExistsError: A checkpoint is there already.
+        FileExistsError: A checkpoint exists already.
         FileNotFoundError: The folder does not exist.
     """
     path = check_path("path", path).absolute()
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: expected a file in a folder that exists, got {path}")
+        raise FileNotFoundError(f"path: expected a file in an existing folder, got {path}")
     for existing in (path, previous_of(path)):
         if existing.exists():
             raise FileExistsError(f"path: expected a file that does not exist, got {existing}: resume or remove it")
@@ -246,12 +245,12 @@ def new_path(path: str | PathLike[str]) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What runs here, of the packages that are installed."""
+    """Versions of Python and of the installed packages among ``_PACKAGES``."""
     result = {"python": platform.python_version()}
     for name, distributions in _PACKAGES.items():
         found = []
         for distribution in distributions:
-            with suppress(PackageNotFoundError):  # another's build of the same version is not the same
+            with suppress(PackageNotFoundError):  # another builder's build of the same version may differ
                 found.append(version(distribution) + ("" if distribution == name else f" ({distribution})"))
         if found:
             result[name] = ", ".join(found)
@@ -259,15 +258,15 @@ def versions() -> dict[str, str]:
 
 
 def header(generation: int) -> dict[str, Any]:
-    """What a checkpoint says of itself without being unpickled."""
+    """The header of a checkpoint, which is readable without unpickling."""
     return {"generation": generation, "versions": versions()}
 
 
 def dumps(search: Any, checkpointer: Any) -> bytes:
-    """A searcher with the random numbers around it.
+    """Pickle a searcher together with the global random number generators.
 
     Raises:
-        TypeError: Something cannot be pickled; the message says what.
+        TypeError: A part cannot be pickled; the message names it.
     """
     content = {
         "search": search,
@@ -286,22 +285,22 @@ def dumps(search: Any, checkpointer: Any) -> bytes:
         culprits = ", ".join(_unpicklable(search, "")) or type(search).__name__
         raise TypeError(
             f"{name}: expected one that can be pickled, got one whose {culprits} cannot: {error}. Give environments "
-            "by their id, a function or a class, and hooks without open files, locks or connections"
+            "as an id, a function or a class, and hooks without open files, locks or connections"
         ) from error
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Takes the global generators for what they are: a copy (``PyCMAES`` holds NumPy's) would be another."""
+    """Pickles the global generators by reference: a copy (``PyCMAES`` holds NumPy's) would be independent of them."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """What ``pickle`` asks for each object: how this one is to be made again."""
+        """Called by ``pickle`` for each object: how to reconstruct it."""
         for index, generator in enumerate(_GLOBAL_GENERATORS):
             if obj is generator:
                 return _global_generator, (index,)
         return super().reducer_override(obj)
 
 
-#: NumPy's and Python's: their modules' functions are bound methods of them.
+#: NumPy's and Python's: the functions of their modules are bound methods of these generators.
 _GLOBAL_GENERATORS: tuple[Any, ...] = (np.random.rand.__self__, random.random.__self__)  # type: ignore[attr-defined]
 
 
@@ -310,7 +309,7 @@ def _global_generator(index: int) -> Any:
 
 
 def _unpicklable(value: Any, name: str, depth: int = 3) -> list[str]:
-    """Names of the innermost attributes that cannot be pickled; a method is left to its owner."""
+    """Names of the innermost attributes that cannot be pickled; methods are skipped, their owner counts."""
     try:
         cloudpickle.dumps(value)
     except Exception:
@@ -331,8 +330,8 @@ def _unpicklable(value: Any, name: str, depth: int = 3) -> list[str]:
 
 @contextmanager
 def warning_of_failure(path: Path) -> Iterator[None]:
-    """A checkpoint that cannot be written is no reason to stop a search."""
+    """Context that turns an OSError into a warning, so that the search continues."""
     try:
         yield
     except OSError as error:
-        warnings.warn(f"the checkpoint {path} could not be written, the older one stays: {error}", stacklevel=4)
+        warnings.warn(f"the checkpoint {path} could not be written, the older one is kept: {error}", stacklevel=4)

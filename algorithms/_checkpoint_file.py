@@ -1,6 +1,6 @@
-"""The checkpoint file: written whole or not at all, with a checksum, and the one before it kept.
+"""The checkpoint file: written atomically, with a checksum; the previous file is kept.
 
-``magic | length of the header (8 bytes, little-endian) | header (JSON) | payload | SHA-256 of all before (32 bytes)``
+``magic | length of the header (8 bytes, little-endian) | header (JSON) | payload | SHA-256 of the above (32 bytes)``
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _DIGEST_BYTES = 32
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read: it is damaged, or not one."""
+    """A file cannot be read: it is a damaged checkpoint, or not a checkpoint."""
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint before the last one is kept."""
+    """Path of the previous checkpoint."""
     return path.with_name(path.name + ".previous")
 
 
@@ -30,12 +30,12 @@ def _unfinished_of(path: Path) -> Path:
 
 
 def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
-    """Write a checkpoint; the one that was there becomes the previous one.
+    """Write a checkpoint; an existing one becomes the previous one.
 
-    At every instant a whole checkpoint is on the disk, where ``read`` finds it.
+    At every instant a complete checkpoint is on the disk and ``read`` finds it.
 
     Raises:
-        OSError: It could not be written, as on a full disk. What was there is still there.
+        OSError: It could not be written, for example on a full disk. Existing checkpoints are kept.
     """
     text = json.dumps(header).encode()
     head = MAGIC + len(text).to_bytes(8, "little") + text
@@ -59,13 +59,13 @@ def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and payload of the checkpoint; where it is damaged, with a warning, of the one before.
+    """Return header and payload of the checkpoint; if it is damaged, warn and return those of the previous one.
 
     Raises:
-        FileNotFoundError: There is neither, nor ever was a whole one.
-        CheckpointError: None of them is sound.
+        FileNotFoundError: Neither exists, and no complete one was ever written.
+        CheckpointError: All are damaged.
     """
-    if not path.exists() and _unfinished_of(path).exists():  # a kill came between the two renames of ``write``
+    if not path.exists() and _unfinished_of(path).exists():  # killed between the two renames of ``write``
         candidates = [_unfinished_of(path), previous_of(path)]
     else:
         candidates = [path, previous_of(path)]
@@ -79,15 +79,15 @@ def read(path: Path) -> tuple[dict[str, Any], bytes]:
             problems.append(str(error))
         else:
             if problems:
-                warnings.warn(f"{problems[0]}; going on from the checkpoint before, {candidate}", stacklevel=3)
+                warnings.warn(f"{problems[0]}; continuing from the previous checkpoint, {candidate}", stacklevel=3)
             return content
-    if not path.exists() and not previous_of(path).exists():  # a kill in the very first write leaves a torn file alone
+    if not path.exists() and not previous_of(path).exists():  # a kill during the first write leaves only a torn file
         raise FileNotFoundError(f"path: expected a checkpoint, got {path}, which does not exist")
     raise CheckpointError("; ".join(problems))
 
 
 def remove(path: Path) -> None:
-    """Remove all that ``write`` may have left, the checkpoint last: a kill leaves it, or nothing."""
+    """Remove all files of ``write``, the checkpoint last, so that a kill never leaves only the other files."""
     for file in (_unfinished_of(path), previous_of(path), path):
         file.unlink(missing_ok=True)
 
@@ -95,17 +95,17 @@ def remove(path: Path) -> None:
 def _read_one(path: Path) -> tuple[dict[str, Any], bytes]:
     content = path.read_bytes()
     if not content.startswith(MAGIC):
-        raise CheckpointError(f"{path} is not a checkpoint, or its beginning is damaged")
+        raise CheckpointError(f"{path} is not a checkpoint, or its first bytes are damaged")
     body = memoryview(content)[:-_DIGEST_BYTES]
     if hashlib.sha256(body).digest() != content[-_DIGEST_BYTES:]:
-        raise CheckpointError(f"{path} is damaged: its checksum does not agree with its {len(content)} bytes")
+        raise CheckpointError(f"{path} is damaged: its checksum does not match its {len(content)} bytes")
     start = len(MAGIC) + 8
     stop = start + int.from_bytes(body[len(MAGIC) : start], "little")
     return json.loads(bytes(body[start:stop])), bytes(body[stop:])
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make renames last through a loss of power, where the system can (Windows cannot)."""
+    """Make renames survive a loss of power, if the system supports it (Windows does not)."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Checks of what a user passes in; ``algorithms`` stands alone, so it has its own."""
+"""Checks of arguments. They live here because ``algorithms`` imports nothing from ``subnet_problems``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_whole_number(name: str, value: Any, *, minimum: int = 1, maximum: int 
     number = int(value)
     if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
-    if number > sys.maxsize:  # which no list can be as long as
+    if number > sys.maxsize:  # no list can be longer
         raise ValueError(f"{name}: expected {expected} and <= {sys.maxsize}, got {value!r}")
     return number
 
@@ -38,7 +38,7 @@ def check_positive(name: str, value: Any, *, dtype: torch.dtype = torch.float64)
 
     Raises:
         TypeError: It is not a real number.
-        ValueError: It is NaN, infinite or not positive, or it would be in ``dtype``, with which it is computed.
+        ValueError: It is NaN, infinite or not positive, or becomes so when it is converted to ``dtype``.
     """
     number: Any = value
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -51,15 +51,15 @@ def check_positive(name: str, value: Any, *, dtype: torch.dtype = torch.float64)
 
 
 def check_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return ``values`` as a vector of finite floats, one at least.
+    """Return ``values`` as a vector of at least one finite float.
 
     Raises:
         TypeError: They are not real numbers.
-        ValueError: There is none, one is not finite, or it is no vector.
+        ValueError: They are empty, one is not finite, or they are not a vector.
     """
     try:
         vector = np.asarray(values)
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         vector = np.empty((0, 0))
     if not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
         raise TypeError(f"{name}: expected real numbers, got {values!r}")
@@ -72,7 +72,7 @@ def check_bool(name: str, value: Any) -> bool:
     """Return ``value`` as a bool.
 
     Raises:
-        TypeError: It is not one.
+        TypeError: It is not a bool.
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
@@ -80,18 +80,18 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_path(name: str, value: Any) -> Path:
-    """Return ``value`` as the path of a file.
+    """Return ``value`` as a file path.
 
     Raises:
         TypeError: It is neither a string nor a path.
-        ValueError: It is empty, holds a null character, or is a folder's.
+        ValueError: It is empty, contains a null character, or is a folder.
     """
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name}: expected a path, got {value!r}")
     if str(value) == "" or "\0" in str(value):
         raise ValueError(f"{name}: expected a path, got {value!r}")
     path = Path(value)
-    with suppress(OSError):  # a name that is too long is found by who opens it
+    with suppress(OSError):  # opening the file reports a name that is too long
         if path.is_dir():
             raise ValueError(f"{name}: expected a file, got the folder {value!r}")
     return path

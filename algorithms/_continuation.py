@@ -1,4 +1,4 @@
-"""Continuation: a pymoo algorithm that follows a front from its easy end to its hard end with one center."""
+"""Continuation: a pymoo algorithm that moves one center along a front, from its easy end to its hard end."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from ._reevaluation import without_infinities
 
 Floats = NDArray[np.float64]
 
-#: The share of the newest center in the average of centers.
+#: Weight of the newest center in the average of centers.
 _NEWEST = 1 / 6
-#: How many candidates a level keeps.
+#: Maximum number of candidates of a level.
 _ROOM = 16
 
 
 @runtime_checkable
 class LeveledProblem(Protocol):
-    """A pymoo problem whose individuals are decoded at a level, which is their last variable.
+    """A pymoo problem that decodes an individual at a level, which is its last variable.
 
-    Many of them are decoded into the same, so that much of what was drawn is noise; see ``DecodingProblem``.
+    Many individuals have the same phenotype, so that part of each draw is irrelevant noise; see ``DecodingProblem``.
     """
 
     def expected_individuals(self, x: Floats, *, center: Floats | None, stdev: float) -> Floats:
-        """For each individual the expectation of all that are decoded as it is.
+        """For each individual, the expectation of all individuals that decode to the same phenotype.
 
         Args:
             x: ``(N, D + 1)`` individuals at one level, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D + 1,)``; or None, where they are initial ones, drawn around 0.
+            center: ``(D + 1,)``; None if they are initial individuals, drawn around 0.
             stdev: Standard deviation of the noise.
 
         Returns:
@@ -58,7 +58,7 @@ class LeveledProblem(Protocol):
         ...
 
     def confined(self, center: Floats) -> Floats:
-        """An individual that is decoded as ``center`` is, but around which noise changes what is decoded.
+        """An individual with the phenotype of ``center``, but around which noise changes the phenotype.
 
         Args:
             center: ``(D + 1,)``.
@@ -69,7 +69,7 @@ class LeveledProblem(Protocol):
         ...
 
     def narrowed(self, center: Floats) -> Floats:
-        """An individual like ``center``, around which noise changes only what may matter at its level.
+        """An individual like ``center``; noise around it changes only what may matter at its level.
 
         Args:
             center: ``(D + 1,)``, found at an easier level.
@@ -81,25 +81,25 @@ class LeveledProblem(Protocol):
 
 
 class Continuation(Algorithm):
-    """One center that learns while its last variable, the level, goes from the easy end of a front to its hard end.
+    """Move one center along a front, from its easy end to its hard end; the level is the last variable.
 
-    A front's members are neighbors: a policy that has 100 weights is a good beginning for one that has 80, while from
-    nothing 80 weights are not found. So this algorithm solves the easy problem first, and then lowers the level, by a
-    small step every few generations. The field calls this numerical continuation, or the epsilon-constraint method
-    with warm starts.
+    Members of a front are neighbors: a policy with 100 weights is a good warm start for one with 80, and a search for
+    80 weights without a warm start fails. So this algorithm solves the easy problem first, then lowers the level by a
+    small step every few generations. This is numerical continuation, also known as the epsilon-constraint method with
+    warm starts.
 
-    At each level it is the search of ``ElitistGaussianResampling``: all children are drawn around one center, which
-    moves towards what is expected of the best of them (``LeveledProblem``; of other problems, the best themselves).
-    After each generation the average of the centers becomes a candidate of the current level. An eighth of each
-    population, two at least, are candidates, which are evaluated again: those of the current level and, where there is
-    room, the most hopeful ones of the others. A level keeps all evaluations of each of its
-    candidates. It hands out the one whose first objective has the lowest upper confidence bound, mean +
-    stdev / sqrt(n). The front (``opt``) is what the levels hand out, without those that another dominates by these
-    bounds and the means of the other objectives.
+    Each level is searched as by ``ElitistGaussianResampling``: all children are drawn around one center, which moves
+    towards the expectation of the best (for a ``LeveledProblem``) or towards the best themselves (for other problems).
+    After each generation the average of the centers becomes a candidate of the current level. One eighth of each
+    population, at least two individuals, are candidates that are evaluated again: those of the current level first,
+    then the most promising ones of other levels. A level keeps all evaluations of its candidates. It returns the
+    candidate whose first objective has the lowest upper confidence bound, mean + stdev / sqrt(n). The front (``opt``)
+    consists of the candidates that the levels return and that are not dominated; dominance compares these bounds and
+    the means of the other objectives.
 
-    After the last level it goes back: to the level where a fall of the front costs most (its height, times the number
-    of levels from there on), from the center of the level before it, and down again from there. Levels to which it
-    went back often count less. It does so until the termination.
+    After the last level the search returns to the level with the costliest fall of the front, and descends again. The
+    cost of a fall is its height times the number of levels from there on. The search starts there from the center of
+    the level before. Each return to a level lowers its cost. This repeats until the termination.
 
     Infinite objectives are allowed; NaN is an error. A generation that fails, or that ``tell`` refuses, changes
     nothing: the next one has the same individuals. All individuals are within the problem's bounds.
@@ -115,31 +115,30 @@ class Continuation(Algorithm):
         >>> subnet = problem.to_subnetwork(result.X[0])
 
     Args:
-        pop_size: N, how many individuals are evaluated in a generation; at least 4.
-        num_levels: How many levels, spread evenly between the bounds of the last variable, from its upper bound down.
-            Default 20. There is one, where these bounds are equal.
-        levels: Or the levels themselves: values of the last variable, descending.
-        first_generations: How many generations the first level has, at least; 2 or more.
-        first_interactions: It lasts on until the problem has counted so many more interactions with its simulator
-            (``interaction_count``). All later levels build on what the first one finds: of a large budget, give it a
-            share.
-        generations: How many each of the others has, each time it is visited; at least 2. A level has fewer, where
-            nothing better can be learned: where what it hands out and all elites were as good as the best evaluation
-            ever seen.
-        stdev: Standard deviation of the noise on all variables but the last.
-        initial_stdev: That of the initial individuals around 0.
-        num_elites: How many of the best, and how many of the worst, the center learns from. Default a quarter of the
-            population.
-        center: ``(D + 1,)``, an individual to begin from, at the first level whatever its own is; it is the first
-            candidate. Default none: the initial individuals are drawn around 0.
-        **arguments: Those of every pymoo algorithm, such as ``termination``, ``callback``, ``display``, ``seed``.
+        pop_size: N, the number of individuals evaluated per generation; at least 4. Default: 64.
+        num_levels: Number of levels, spread evenly over the range of the last variable, from its upper bound down.
+            Default: 20, or 1 if the bounds are equal.
+        levels: The levels themselves, instead of ``num_levels``: descending values of the last variable.
+        first_generations: Minimum number of generations at the first level; at least 2. Default: 25.
+        first_interactions: Minimum number of interactions at the first level, as the problem's ``interaction_count``
+            counts them. All later levels build on the first one, so give it a share of a large budget. Default: 0.
+        generations: Number of generations at each later level, per visit; at least 2. A level, also the first, ends
+            early if nothing better can be learned: if the level's returned candidate and all elites were as good as the
+            best evaluation ever seen. Default: 3.
+        stdev: Standard deviation of the noise on all variables but the last. Default: 0.05.
+        initial_stdev: Standard deviation of the initial individuals around 0. Default: 0.1.
+        num_elites: Number of best individuals, and of worst individuals, from which the center learns. Default: a
+            quarter of the population.
+        center: ``(D + 1,)``, an individual for a warm start; it becomes the first candidate, and its last variable is
+            replaced by the first level. Default: None, initial individuals drawn around 0.
+        **arguments: Arguments of every pymoo algorithm, such as ``termination``, ``callback``, ``display``, ``seed``.
 
     Attributes:
-        levels: ``(L,)``, values of the last variable, descending. It and the following are there after ``setup``.
-        level: The index of the current one.
+        levels: ``(L,)``, descending values of the last variable. All attributes listed here exist after ``setup``.
+        level: The index of the current level.
         candidates: The candidates of each level, at most 16.
-        opt: The front: a population, whose ``F`` is the mean of all evaluations. Its data has ``num_evaluations`` and
-            ``level``, the index of the level. Until a candidate has been evaluated, it is the best individual.
+        opt: The front: a population whose ``F`` is the mean of all evaluations. Its data has ``num_evaluations`` and
+            ``level``, the index of the level. Before any candidate is evaluated, it holds the best individual.
 
     Raises:
         TypeError: An argument has the wrong type or is unknown.
@@ -165,7 +164,7 @@ class Continuation(Algorithm):
         super().__init__(**{"output": ContinuationOutput(), **arguments})
         self.pop_size = check_whole_number("pop_size", pop_size, minimum=4)
         if levels is not None and num_levels is not None:
-            raise ValueError(f"num_levels: expected None where levels are given, got {num_levels!r}")
+            raise ValueError(f"num_levels: expected None when levels is given, got {num_levels!r}")
         self._given_levels = None if levels is None else check_descending("levels", levels)
         if self._given_levels is not None:
             num_levels = len(self._given_levels)
@@ -179,27 +178,27 @@ class Continuation(Algorithm):
         self._given_center = None if center is None else check_vector("center", center)
         if num_elites is None:
             num_elites = self.pop_size // 4
-        # One slot would go to the newest candidate every time, and none would be evaluated twice.
+        # A single slot would always go to the newest candidate, so none would be evaluated twice.
         self._num_again = max(2, self.pop_size // 8)
         self.num_elites = check_whole_number("num_elites", num_elites, maximum=self.pop_size - self._num_again)
 
     def setup(self, problem: Any, verbose: bool = False, progress: bool = False, **options: Any) -> Algorithm:
-        """Begin a run; nothing is left of an earlier one.
+        """Start a run; the state of an earlier run is discarded.
 
         Args:
-            problem: A pymoo problem with two objectives or more, without constraints. The bounds of its last variable
-                are finite.
-            verbose: Whether each generation is printed.
-            progress: Whether a progress bar is shown.
-            **options: Those of every pymoo algorithm, such as ``termination``, ``callback``, ``seed``. A second run
-                needs a ``termination`` of its own.
+            problem: A pymoo problem with at least two objectives, without constraints, with finite bounds of its last
+                variable.
+            verbose: Whether each generation is printed. Default: False.
+            progress: Whether a progress bar is shown. Default: False.
+            **options: Arguments of every pymoo algorithm, such as ``termination``, ``callback``, ``seed``. A second run
+                needs a new ``termination``.
 
         Returns:
             The algorithm itself.
 
         Raises:
-            TypeError: The problem is no pymoo problem, or an option is unknown.
-            ValueError: The problem cannot be served, levels or the center are out of its bounds, or a second run has no
+            TypeError: The problem is not a pymoo problem, or an option is unknown.
+            ValueError: The problem is not supported, levels or the center are out of its bounds, or a second run has no
                 termination.
         """
         check_names(options)
@@ -210,7 +209,7 @@ class Continuation(Algorithm):
         center = None if self._given_center is None else check_center(problem, self._given_center)
         if self.is_initialized:
             if options.get("termination") is None:
-                raise ValueError("termination: expected one for another run, got none")
+                raise ValueError("termination: expected one for a second run, got none")
             self.__dict__.update(is_initialized=False, n_iter=None, pop=None, off=None, opt=None, history=[], data={})
             self.evaluator.n_eval = 0
         self.levels, self._center = levels, center
@@ -222,16 +221,16 @@ class Continuation(Algorithm):
         if self._center is not None:
             self._center = self._at(self._center)
             self.candidates[0].append(Member(self._center, 0))
-        self._centers: list[Floats | None] = [None for _ in self.levels]  # the last one at each level
+        self._centers: list[Floats | None] = [None for _ in self.levels]  # the last center of each level
         self._num_returns = np.zeros(len(self.levels), dtype=np.int64)
         self._average: Floats | None = None
         self._num_averaged = 0
-        self._left = self.first_generations  # generations, until the level changes
+        self._left = self.first_generations  # generations until the level changes
         self._first_until = self.first_interactions and problem.interaction_count + self.first_interactions
-        self._asked: Floats | None = None  # the individuals that wait for their objectives; the last are ``_again``
+        self._asked: Floats | None = None  # individuals to be evaluated; the last ones are ``_again``
         self._again: list[Member] = []
-        self._noise = 0.0  # how much evaluations of one and the same individual differ
-        self._best, self._worst = math.inf, -math.inf  # the first objective of all evaluations
+        self._noise = 0.0  # standard deviation of evaluations of one individual
+        self._best, self._worst = math.inf, -math.inf  # of the first objective, over all evaluations
 
     def _initialize_infill(self) -> Population:
         return self._infill()
@@ -250,9 +249,9 @@ class Continuation(Algorithm):
         return Population.new("X", self._asked.copy())
 
     def _chosen_again(self) -> list[Member]:
-        """Candidates to evaluate again: the most hopeful of the current level, then that of each other level.
+        """Candidates to evaluate again: those of the current level, then the most promising one of each other level.
 
-        Of the other levels those come first whose candidate has been evaluated least, and of these the nearest.
+        Candidates of other levels are sorted by fewest evaluations, then by nearest level.
         """
         current = sorted(self.candidates[self.level], key=self._hope, reverse=True)
         elsewhere = (members for level, members in enumerate(self.candidates) if members and level != self.level)
@@ -261,23 +260,24 @@ class Continuation(Algorithm):
         return [*current, *others][: self._num_again]
 
     def advance(self, infills: Any = None, **options: Any) -> Any:
-        """Learn from a generation, as ``tell`` does.
+        """Learn from an evaluated generation, as ``tell`` does.
 
         Args:
             infills: The population that ``ask`` returned, evaluated.
-            **options: Of no meaning here.
+            **options: Ignored.
 
         Returns:
-            The front; at the end of the run its result.
+            The front, or the result at the end of the run.
 
         Raises:
-            ValueError: It is not the generation that was asked for, or an objective is NaN. Nothing has changed then.
+            ValueError: It is not the generation that ``ask`` returned, or an objective is NaN. The state is then
+                unchanged.
         """
         check_evaluated(infills, self._asked, self.problem.n_obj)
         return super().advance(infills=infills, **options)
 
     def _advance(self, infills: Any = None, **_: Any) -> None:
-        objectives = np.asarray(infills.get("F"), dtype=np.float64)  # which ``advance`` has checked
+        objectives = np.asarray(infills.get("F"), dtype=np.float64)  # checked by ``advance``
         num_children = self.pop_size - len(self._again)
         children = objectives[:num_children, 0]
         ranked = np.argsort(children, kind="stable").tolist()
@@ -285,7 +285,7 @@ class Continuation(Algorithm):
         share = max(_NEWEST, 1 / (self._num_averaged + 1))
         average = center if self._average is None else (1 - share) * self._average + share * center
         newest = Member(self._at(average), self.level)
-        # What the problem computes is computed: from here on nothing fails.
+        # The problem's code has run: nothing fails from here on.
         self._average, self._num_averaged = average, self._num_averaged + 1
         self._center = self._centers[self.level] = center
         for member, row in zip(self._again, objectives[num_children:], strict=True):
@@ -312,7 +312,7 @@ class Continuation(Algorithm):
         return self._at(moved(x, ranked, self.num_elites, before=before))
 
     def _at(self, center: Floats, *, narrowed: bool = False) -> Floats:
-        """A center at the current level, within bounds, where noise changes what is decoded."""
+        """Set a center to the current level, within bounds, and to where noise changes the phenotype."""
         center = center.clip(self.problem.xl, self.problem.xu)
         center[-1] = self.levels[self.level]
         if not isinstance(self.problem, LeveledProblem):
@@ -320,7 +320,7 @@ class Continuation(Algorithm):
         return self.problem.confined(self.problem.narrowed(center) if narrowed else center)
 
     def _add(self, newest: Member, children: Floats) -> None:
-        """One more candidate of the current level; of too many the least promising goes, never what is handed out."""
+        """Add a candidate to the current level; if there is no room, drop the least promising, never the best."""
         members = self.candidates[self.level]
         members.append(newest)
         if len(members) > _ROOM:
@@ -334,16 +334,17 @@ class Continuation(Algorithm):
         return pooled_stdev([member.fitness for members in self.candidates for member in members], otherwise)
 
     def _is_perfect(self, elites: Floats) -> bool:
-        """Whether what the level hands out, and all elites, are always as good as the best of all, which some are not.
+        """Whether the returned candidate and all elites always equal the best evaluation ever, and others do not.
 
-        One that no other equals may still be surpassed; and where all are equal, nothing is known.
+        A best evaluation that only one individual reached may still be surpassed. If all evaluations are equal, they
+        carry no information.
         """
         member = self.handed_out(self.level)
         enough = member is not None and len(member.evaluations) >= 4 and min(member.fitness) >= -self._best
         return enough and bool((elites <= self._best).all()) and self._best < self._worst
 
     def _change_level(self) -> None:
-        """On to the next level; from the last one back to where a fall of the front costs most."""
+        """Move to the next level, or from the last level back to the costliest fall of the front."""
         self._left = self.generations
         if len(self.levels) == 1:
             return
@@ -356,13 +357,13 @@ class Continuation(Algorithm):
             self._center = self._at(self._center, narrowed=True)
 
     def _where_to_go_back_to(self) -> int:
-        """The level at which a fall of the front costs most: its height, times how many levels from there on bear it.
+        """The level with the costliest fall of the front: height times the number of levels from there on.
 
-        The more often the search went back to a level, the less it counts.
+        The cost is divided by 1 plus the number of earlier returns to the level.
         """
         members = [self.handed_out(level) for level in range(len(self.levels))]
         values = np.array([[-math.inf if member is None else member.value(self._noise)] for member in members])
-        # What a harder level hands out is good enough for an easier one.
+        # A candidate of a harder level is valid at an easier one.
         front = np.maximum.accumulate(without_infinities(values)[::-1, 0])[::-1]
         costs = (front[:-1] - front[1:]) * np.arange(len(front) - 1, 0, -1) / (1 + self._num_returns[1:])
         level = 1 + int(np.argmax(costs)) if costs.max() > 0.0 else len(self.levels) - 1
@@ -370,22 +371,22 @@ class Continuation(Algorithm):
         return level
 
     def handed_out(self, level: int) -> Member | None:
-        """The candidate that a level hands out: that with the best confidence bound.
+        """The candidate that a level returns: the one with the best confidence bound.
 
         Args:
             level: The index of the level.
 
         Returns:
-            The candidate; None where none has been evaluated yet.
+            The candidate; None if none has been evaluated yet.
         """
         evaluated = [member for member in self.candidates[level] if member.evaluations]
         return max(evaluated, key=self._surest, default=None)
 
     def promising(self) -> list[list[Member]]:
-        """What may be on the front: the candidates of each level, the most promising first.
+        """The candidates of each level that may be on the front, best confidence bound first.
 
-        Those that were never evaluated are the last. A level has none, where a harder level hands out what is better
-        even if its own candidates are as good as they may well be.
+        Candidates without evaluations come last. The list of a level is empty if a harder level returns a candidate
+        that is better than the upper confidence bounds of all candidates of this level.
         """
         best, result = (-math.inf, 0.0, 0.0), []
         for level in reversed(range(len(self.levels))):

@@ -1,4 +1,4 @@
-"""Checks of what ``Continuation`` is given: arguments, a problem, levels, a center, and evaluated individuals."""
+"""Checks of the inputs of ``Continuation``: arguments, problem, levels, center and evaluated individuals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ._pareto import last_bounds
 
 Floats = NDArray[np.float64]
 
-#: By how much levels may be out of bounds: a logarithm's last bit.
+#: How far levels may be out of bounds, to allow for the rounding of logarithms.
 _SLACK = 1e-9
 
 
 def check_names(arguments: dict[str, Any]) -> None:
-    """Raises ``TypeError`` where an argument is not one of pymoo's algorithms."""
+    """Raise ``TypeError`` if an argument is not one that all pymoo algorithms accept."""
     known = inspect.signature(Algorithm.__init__).parameters.keys() - {"self", "kwargs"}
     for name, value in arguments.items():
         if name not in known:
@@ -29,43 +29,43 @@ def check_names(arguments: dict[str, Any]) -> None:
 
 
 def check_problem(problem: Any, *, counts: bool) -> None:
-    """Raises ``TypeError`` or ``ValueError`` where a problem cannot be served.
+    """Raise ``TypeError`` or ``ValueError`` if ``Continuation`` does not support a problem.
 
     Args:
-        problem: What was given.
-        counts: Whether it must count its interactions.
+        problem: The value of the argument.
+        counts: Whether the problem must count its interactions.
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a pymoo Problem, got {problem!r}")
     if problem.n_obj < 2:
-        raise ValueError(f"problem: expected two objectives or more, which have a front, got {problem.n_obj}")
+        raise ValueError(f"problem: expected at least two objectives, got {problem.n_obj}")
     if problem.has_constraints():
-        raise ValueError(f"problem: expected one without constraints, got {problem.n_constr}")
+        raise ValueError(f"problem: expected no constraints, got {problem.n_constr}")
     if counts and not hasattr(problem, "interaction_count"):
         raise TypeError(
-            f"problem: expected one with an interaction_count, which first_interactions asks for, got {problem!r}"
+            f"problem: expected one with an interaction_count, which first_interactions needs, got {problem!r}"
         )
     last_bounds(problem)
 
 
 def check_descending(name: str, levels: ArrayLike) -> Floats:
-    """Return levels as an array.
+    """Return levels as a descending array.
 
     Raises:
         TypeError: They are not real numbers.
-        ValueError: There is none, they are not finite, or do not descend.
+        ValueError: They are empty, not finite or not descending.
     """
     values = check_vector(name, levels)
     if (np.diff(values) >= 0.0).any():
-        raise ValueError(f"{name}: expected numbers that descend, got {levels!r}")
+        raise ValueError(f"{name}: expected descending numbers, got {levels!r}")
     return values
 
 
 def check_levels(problem: Any, levels: Floats) -> Floats:
-    """Return levels between the bounds of a problem's last variable.
+    """Return levels, clipped to the bounds of a problem's last variable.
 
     Raises:
-        ValueError: One is not.
+        ValueError: A level is out of bounds.
     """
     low, high = last_bounds(problem)
     for i, level in enumerate(levels):
@@ -75,10 +75,10 @@ def check_levels(problem: Any, levels: Floats) -> Floats:
 
 
 def check_center(problem: Any, center: Floats) -> Floats:
-    """Return an individual to begin from, whose last variable may be anything.
+    """Return an initial center; its last variable is not checked.
 
     Raises:
-        ValueError: Its shape is wrong, or it is out of bounds.
+        ValueError: It has the wrong shape or is out of bounds.
     """
     if center.shape != (problem.n_var,):
         raise ValueError(f"center: expected shape (D + 1,) = ({problem.n_var},), got {center.shape}")
@@ -89,23 +89,24 @@ def check_center(problem: Any, center: Floats) -> Floats:
 
 
 def check_evaluated(infills: Any, asked: Floats | None, num_objectives: int) -> None:
-    """Refuse a generation that is not the one that was asked for, or is not evaluated.
+    """Check that a generation is the one that ``ask`` returned, and is evaluated.
 
     Args:
         infills: Evaluated individuals.
-        asked: ``(N, D + 1)``, those that were asked for; None where none were.
-        num_objectives: M.
+        asked: ``(N, D + 1)``, the individuals that ``ask`` returned; None if ``ask`` was not called.
+        num_objectives: M, the number of objectives.
 
     Raises:
-        ValueError: They are not those that were asked for, one has not M objectives, or one of them is NaN.
+        ValueError: They are not the individuals that ``ask`` returned, one does not have M objectives, or an
+            objective is NaN.
     """
     if asked is None:
-        raise ValueError("infills: expected individuals that ask returned, got some before ask was called")
+        raise ValueError("infills: expected individuals that ask returned, got individuals before ask was called")
     expected = f"the {len(asked)} individuals that ask returned, in their order and evaluated"
     if not isinstance(infills, Population):
         raise ValueError(f"infills: expected {expected}, got {infills!r}")
     if len(infills) != len(asked) or not np.array_equal(infills.get("X"), asked):
-        raise ValueError(f"infills: expected {expected}, got {len(infills)} others")
+        raise ValueError(f"infills: expected {expected}, got {len(infills)} other individuals")
     for i, individual in enumerate(infills):
         if np.shape(individual.F) != (num_objectives,):
             raise ValueError(f"infills: expected {expected}, got F = {individual.F!r} for individual {i}")

@@ -1,4 +1,4 @@
-"""What a run of ``Continuation`` prints."""
+"""The display of a run of ``Continuation``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pymoo.util.display.output import Output
 
 
 class ContinuationOutput(Output):
-    """What ``minimize(..., verbose=True)`` prints: the level, how many policies the front has, and the best of them."""
+    """Columns of ``minimize(..., verbose=True)``: level, size of the front, and lowest first objective."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class ContinuationOutput(Output):
         self.columns += [self.level, self.front, self.best]
 
     def update(self, algorithm: Any) -> None:
-        """Note where an algorithm is."""
+        """Update the columns from an algorithm."""
         super().update(algorithm)
         self.level.set(float(algorithm.levels[algorithm.level]))
         self.front.set(len(algorithm.opt))

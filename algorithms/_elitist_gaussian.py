@@ -19,15 +19,15 @@ from ._fitness import evaluate
 
 @runtime_checkable
 class DecodingProblem(Protocol):
-    """A problem whose solutions are decoded into something coarser, so that many of them are the same."""
+    """A problem that decodes solutions into something coarser, so that many solutions have the same phenotype."""
 
     def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
-        """For each solution the expectation of all that are decoded as it is.
+        """For each solution, the expectation of all solutions that decode to the same phenotype.
 
         Args:
             values: ``(N, D)`` solutions, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D,)``; or None, where they are the problem's own initial ones.
-            stdev: Standard deviation of the noise; of no meaning where ``center`` is None.
+            center: ``(D,)``; None if they are the problem's own initial solutions.
+            stdev: Standard deviation of the noise; meaningless if ``center`` is None.
 
         Returns:
             ``(N, D)``.
@@ -35,7 +35,7 @@ class DecodingProblem(Protocol):
         ...
 
     def confined(self, center: Tensor) -> Tensor:
-        """A solution that is decoded as ``center`` is, but around which noise changes what is decoded.
+        """A solution with the phenotype of ``center``, but around which noise changes the phenotype.
 
         Args:
             center: ``(D,)``.
@@ -48,19 +48,19 @@ class DecodingProblem(Protocol):
 
 @runtime_checkable
 class LeveledDecodingProblem(DecodingProblem, Protocol):
-    """A decoding problem that is found through easier ones; the last of its levels is the problem itself."""
+    """A decoding problem that is solved through easier ones; the last of its levels is the problem itself."""
 
     @property
     def num_levels(self) -> int:
-        """How many levels it has: 1, where it is easy enough by itself."""
+        """Number of levels; 1 if the problem needs no easier ones."""
         ...
 
     def at_level(self, level: int) -> AbstractContextManager[None]:
-        """Within, solutions are decoded as at one of the levels, from 0, the easiest, to ``num_levels - 1``."""
+        """Context in which solutions are decoded at a level, from 0 (the easiest) to ``num_levels - 1``."""
         ...
 
     def narrowed(self, center: Tensor) -> Tensor:
-        """A solution like ``center`` that comes from an easier level: around it noise changes only what may matter.
+        """A solution like ``center``, which comes from an easier level; noise around it changes only what may matter.
 
         Args:
             center: ``(D,)``.
@@ -72,37 +72,38 @@ class LeveledDecodingProblem(DecodingProblem, Protocol):
 
 
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
-    """Keep the best, and draw the next population around them (paper, section 4.1).
+    """Draw each population around the best of the last one (paper, section 4.1).
 
-    Of N solutions the K best are elites. The paper's own search is ``ElitistGaussianResampling.paper(problem)``: each
-    child is an elite, drawn uniformly, plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1).
+    The K best of N solutions are the elites. ``ElitistGaussianResampling.paper(problem)`` is the paper's own search:
+    each child is a uniformly drawn elite plus Gaussian noise, ``child_n = elite_j + stdev * N(0, I)`` (eq. 1).
 
-    The default is ``recombination="expected"``, with single episodes: all children start from one center ``m``, which
-    moves towards the elites and, less so, away from the K worst:
+    The default is ``recombination="expected"``, with single episodes: all children are drawn around one center ``m``,
+    which moves towards the elites and, by a smaller step, away from the K worst:
     ``m += 2 (sum_i w_i (E[x_i] - m) - 0.3 sum_i w_i (E[x_(N+1-i)] - m))``, where ``x_i`` is the solution of rank ``i``
     and ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy,
     Hansen 2016, eq. 49).
 
-    ``E[x_i]`` is what can be said of a child by what it *does*. Where solutions are decoded into something coarser,
-    such as scores into bits, many of them are one and the same policy, and which of them was drawn is noise that has
-    nothing to do with fitness. A problem that knows its decoding gives the expectation of all that are the same
-    (``DecodingProblem``), which takes this noise out of the step and leaves its direction (Rao-Blackwell). For other
-    problems it is ``x_i`` itself. ``recombination="weighted"`` is the same with ``x_i``, and 1 in place of 2.
+    ``E[x_i]`` is the expectation of all solutions with the phenotype of child ``i``. A problem that decodes genotypes
+    into something coarser, such as scores into bits, maps many of them to the same policy. Which of these was drawn is
+    noise that is unrelated to fitness. Such a problem (``DecodingProblem``) computes the expectation, which removes
+    this noise from the step and keeps its direction (Rao-Blackwell). For other problems ``E[x_i]`` is ``x_i``.
+    ``recombination="weighted"`` uses ``x_i`` in place of ``E[x_i]``, and a factor of 1 in place of 2.
 
-    Values far from where their decoding changes hardly ever change it again: left alone, ``m`` drifts outwards until
-    all children are the same. So after every step such a problem brings ``m`` back (``confined``) to what is decoded
-    alike, but near enough that children differ.
+    A score far from the threshold of its decoding hardly ever changes its bit again. Without correction, ``m`` drifts
+    outwards until all children have the same phenotype. So after every step a ``DecodingProblem`` moves ``m`` back
+    (``confined``), to where it has the same phenotype but its children differ.
 
-    Each ``m`` by itself follows the noise of the last few episodes. So after every generation the mean of all ``m`` so
-    far, in which later ones weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about the last
-    quarter of the generations counts), becomes a candidate. An eighth of each population are candidates, evaluated
-    again in every generation; of more, the one that has shown least goes. ``status["center"]`` is what the search hands
-    out: the candidate with the highest lower confidence bound, mean - stdev / sqrt(n) of its n evaluations.
+    A single ``m`` follows the noise of the last few episodes. So after every generation the mean of all ``m`` so far
+    becomes a candidate. Later ``m`` weigh more (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3: about
+    the last quarter of the generations counts). One eighth of each population are candidates, which are evaluated again
+    in every generation; if there are more, the least promising one is dropped. The search returns
+    ``status["center"]``: the candidate with the highest lower confidence bound, mean - stdev / sqrt(n) of its n
+    evaluations.
 
     Fitness may be infinite: infinitely bad solutions rank below all others, infinitely good ones above. A candidate
-    that was infinitely bad even once is below all that never were. NaN is an error.
+    with an infinitely bad evaluation ranks below all candidates without one. NaN is an error.
 
-    All settings can be read (``searcher.popsize``); ``stdev`` alone can be set.
+    All settings can be read (``searcher.popsize``); only ``stdev`` can be set.
 
     Example:
         >>> from subnet_problems import MaskedGymProblem
@@ -113,21 +114,22 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     Args:
         problem: Any EvoTorch problem with real-valued solutions, minimized or maximized.
-        popsize: N. The paper found 32 to 64 best.
-        num_elites: K. Default a quarter of the population; the paper, which draws single elites, found fewer than 6
-            best. At most as many as there are children: all solutions that are neither candidates nor clones.
+        popsize: N. The paper found 32 to 64 best. Default: 64.
+        num_elites: K, at most the number of children (all solutions that are neither candidates nor clones). The paper,
+            which draws single elites, found fewer than 6 best. Default: a quarter of the population.
         stdev: Standard deviation of the noise, in the units of the solutions. The paper found 0.01 to 0.2 best.
-            It may be changed between generations, by ``searcher.stdev = 0.01``.
+            It can be changed between generations: ``searcher.stdev = 0.01``. Default: 0.05.
         clone_elites: Whether the elites are the first K of the next population. They are evaluated again, since fitness
-            is noisy. The paper does not. Only for ``recombination="uniform"``: a center learns from children that were
-            drawn around it. Clones were chosen, not drawn: with them the center is pulled back to where it was, even
-            where fitness says nothing (and ``E[x_i]`` is not theirs).
-        recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above.
-        continuation: Whether a problem that has levels (``LeveledDecodingProblem``, as has a ``MaskedGymProblem`` whose
-            ``TopK`` removes more than 0.95 of the weights) is searched through these: 25 generations at the first, and
-            3 at each that follows. Until the last is reached, evaluations are of easier levels, what is handed out was
-            found there, and the status has no ``best``. Only for ``recombination="expected"``.
-        obj_index: Which objective decides, for problems with several.
+            is noisy. The paper does not clone. Only for ``recombination="uniform"``: a center learns from children that
+            were drawn around it, and clones were not drawn but selected. They would pull the center back even if
+            fitness carries no information, and ``E[x_i]`` does not hold for them. Default: False.
+        recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above. Default: ``"expected"``.
+        continuation: Whether a problem with levels is searched through them: 25 generations at the first level, and 3
+            at each later one. Levels are those of a ``LeveledDecodingProblem``, such as a ``MaskedGymProblem`` whose
+            ``TopK`` removes more than 0.95 of the weights. Until the last level, evaluations and ``status["center"]``
+            belong to easier levels, and the status has no ``best``. Only for ``recombination="expected"``. Default:
+            True.
+        obj_index: Index of the objective that decides. Required if the problem has several.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -162,9 +164,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         if not isinstance(problem.dtype, torch.dtype) or not problem.dtype.is_floating_point:
             raise ValueError(f"problem: expected real-valued solutions, got dtype {problem.dtype}")
         if problem.lower_bounds is not None or problem.upper_bounds is not None:
-            raise ValueError(
-                "problem: expected one without strict bounds, which Gaussian noise would leave, got bounds"
-            )
+            raise ValueError("problem: expected no strict bounds, since Gaussian noise would leave them, got bounds")
         self._popsize = check_whole_number("popsize", popsize)
         self._stdev = check_positive("stdev", stdev, dtype=problem.dtype)
         if not isinstance(recombination, str) or recombination not in ("expected", "weighted", "uniform"):
@@ -172,11 +172,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._clone_elites = check_bool("clone_elites", clone_elites)
         if self._clone_elites and recombination != "uniform":
             raise ValueError(
-                f"clone_elites: expected False with recombination={recombination!r}, whose center learns from children "
-                "drawn around it alone, got True"
+                f"clone_elites: expected False with recombination={recombination!r}, whose center learns only from "
+                "children drawn around it, got True"
             )
         if self._clone_elites and self._popsize == 1:
-            raise ValueError("clone_elites: expected False with popsize=1, of which no child would be left, got True")
+            raise ValueError("clone_elites: expected False with popsize=1, which leaves no children, got True")
         if num_elites is None:
             num_elites = max(1, self._popsize // 4)
         num_children = self._popsize - (0 if recombination == "uniform" else self._popsize // 8) - self._clone_elites
@@ -195,8 +195,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         self._num_averaged = 0
         self._candidates: list[Candidate] = []
         self._handed_out: Tensor | None = None
-        self._num_children = self._popsize  # of the population; its other rows are candidates
-        self._level, self._left = 0, FIRST_GENERATIONS  # of the problem's levels, and generations until the next one
+        self._num_children = self._popsize  # rows of the population that are not candidates
+        self._level, self._left = 0, FIRST_GENERATIONS  # index of the level, and generations until the next level
         SearchAlgorithm.__init__(self, problem)
         self._population: SolutionBatch = problem.generate_batch(self._popsize)
         SinglePopulationAlgorithmMixin.__init__(self)
@@ -204,31 +204,31 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     @classmethod
     def paper(cls, problem: Problem, *, popsize: int = 32, num_elites: int = 3, stdev: float = 0.05) -> Self:
-        """The paper's own search (section 4.1): each child is an elite, drawn at random, plus Gaussian noise (eq. 1).
+        """The paper's own search (section 4.1): each child is a random elite plus Gaussian noise (eq. 1).
 
         The paper evaluates each solution in 3 episodes: give the problem ``num_episodes=3``.
 
         Args:
-            problem: See the class.
-            popsize: N.
-            num_elites: K.
-            stdev: Standard deviation of the noise.
+            problem: Any EvoTorch problem with real-valued solutions.
+            popsize: N. Default: 32.
+            num_elites: K. Default: 3.
+            stdev: Standard deviation of the noise. Default: 0.05.
         """
         return cls(problem, popsize=popsize, num_elites=num_elites, stdev=stdev, recombination="uniform")
 
     @property
     def population(self) -> SolutionBatch:
-        """The population that was evaluated last (or the initial one); its last rows are the candidates."""
+        """The last evaluated population, or the initial one; its last rows are the candidates."""
         return self._population
 
     @property
     def popsize(self) -> int:
-        """How many solutions a population has, N."""
+        """N, the number of solutions of a population."""
         return self._popsize
 
     @property
     def num_elites(self) -> int:
-        """How many of them are elites, K."""
+        """K, the number of elites."""
         return self._num_elites
 
     @property
@@ -243,17 +243,17 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     @property
     def continuation(self) -> bool:
-        """Whether a problem's levels are gone through."""
+        """Whether a problem with levels is searched through them."""
         return self._continuation
 
     @property
     def level(self) -> int:
-        """The index of the problem's level that was evaluated last; 0 for a problem that has none."""
+        """Index of the level of the last generation; 0 for a problem without levels."""
         return self._level
 
     @property
     def last_level_from(self) -> int:
-        """The generation from which on the problem itself is searched, not an easier level of it: 1, if it has none."""
+        """The first generation at the last level, which is the problem itself; 1 for a problem without levels."""
         problem = self.problem
         if not self._continuation or not isinstance(problem, LeveledDecodingProblem) or problem.num_levels == 1:
             return 1
@@ -263,8 +263,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def stdev(self) -> float:
         """Standard deviation of the noise.
 
-        Setting it begins a new average of ``m`` and drops the candidates: what they have shown belongs to a time of
-        other steps, and often, where the problem's ``episode_length`` is changed with it, of another fitness.
+        Setting it starts a new average of ``m`` and drops the candidates: their evaluations belong to a different step
+        size, and to a different fitness if the problem's ``episode_length`` is changed too.
         """
         return self._stdev
 
@@ -276,17 +276,17 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     @property
     def obj_index(self) -> int:
-        """The objective that decides."""
+        """Index of the objective that decides."""
         return self._obj_index
 
     def clear_status(self) -> None:
-        """Nothing: each step replaces the status, and one that fails leaves that of the step before."""
+        """Do nothing: each step replaces the status, and a step that fails keeps the old one."""
 
     def _step(self) -> None:
-        """Evaluate the initial population at the first step, and at each later one a population of children.
+        """Evaluate the initial population at the first step, and a population of children at each later step.
 
-        Should that fail, the search is what it was before, and so is the problem's own generator, if it has one: the
-        step can be taken again.
+        If that fails, the search and the problem's own generator (if it has one) return to their state before the step,
+        so that the step can be repeated.
         """
         with self._at_level():
             self._step_there()
@@ -310,14 +310,14 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
                 self._population.forget_evals()
             raise
         super().clear_status()
-        # All at once: nothing is called between, so that no Ctrl-C comes in between.
+        # Plain assignments, without calls between them, so that Ctrl-C cannot leave only some of them done.
         self._population, self._num_children = population, num_children
         self._center, self._average, self._num_averaged = center, average, self._num_averaged + 1
         self._candidates, self._handed_out = candidates, handed_out
         self._left -= 1
 
     def _at_level(self) -> AbstractContextManager[None]:
-        """What a generation is evaluated in; at a new level the candidates are gone, and averages begin anew."""
+        """The context in which a generation is evaluated; a new level drops the candidates and starts a new average."""
         problem = self.problem
         if not self._continuation or not isinstance(problem, LeveledDecodingProblem):
             return nullcontext()
@@ -330,7 +330,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return problem.at_level(self._level)
 
     def _get_center(self) -> Tensor | None:
-        """What is handed out; where there is no center, the best solution of the population."""
+        """The returned solution; without a center, the best solution of the population."""
         if self._recombination != "uniform" or self.step_count == 0:
             return self._handed_out
         best = self._rank(self._population, self._num_children)[:1]
@@ -338,7 +338,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return values
 
     def _rank(self, population: SolutionBatch, num_children: int) -> Tensor:
-        """Indices of the solutions from the best on, candidates left out."""
+        """Indices of the children, best first; candidates are left out."""
         order: Tensor = population.argsort(self._obj_index)
         return order[order < num_children]
 
@@ -366,7 +366,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return (1 - share) * self._average + share * center
 
     def _judged(self, population: SolutionBatch, num_children: int, average: Tensor) -> tuple[list[Candidate], Tensor]:
-        """The next population's candidates, the new average among them, and what is handed out until then."""
+        """The next population's candidates, including the new average, and the solution to return until then."""
         sign = 1.0 if self.problem.senses[self._obj_index] == "max" else -1.0
         evals = (sign * population.evals[:, self._obj_index]).tolist()
         room, candidates, handed_out = self._popsize // 8, self._candidates, average

@@ -1,4 +1,4 @@
-"""Fitness that may be infinite: how it is evaluated, and how evaluations are compared. A NaN is no fitness."""
+"""Evaluation and comparison of fitness that may be infinite but not NaN."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from traceback import walk_tb
 import torch
 from evotorch import Problem, SolutionBatch
 
-#: Sums of squares of greater numbers are no floats.
+#: Sums of squares of larger numbers overflow.
 _HUGE = 1e150
 
 
 def evaluate(problem: Problem, population: SolutionBatch, *, obj_index: int) -> None:
-    """Evaluate a population of any EvoTorch problem, whose fitness may be infinite, throughout if need be.
+    """Evaluate a population of any EvoTorch problem; all fitness values may be infinite.
 
-    EvoTorch notes the best and the worst solution of all, and has none of them to note where the first population is
-    infinitely bad throughout, infinitely good throughout, or has a NaN. It then ends in an AttributeError, after the
-    evaluation itself; what it does after that is done here.
+    EvoTorch keeps the best and the worst solution so far. It raises an AttributeError after the evaluation if the first
+    population is infinitely bad throughout, infinitely good throughout, or has a NaN. This function then does the rest
+    of EvoTorch's work.
 
     Args:
-        problem: Its status is what it is after every evaluation, but without a best or a worst solution.
+        problem: The problem. Its status is updated as usual; in the case above it has no best or no worst solution.
         population: The solutions.
-        obj_index: The objective in which no fitness may be NaN.
+        obj_index: Index of the objective that is checked for NaN.
 
     Raises:
         ValueError: A solution's fitness is NaN.
@@ -52,14 +52,14 @@ def _check_no_nan(population: SolutionBatch, obj_index: int) -> None:
 
 
 def worth(shown: Sequence[float], *, margin: float = 0.0) -> tuple[float, float, float]:
-    """What evaluations say of what was evaluated, as a key for ``max`` and ``min``.
+    """The mean evaluation as a key for ``max`` and ``min`` that allows infinities.
 
-    A mean says nothing where some are infinite. So first counts how many are infinitely bad (the fewer the better),
-    then how many are infinitely good, each as a share of all, and then the mean of the finite ones.
+    A plain mean is meaningless if some evaluations are infinite. The key therefore compares the share of infinitely bad
+    evaluations first (fewer is better), then the share of infinitely good ones, then the mean of the finite ones.
 
     Args:
-        shown: One evaluation at least, the higher the better; NaN counts as infinitely bad.
-        margin: Added to the mean, divided by the square root of how many it is of.
+        shown: At least one evaluation; higher is better. NaN counts as infinitely bad.
+        margin: Divided by the square root of the number of finite evaluations, then added to their mean.
     """
     finite = _finite(shown)
     num_good = sum(value == math.inf for value in shown)
@@ -69,9 +69,9 @@ def worth(shown: Sequence[float], *, margin: float = 0.0) -> tuple[float, float,
 
 
 def pooled_stdev(groups: Sequence[Sequence[float]], otherwise: Sequence[float]) -> float:
-    """Standard deviation within groups; that of ``otherwise`` as long as no group has two numbers.
+    """Standard deviation within groups, or that of ``otherwise`` if no group has two finite numbers.
 
-    Infinite ones are left out; it is 0 where nothing is left.
+    Infinite numbers are left out; the result is 0 if none are left.
     """
     groups = [group for group in map(_finite, groups) if len(group) > 1]
     if not groups:

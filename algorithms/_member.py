@@ -1,4 +1,4 @@
-"""Member: a candidate of a level of ``Continuation``, and all of its evaluations."""
+"""Member: a candidate of one level of ``Continuation``, with all its evaluations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Floats = NDArray[np.float64]
 
 
 class Member:
-    """A candidate of a level, and all of its evaluations.
+    """A candidate of a level, with all its evaluations.
 
     Attributes:
         x: ``(D + 1,)``, the individual.
         level: The index of its level.
-        evaluations: The objectives of each evaluation, ``(M,)``.
+        evaluations: One ``(M,)`` vector of objectives per evaluation.
     """
 
     def __init__(self, x: Floats, level: int, evaluations: list[Floats] | None = None) -> None:
@@ -33,18 +33,20 @@ class Member:
 
     @property
     def objectives(self) -> Floats:
-        """The mean of all evaluations, ``(M,)``; infinity, where an objective was ever infinity, the worst there is."""
+        """The mean of all evaluations, ``(M,)``; an objective that was ever positive infinity (the worst) stays so."""
         rows = np.array(self.evaluations)
         with np.errstate(over="ignore", invalid="ignore"):
             mean = rows.mean(axis=0)
-            mean = np.where(np.isfinite(mean), mean, (rows / len(rows)).sum(axis=0))  # where a sum overflows
+            mean = np.where(np.isfinite(mean), mean, (rows / len(rows)).sum(axis=0))  # for sums that overflow
         return np.where(np.isposinf(rows).any(axis=0), math.inf, mean)
 
     def value(self, stdev: float) -> float:
-        """How good it is at least; -infinity where it was ever infinitely bad, infinity where it was always as good.
+        """The lower confidence bound of the fitness.
+
+        It is -infinity if any evaluation was infinitely bad, and infinity if all were infinitely good.
 
         Args:
-            stdev: How much evaluations of the first objective differ.
+            stdev: Standard deviation of the first objective between evaluations.
         """
         share_bad, share_good, value = surest(self.fitness, stdev)
         if share_bad < 0.0:
@@ -52,16 +54,16 @@ class Member:
         return math.inf if share_good == 1.0 else value
 
     def bounds(self, stdev: float) -> Floats:
-        """The objectives ``(M,)``, with the upper confidence bound of the first one in its place.
+        """The objectives ``(M,)``, with the first one replaced by its upper confidence bound.
 
         Args:
-            stdev: How much evaluations of the first objective differ.
+            stdev: Standard deviation of the first objective between evaluations.
         """
         bounds = self.objectives
         bounds[0] += stdev / math.sqrt(len(self.evaluations))
         return bounds
 
     def individual(self) -> Individual:
-        """The candidate as an individual of pymoo; its data has ``num_evaluations`` and the index of its ``level``."""
+        """The candidate as a pymoo individual; its data holds ``num_evaluations`` and the index of its ``level``."""
         data = {"num_evaluations": len(self.evaluations), "level": self.level}
         return Individual(X=self.x.copy(), F=self.objectives, evaluated={"F", "G", "H"}, **data)

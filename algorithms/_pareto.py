@@ -1,4 +1,4 @@
-"""pymoo operators for a real vector with one more, bounded variable at its end."""
+"""pymoo operators for a real vector followed by one bounded variable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._reevaluation import ReevaluatingSurvival, without_infinities
 
 
 class GaussianSampling(Sampling):
-    """Gaussian vectors around 0, whose last variable is spread evenly between its bounds.
+    """Draw Gaussian vectors around 0; the last variable is spread evenly between its bounds.
 
     Args:
         stdev: Standard deviation of all variables but the last.
@@ -39,10 +39,10 @@ class GaussianSampling(Sampling):
 
 
 class MeanRecombination(Crossover):
-    """A child is the mean of its parents; its last variable is the first parent's own.
+    """A child is the mean of its parents; its last variable is that of the first parent.
 
     Args:
-        num_parents: How many parents a child has. With one it is a copy, as in the paper's equation (1).
+        num_parents: Number of parents of a child. With 1, the child is a copy, as in the paper's eq. 1. Default: 1.
     """
 
     def __init__(self, num_parents: int = 1) -> None:
@@ -55,11 +55,11 @@ class MeanRecombination(Crossover):
 
 
 class GaussianResampling(Mutation):
-    """Gaussian noise on every variable (paper, eq. 1); the last is reflected at its bounds.
+    """Add Gaussian noise to every variable (paper, eq. 1); the last variable is reflected at its bounds.
 
     Args:
         stdev: Standard deviation of the noise on all variables but the last.
-        last_stdev: Standard deviation of the noise on the last.
+        last_stdev: Standard deviation of the noise on the last variable.
     """
 
     def __init__(self, stdev: float, last_stdev: float) -> None:
@@ -79,15 +79,15 @@ class GaussianResampling(Mutation):
 
 
 class NicheSurvival(Survival):
-    """Equal room for every part of the last variable's range; within a niche the best first objective survives.
+    """Divide the range of the last variable into niches of equal size; the best first objective in a niche survives.
 
-    Where one objective is easy (density: any mask can be made sparser), rank and crowding fill the population with
-    what is extreme in it and good for nothing else. Here ``num_niches`` equal intervals of the last variable keep
-    ``n_survive / num_niches`` individuals each; room that a niche cannot fill goes to the best of the rest. With three
-    or more objectives the best of a niche are those that rank and crowding put first in it. The infeasible come last.
+    If one objective is easy (density: any mask can be made sparser), rank and crowding fill the population with
+    individuals that are extreme in it and poor in all others. Here each of ``num_niches`` equal intervals of the last
+    variable keeps ``n_survive / num_niches`` individuals. The best of the rest fill places that a niche leaves empty.
+    With three or more objectives, rank and crowding order the individuals of a niche. Infeasible individuals come last.
 
     Args:
-        num_niches: How many; in a population of fewer, as many as there are survivors.
+        num_niches: Number of niches, at most the number of survivors. Default: 6.
     """
 
     def __init__(self, num_niches: int = 6) -> None:
@@ -111,14 +111,14 @@ class NicheSurvival(Survival):
 
 
 class NeighborSelection(Selection):
-    """Parents that are alike in the last variable.
+    """Select parents that are similar in the last variable.
 
-    A center is drawn uniformly; all parents come from its neighbors by binary tournaments. The less infeasible wins,
-    then the one with the lower first objective; with three or more objectives the one who dominates, and if none
-    does, the one drawn first.
+    An individual is drawn uniformly as a center; binary tournaments among its neighbors select all parents. The less
+    infeasible individual wins, then the one with the lower first objective. With three or more objectives, the
+    dominating individual wins; if neither dominates, the one drawn first wins.
 
     Args:
-        num_neighbors: How many individuals nearest to the center, itself included, compete.
+        num_neighbors: Number of nearest individuals that compete, including the center. Default: 8.
     """
 
     def __init__(self, num_neighbors: int = 8) -> None:
@@ -133,7 +133,7 @@ class NeighborSelection(Selection):
         count = min(self.num_neighbors, len(pop))
         parents = np.empty((n_select, n_parents), dtype=np.int64)
         for i, center in enumerate(random_state.integers(len(pop), size=n_select)):
-            # Of equal neighbors (all, where the last variable is fixed) those are near that follow the center.
+            # Ties (all individuals, if the last variable is fixed) go to those that follow the center.
             near = np.lexsort(((index - center) % len(pop), np.abs(level - level[center])))[:count]
             first, second = near[random_state.integers(count, size=(2, n_parents))]
             wins = (violation[first] < violation[second]) | (
@@ -152,18 +152,18 @@ def pareto_operators(
     num_niches: int = 6,
     num_neighbors: int = 4,
 ) -> dict[str, Any]:
-    """All of the above as keyword arguments for ``NSGA2``.
+    """Return all operators of this module as keyword arguments for ``NSGA2``.
 
-    For pymoo's other algorithms take ``pareto_algorithm``: many of them refuse one of these arguments, or swallow it
-    without a word.
+    Use ``pareto_algorithm`` for pymoo's other algorithms: many of them refuse one of these arguments or silently ignore
+    it.
 
     Args:
         initial_stdev: Standard deviation of the initial vectors.
-        stdev: Of the noise. Default half of ``initial_stdev``.
-        last_stdev: Of the noise on the last variable.
-        num_parents: How many parents a child is the mean of.
-        num_niches: Into how many parts of equal room the last variable's range is divided.
-        num_neighbors: Among how many neighbors in the last variable parents are chosen.
+        stdev: Standard deviation of the noise. Default: half of ``initial_stdev``.
+        last_stdev: Standard deviation of the noise on the last variable. Default: 0.3.
+        num_parents: Number of parents whose mean is a child. Default: 4.
+        num_niches: Number of niches in the last variable's range. Default: 6.
+        num_neighbors: Number of neighbors in the last variable among which parents are selected. Default: 4.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -176,17 +176,17 @@ def pareto_operators(
         "crossover": MeanRecombination(num_parents),
         "mutation": GaussianResampling(initial_stdev / 2 if stdev is None else stdev, last_stdev),
         "survival": ReevaluatingSurvival(NicheSurvival(num_niches)),
-        "eliminate_duplicates": False,  # Gaussian children are never equal, and looking costs O(N² D)
+        "eliminate_duplicates": False,  # Gaussian children are never equal, and a check costs O(N² D)
     }
 
 
 def last_bounds(problem: Any) -> tuple[float, float]:
-    """The last variable's bounds.
+    """Return the bounds of the last variable.
 
     Raises:
-        ValueError: The problem has none, or they are not finite.
+        ValueError: The problem has no bounds, or they are not finite.
     """
-    has_bounds = isinstance(problem.xl, np.ndarray) and isinstance(problem.xu, np.ndarray)  # no dict of variables' own
+    has_bounds = isinstance(problem.xl, np.ndarray) and isinstance(problem.xu, np.ndarray)  # not dicts of bounds
     if not has_bounds or not np.isfinite([problem.xl[-1], problem.xu[-1]]).all():
         raise ValueError(
             f"problem: expected finite bounds of the last variable, got xl = {problem.xl} and xu = {problem.xu}"
@@ -203,7 +203,7 @@ def _reflect(values: NDArray[np.float64], low: float, high: float) -> NDArray[np
 
 
 def _best_first(objectives: NDArray[Any], among: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices of those among ``(N,)`` individuals by the first of two objectives, by rank and crowding of more."""
+    """Indices of the ``among`` individuals, best first: by the first of two objectives, else by rank and crowding."""
     members = np.flatnonzero(among)
     values = objectives[members]
     if objectives.shape[1] <= 2 or len(members) == 0:
@@ -215,7 +215,7 @@ def _best_first(objectives: NDArray[Any], among: NDArray[np.bool_]) -> NDArray[n
 
 
 def _at_least_as_good(these: NDArray[Any], those: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether each of ``(N, M)`` objectives is as good as its rival's, by the first of two, or not dominated."""
+    """Whether each row of ``(N, M)`` is as good as its rival: by the first of two objectives, else by dominance."""
     if these.shape[1] <= 2:
         return np.asarray(these[:, 0] <= those[:, 0])
     return np.asarray(~((those <= these).all(axis=1) & (those < these).any(axis=1)))

@@ -1,4 +1,4 @@
-"""pymoo's multi-objective algorithms with the operators of ``pareto``: what each of them takes."""
+"""pymoo's multi-objective algorithms with the operators of ``_pareto``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ._reevaluation import ReevaluatingSurvival
 _BASIC = ("sampling", "crossover", "mutation")
 _DECOMPOSITION = ("MOEAD", "ParallelMOEAD")
 _DIFFERENTIAL_EVOLUTION = ("GDE3", "GDE3MNN", "GDE3PCD", "NSDE", "NSDER")
-#: What each algorithm gets of ours. One that is what it is by its own selection keeps that; differential evolution and
-#: particle swarms make children in their own way.
+#: The operators of ours that each algorithm accepts. An algorithm that is defined by its own selection or survival
+#: keeps it; differential evolution and particle swarms create children in their own way.
 TAKEN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("NSGA2", "DNSGA2", "KGB"), (*_BASIC, "eliminate_duplicates", "selection", "survival")),
     **dict.fromkeys(
@@ -28,12 +28,12 @@ TAKEN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_DECOMPOSITION, _BASIC),
     **dict.fromkeys((*_DIFFERENTIAL_EVOLUTION, "CMOPSO", "MOPSO_CD"), ("sampling",)),
 }
-#: What pymoo accepts without a word and makes no use of.
+#: Arguments that pymoo accepts but silently ignores.
 _IGNORED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_DECOMPOSITION, ("selection", "survival")),
     **dict.fromkeys(_DIFFERENTIAL_EVOLUTION, ("crossover", "mutation", "selection")),
 }
-#: Arguments of this function, and the operators they are for.
+#: Options of ``pareto_algorithm``, and the operator that each one configures.
 _OPTIONS = {
     "stdev": "mutation",
     "last_stdev": "mutation",
@@ -55,41 +55,42 @@ def pareto_algorithm(
     min_evaluations: int | None = None,
     **arguments: Any,
 ) -> Any:
-    """One of pymoo's multi-objective algorithms, with the operators that it takes, whose survivors are evaluated again.
+    """Create a pymoo multi-objective algorithm with our operators, whose survivors are evaluated again.
 
-    The operators are those of ``pareto_operators``, and the survival is ``ReevaluatingSurvival`` around the algorithm's
-    own. What an algorithm takes:
+    The operators are those of ``pareto_operators``. ``ReevaluatingSurvival`` wraps the algorithm's survival. Each
+    algorithm uses these operators:
 
-    - ``NSGA2``, ``DNSGA2`` and ``KGB``: all operators; niches take the place of rank and crowding. (The last two take
-      noise for a change of the problem, and evaluate everyone anew, unless their ``eps`` is large.)
+    - ``NSGA2``, ``DNSGA2`` and ``KGB``: all operators; niches replace rank and crowding. (``DNSGA2`` and ``KGB``
+      mistake noise for a change of the problem, and then evaluate all individuals again, unless their ``eps`` is
+      large.)
     - ``AGEMOEA``, ``AGEMOEA2``, ``NSGA3``, ``PINSGA2``, ``RNSGA2``, ``RNSGA3``, ``RVEA``, ``SMSEMOA``, ``SPEA2``: all
-      but the survival, which stays their own.
-    - ``CTAEA``, ``OmniOptimizer``, ``UNSGA3``: these keep their own selection, too.
-    - ``CMOPSO``, ``GDE3`` (and ``GDE3MNN``, ``GDE3PCD``), ``NSDE``, ``NSDER``: the sampling. They make
-      children in their own way. The leaders of ``CMOPSO`` are not evaluated again.
-    - ``MOEAD``, ``ParallelMOEAD``: sampling, crossover and mutation; ``MOPSO_CD``: the sampling. These have no
-      survival, and **nothing is evaluated again** in them: under noise, they keep the lucky.
+      operators except the survival; they keep their own.
+    - ``CTAEA``, ``OmniOptimizer``, ``UNSGA3``: all operators except survival and selection; they keep their own.
+    - ``CMOPSO``, ``GDE3`` (and ``GDE3MNN``, ``GDE3PCD``), ``NSDE``, ``NSDER``: only the sampling. They create children
+      in their own way. The leaders of ``CMOPSO`` are not evaluated again.
+    - ``MOEAD``, ``ParallelMOEAD``: sampling, crossover and mutation. ``MOPSO_CD``: only the sampling. These three have
+      no survival, so **nothing is evaluated again**: under noise, they keep lucky individuals.
 
     Example:
         >>> from pymoo.algorithms.moo.nsga3 import NSGA3
         >>> algorithm = pareto_algorithm(NSGA3, 0.1, ref_dirs=ref_dirs, pop_size=24)
 
     Args:
-        algorithm: The class.
+        algorithm: The class of the algorithm.
         initial_stdev: Standard deviation of the initial vectors.
-        stdev: Of the noise. Default half of ``initial_stdev``.
-        last_stdev: Of the noise on the last variable. Default 0.3.
-        num_parents: How many parents a child is the mean of. Default 4.
-        num_niches: Into how many parts of equal room the last variable's range is divided. Default 6.
-        num_neighbors: Among how many neighbors in the last variable parents are chosen. Default 4.
-        min_evaluations: How many evaluations a survivor has at least. Default 4.
-        **arguments: The algorithm's own, such as ``pop_size``. An operator among them takes the place of ours.
+        stdev: Standard deviation of the noise. Default: half of ``initial_stdev``.
+        last_stdev: Standard deviation of the noise on the last variable. Default: 0.3.
+        num_parents: Number of parents whose mean is a child. Default: 4.
+        num_niches: Number of niches in the last variable's range. Default: 6.
+        num_neighbors: Number of neighbors in the last variable among which parents are selected. Default: 4.
+        min_evaluations: Minimum number of evaluations of a survivor. Default: 4.
+        **arguments: Arguments of the algorithm, such as ``pop_size``. An operator among them replaces ours.
 
     Returns:
         The algorithm, ready for ``minimize``.
 
     Raises:
-        TypeError: An argument has the wrong type or is unknown, or the algorithm is none of the above.
+        TypeError: An argument has the wrong type or is unknown, or the algorithm is not listed above.
         ValueError: An argument is out of range, or would have no effect.
     """
     kind = _kind_of(algorithm)
@@ -106,11 +107,11 @@ def pareto_algorithm(
         operator = _OPTIONS[name]
         if operator in arguments or operator not in taken:
             why = f"{operator} is given" if operator in arguments else f"{kind} has its own {operator}"
-            raise ValueError(f"{name}: expected None where {why}, got {value!r}")
+            raise ValueError(f"{name}: expected None when {why}, got {value!r}")
     _check_arguments(algorithm, kind, arguments)
     operators = {name: operator for name, operator in pareto_operators(initial_stdev, **given).items() if name in taken}
     if "survival" in operators:
-        operators["survival"] = operators["survival"].survival  # all are wrapped below
+        operators["survival"] = operators["survival"].survival  # every survival is wrapped below
     result = _constructed(algorithm, kind, {**operators, **_unshared_defaults(kind)}, arguments)
     _check_parents(kind, result)
     _evaluate_survivors_again(kind, result, min_evaluations)
@@ -118,10 +119,10 @@ def pareto_algorithm(
 
 
 def _kind_of(algorithm: Any) -> str:
-    """Which of pymoo's algorithms a class is, or is made from.
+    """Name of the pymoo algorithm that a class is or is derived from.
 
     Raises:
-        TypeError: None of those that are served.
+        TypeError: The class is not supported.
     """
     for parent in algorithm.__mro__ if isinstance(algorithm, type) else ():
         if parent.__module__.startswith("pymoo.algorithms.moo."):
@@ -132,7 +133,7 @@ def _kind_of(algorithm: Any) -> str:
 
 
 def _check_arguments(algorithm: type, kind: str, arguments: dict[str, Any]) -> None:
-    """Check what pymoo would swallow: names that it does not know, and operators that it does not use.
+    """Refuse what pymoo would silently ignore: unknown names, and operators without effect.
 
     Raises:
         TypeError: An argument is unknown.
@@ -149,14 +150,14 @@ def _check_arguments(algorithm: type, kind: str, arguments: dict[str, Any]) -> N
         if name in ("pop_size", "n_offsprings") and value is not None:
             check_whole_number(name, value)
         if name in _IGNORED.get(kind, ()):
-            raise ValueError(f"{name}: expected none where {kind} has its own, got {value!r}")
+            raise ValueError(f"{name}: expected none when {kind} has its own, got {value!r}")
 
 
 def _constructed(algorithm: type, kind: str, operators: dict[str, Any], arguments: dict[str, Any]) -> Any:
-    """The algorithm.
+    """Construct the algorithm.
 
     Raises:
-        ValueError: An argument is one that it sets itself.
+        ValueError: The algorithm sets one of the arguments itself.
     """
     try:
         result = algorithm(**{**operators, **arguments})
@@ -164,21 +165,21 @@ def _constructed(algorithm: type, kind: str, operators: dict[str, Any], argument
         twice = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
         if twice is None or twice[1] not in arguments:
             raise
-        raise ValueError(f"{twice[1]}: expected none where {kind} has its own, got {arguments[twice[1]]!r}") from error
+        raise ValueError(f"{twice[1]}: expected none when {kind} has its own, got {arguments[twice[1]]!r}") from error
     if "survival" in arguments and result.survival is not arguments["survival"]:
-        raise ValueError(f"survival: expected none where {kind} has its own, got {arguments['survival']!r}")
+        raise ValueError(f"survival: expected none when {kind} has its own, got {arguments['survival']!r}")
     return result
 
 
 def _unshared_defaults(kind: str) -> dict[str, Any]:
-    """Defaults that pymoo shares among all algorithms of a process, so that each run finds what the last one left."""
+    """New instances of defaults that pymoo shares among all algorithms of a process, so that runs are independent."""
     if kind == "SPEA2":
         return {"survival": SPEA2Survival(normalize=True)}
     return {"ps": {}} if kind == "KGB" else {}
 
 
 def _check_parents(kind: str, algorithm: Any) -> None:
-    """Raises ``ValueError`` where the algorithm would find out in its first generation."""
+    """Raise ``ValueError`` early if the number of parents would make the first generation fail."""
     if kind == "CTAEA" and algorithm.mating.crossover.n_parents < 2:
         raise ValueError("num_parents: expected a whole number >= 2 for CTAEA, which mates two archives, got 1")
     if kind in _DECOMPOSITION:
@@ -190,17 +191,17 @@ def _check_parents(kind: str, algorithm: Any) -> None:
 
 
 def _evaluate_survivors_again(kind: str, algorithm: Any, min_evaluations: int | None) -> None:
-    """Wrap the survival, if there is one.
+    """Wrap the survival, if the algorithm has one.
 
     Raises:
-        TypeError: ``min_evaluations`` is no whole number.
+        TypeError: ``min_evaluations`` is not a whole number.
         ValueError: It is below 1, or has no effect.
     """
     survival = getattr(algorithm, "survival", None)
     if survival is None or isinstance(survival, ReevaluatingSurvival):
         if min_evaluations is not None:
             why = f"{kind} has no survival" if survival is None else "survival is a ReevaluatingSurvival"
-            raise ValueError(f"min_evaluations: expected None where {why}, got {min_evaluations!r}")
+            raise ValueError(f"min_evaluations: expected None when {why}, got {min_evaluations!r}")
     else:
         survival = ReevaluatingSurvival(survival, min_evaluations=4 if min_evaluations is None else min_evaluations)
         algorithm.survival = survival

@@ -1,4 +1,4 @@
-"""Checkpoints of pymoo's algorithms."""
+"""Checkpoints of pymoo algorithms."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ._checks import check_whole_number
 
 
 class ParetoCheckpointer(Callback):
-    """Writes a pymoo algorithm to a file every few generations, so that ``resume`` can go on from there.
+    """Writes a pymoo algorithm to a file every few generations, so that ``resume`` can continue from there.
 
-    What ``Checkpointer`` says holds here too. The first generation is written whatever ``every`` is, so that what
-    cannot be pickled is found at once, and so is the last. Refused then are algorithms that a pickle does not hold
-    whole, and which would stop or go on differently: pymoo's CMAES, and those with an archive (``MOPSO_CD`` and
-    ``CMOPSO`` always have one).
+    The guarantees of ``Checkpointer`` hold here too. The first and the last generation are always written, whatever
+    ``every`` is, so that an algorithm that cannot be pickled is found at once. Algorithms of which a pickle loses
+    a part are refused after the first generation, because they would stop or continue differently: pymoo's CMAES, and
+    algorithms with an archive (``MOPSO_CD`` and ``CMOPSO`` always have one).
 
     Example:
         >>> algorithm.setup(problem, callback=ParetoCheckpointer("front.checkpoint", every=10), seed=0)
@@ -29,14 +29,14 @@ class ParetoCheckpointer(Callback):
         >>> result = resume("front.checkpoint", allow_pickle=True).run()
 
     Args:
-        path: The file. Its folder must exist, and the file must not.
-        every: Generations between two checkpoints.
+        path: The file. Its folder must exist; the file must not exist.
+        every: Generations between two checkpoints. Default: 10.
 
     Raises:
-        TypeError: An argument has the wrong type, or (after the first generation) the algorithm cannot be pickled,
-            or not whole.
+        TypeError: An argument has the wrong type, or (after the first generation) the algorithm cannot be pickled
+            completely.
         ValueError: ``every`` is below 1.
-        FileExistsError: There is a checkpoint already: resume or remove it.
+        FileExistsError: A checkpoint exists already: resume or remove it.
         FileNotFoundError: The folder does not exist.
     """
 
@@ -49,7 +49,7 @@ class ParetoCheckpointer(Callback):
         generation = algorithm.n_iter
         if generation != 1 and generation % self.every and not algorithm.termination.has_terminated():
             return
-        # pymoo calls back before a generation is quite over: what it does after, a resumed run must find done.
+        # pymoo calls back before a generation is over. A resumed run does not do the rest, so do it here.
         archive = algorithm.archive
         algorithm.n_iter = generation + 1
         if archive is not None and algorithm.off is not None:
@@ -65,7 +65,7 @@ class ParetoCheckpointer(Callback):
 
 
 def _check_whole(algorithm: Any, copy: Any) -> None:
-    """What pymoo leaves out of a pickle without a word is found now.
+    """Check that pymoo left nothing out of a pickle.
 
     Raises:
         TypeError: Something is missing from the copy.
@@ -76,6 +76,6 @@ def _check_whole(algorithm: Any, copy: Any) -> None:
             lost += [f"{part}.{name}" for name in sorted(vars(value).keys() - vars(getattr(copy, part)).keys())]
     if lost:
         raise TypeError(
-            f"algorithm: expected one that a pickle holds whole, got {type(algorithm).__name__}, which loses "
+            f"algorithm: expected one that can be pickled completely, got {type(algorithm).__name__}, which loses "
             f"{', '.join(lost)}"
         )

@@ -1,4 +1,4 @@
-"""A race: several searches take turns, and the best of them goes on alone. For tasks where much depends on the seed."""
+"""A race: several searches take turns, then the best one continues alone. For tasks that depend much on the seed."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from evotorch.algorithms.searchalgorithm import LazyReporter
 from ._checks import check_whole_number
 from ._fitness import worth
 
-#: What a problem counts, and the names of the sums in the status, as with EvoTorch's ``GymNE``.
+#: Counters of a problem, and the status names of their sums, as in EvoTorch's ``GymNE``.
 _COUNTS = {"interaction_count": "total_interaction_count", "episode_count": "total_episode_count"}
 
 
 @dataclass
 class _Racer:
     searcher: SearchAlgorithm
-    shown: deque[float]  # mean evaluations of its last generations
+    shown: deque[float]  # mean evaluations of the last generations
 
     def count(self, name: str) -> int:
         return int(getattr(self.searcher.problem, name))
 
     def step(self) -> None:
-        playing = innermost(self.searcher)  # which a restarter may replace as soon as it has played
+        playing = innermost(self.searcher)  # a restarter may replace it within the step
         self.searcher.step()
         self.look(playing)
 
     def look(self, playing: SearchAlgorithm) -> None:
-        """Note what the last generation came to, if there has been one."""
+        """Record the mean evaluation of the last generation, if any."""
         if playing.step_count:
             self.shown.append(float(playing.status["mean_eval"]))
 
     @property
     def worth(self) -> tuple[float, float, float]:
-        """The higher the better; a search that has not begun is worth least."""
+        """Key of the mean evaluation; higher is better, and a search that has not started ranks last."""
         sign = 1.0 if self.searcher.problem.senses[0] == "max" else -1.0
         return worth([sign * shown for shown in self.shown]) if self.shown else (float("-inf"), 0.0, 0.0)
 
 
 class Race(SearchAlgorithm):
-    """Searches that take turns until each has spent some environment steps; then the best goes on alone.
+    """Several searches take turns until each has used ``steps`` environment steps; then the best continues alone.
 
-    How high a search comes depends on the network that was drawn (the paper, section 5: it is "highly sensitive to the
-    initialization seed"). A race draws several and follows them until it can be told which is worth more. The best is
-    the one whose last generations have the highest mean evaluation: what the searches themselves saw, no tests.
+    The result of a search depends on the network that was drawn (the paper, section 5: it is "highly sensitive to the
+    initialization seed"). A race therefore draws several networks. The best search is the one with the highest mean
+    evaluation over its last generations. These are the evaluations of the search itself, not separate tests.
 
-    A step of the race is one of its searches' steps: of that which has spent least. ``problem`` and ``status`` are
-    those of the best search so far, but for ``iter``, which counts the steps of all, and for the total counts of
-    environment steps and episodes, which are of all together.
+    A step of the race is one step of the search that has used the fewest environment steps. ``problem`` and ``status``
+    are those of the best search so far, with two exceptions: ``iter`` counts the steps of all searches, and the total
+    counts of environment steps and episodes are sums over all searches.
 
-    EvoTorch's restarters (``Restart``, ``IPOP``) may race, too: what counts is what the searches within them see.
-    Searches that go through levels (``ElitistGaussianResampling.continuation``) should have reached the last one within
-    ``steps``, since evaluations of an easier level are others.
-    Where mean evaluations are infinite, those with fewer infinitely bad ones among the last are better.
+    EvoTorch's restarters (``Restart``, ``IPOP``) may race too; the evaluations of the searches within them count.
+    Searches with levels (``ElitistGaussianResampling.continuation``) should reach the last level within ``steps``,
+    since evaluations at an easier level are not comparable. If mean evaluations are infinite, the search with fewer
+    infinitely bad ones among the last is better.
 
     Example:
         >>> race = Race([ElitistGaussianResampling(make_problem(seed)) for seed in range(4)], steps=4_500_000)
@@ -65,13 +65,13 @@ class Race(SearchAlgorithm):
         >>> subnetwork = race.problem.to_subnetwork(race.status["center"])
 
     Args:
-        searchers: At least two, each on a problem of its own that counts environment steps and episodes. One that has
-            run before begins with its last generation. The actors of those that are out are killed.
-        steps: Environment steps after which a search has shown what it is worth.
-        window: How many generations its worth is the mean of.
+        searchers: At least two searches, each on its own problem, which counts environment steps and episodes. The last
+            generation of a search that has run before counts. The actors of dropped searches are killed.
+        steps: Environment steps that each search uses before the best is selected.
+        window: Number of last generations over which the evaluations are averaged. Default: 10.
 
     Raises:
-        TypeError: An argument has the wrong type, or a problem does not count.
+        TypeError: An argument has the wrong type, or a problem does not count environment steps and episodes.
         ValueError: There are fewer than two searches, two share a problem, the problems have several objectives or
             different senses, or a number is below 1.
     """
@@ -83,11 +83,11 @@ class Race(SearchAlgorithm):
             if not isinstance(searcher, SearchAlgorithm):
                 raise TypeError(f"searchers: expected EvoTorch searches, got {searcher!r}")
             if isinstance(searcher, Race):
-                raise TypeError(f"searchers: expected searches that are no races themselves, got {searcher!r}")
+                raise TypeError(f"searchers: expected searches that are not races, got {searcher!r}")
             if not all(hasattr(searcher.problem, name) for name in _COUNTS):
                 raise TypeError(f"searchers: expected problems that count environment steps, got {searcher.problem!r}")
         if len({id(searcher.problem) for searcher in searchers}) < max(2, len(searchers)):
-            raise ValueError(f"searchers: expected at least two, each on a problem of its own, got {searchers!r}")
+            raise ValueError(f"searchers: expected at least two, each on its own problem, got {searchers!r}")
         senses = [list(searcher.problem.senses) for searcher in searchers]
         if len(senses[0]) > 1 or any(sense != senses[0] for sense in senses):
             raise ValueError(f"searchers: expected problems with the same single objective, got {senses!r}")
@@ -98,23 +98,23 @@ class Race(SearchAlgorithm):
         self._racers = [_Racer(searcher, deque(maxlen=self._window)) for searcher in searchers]
         for racer in self._racers:
             racer.look(innermost(racer.searcher))
-        self._dropped = dict.fromkeys(_COUNTS, 0)  # what those have spent who are out
+        self._dropped = dict.fromkeys(_COUNTS, 0)  # what dropped searches have used
         super().__init__(searchers[0].problem)
         self.after_step_hook.append(self._count_all)
 
     @property
     def searchers(self) -> list[SearchAlgorithm]:
-        """Those still in the race."""
+        """The searches still in the race."""
         return [racer.searcher for racer in self._racers]
 
     @property
     def steps(self) -> int:
-        """Environment steps after which a search has shown what it is worth."""
+        """Environment steps that each search uses before the best is selected."""
         return self._steps
 
     @property
     def window(self) -> int:
-        """How many generations its worth is the mean of."""
+        """Number of last generations over which the evaluations are averaged."""
         return self._window
 
     def _step(self) -> None:
@@ -129,11 +129,11 @@ class Race(SearchAlgorithm):
                         racer.searcher.problem.kill_actors()
             self._racers = [best]
         self._problem = best.searcher.problem
-        LazyReporter.__init__(self)  # the best so far may be of another kind than the one before, with other names
+        LazyReporter.__init__(self)  # the best search may now be of a different class, with different status names
         self.update_status(_status_of(best.searcher))
 
     def clear_status(self) -> None:
-        """Nothing: each step replaces the status, and one that fails leaves that of the step before."""
+        """Do nothing: each step replaces the status, and a step that fails keeps the old one."""
 
     def _count_all(self) -> dict[str, int]:
         return {
@@ -143,13 +143,13 @@ class Race(SearchAlgorithm):
 
 
 def innermost(searcher: SearchAlgorithm) -> SearchAlgorithm:
-    """The search that plays: the searcher itself, or what a restarter has within it for now."""
+    """The search that runs: the searcher itself, or the current search within a restarter."""
     while isinstance(searcher, Restart):
         searcher = searcher.search_algorithm
     return searcher
 
 
 def _status_of(searcher: SearchAlgorithm) -> dict[str, Any]:
-    """Its status, but for what a restarter cannot always say: ``IPOP`` asks it of a population that may not be yet."""
+    """Its status without ``algorithm_terminated``, for which ``IPOP`` needs a population that may not exist yet."""
     status = searcher.status
     return {name: status[name] for name in status if name != "algorithm_terminated"}

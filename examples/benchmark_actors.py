@@ -1,7 +1,8 @@
-"""From which length of episodes on are two actors faster than one process, and what is sent to them?
+"""At which episode length are two actors faster than one process, and how many bytes are sent to them?
 
-The work is one generation: 64 random masks over a network with hidden layers of 87 and 87 units, three episodes each,
-on LunarLander (continuous), episodes cut after so many steps. One process and two actors are measured in turn.
+The workload is one generation: 64 random masks over a network with hidden layers of 87 and 87 units, three episodes
+each, on LunarLander (continuous), with several maximum episode lengths. One process and two actors are measured in
+turn.
 
     python examples/benchmark_actors.py
 """
@@ -29,7 +30,7 @@ from subnet_problems.experiments import write_table
 
 
 def seconds(problem: MaskedGymProblem, batch: SolutionBatch) -> float:
-    """The duration of an evaluation."""
+    """Duration of an evaluation in seconds."""
     start = time.perf_counter()
     problem.evaluate(batch)
     return time.perf_counter() - start
@@ -43,7 +44,7 @@ def measure(backend: str, steps: int, args: argparse.Namespace) -> dict[str, Any
     together = MaskedGymProblem("LunarLander-v3", num_actors=args.num_actors, **options)
     batch = alone.generate_batch(args.popsize)
     seconds(together, batch)
-    ray.get([actor.get.remote("_actor_index") for actor in together.actors])  # all of them are there
+    ray.get([actor.get.remote("_actor_index") for actor in together.actors])  # wait until all are ready
     for _ in range(2):
         seconds(alone, batch), seconds(together, batch)
     rounds = [(seconds(alone, batch), seconds(together, batch)) for _ in range(args.rounds)]
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="paired rounds (%(default)s)")
     parser.add_argument("--episode-lengths", type=int, nargs="+", default=[10, 50, 200, 1000], metavar="STEPS")
     parser.add_argument("--output", type=Path, default=Path("results/actors.csv"), help="CSV (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
     parser.add_argument("--resume", action="store_true", help="keep the rows that the CSV has, measure the others")
     args = parser.parse_args()
     if args.quick:

@@ -1,13 +1,13 @@
-"""What does a sparse policy cost a robot? Bytes of flash and RAM and microseconds a decision, in C, PyTorch and ONNX.
+"""What does a sparse policy cost on a robot? Bytes of flash and RAM and microseconds per decision in C, PyTorch, ONNX.
 
-Policies for LunarLander and BipedalWalker with hidden layers (87, 87), at sparsity 0.5, 0.9 and 0.95, are searched for
-a while each, exported in both C forms, and compared with the dense network of the same shape: in C (by rows or by
+Policies for LunarLander and BipedalWalker with hidden layers (87, 87), at sparsity 0.5, 0.9 and 0.95, come from short
+searches. They are exported in both C forms and compared with the dense network of the same shape: in C (by rows or by
 columns, whichever is faster, with the same tanh), in PyTorch and in onnxruntime. All C is compiled by gcc -O2 -std=c99.
-Flash is code and constants of the compiled policy, RAM its stack; a decision is one observation at a time.
+Flash is the code and constants of the compiled policy, RAM its stack. A decision processes one observation.
 
     python examples/benchmark_export.py
 
-Writes a table; --output takes a Markdown file for it.
+Prints a table; --output writes it to a Markdown file.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ Decide = Callable[[int], None]
 
 
 def search(task: str, sparsity: float, budget: int) -> Subnetwork:
-    """A policy for a task at a sparsity."""
+    """Search a policy for a task at a sparsity."""
     env, env_config = TASKS[task]
     problem = MaskedGymProblem(env, env_config=env_config, hidden_sizes=(87, 87), sparsity=sparsity, seed=0)
     searcher = ElitistGaussianResampling(problem)
@@ -83,7 +83,7 @@ def search(task: str, sparsity: float, budget: int) -> Subnetwork:
 
 
 def dense_header(subnet: Subnetwork, *, by_rows: bool) -> str:
-    """The header of the same network with all its weights: that of the sparse one, with other data and loops."""
+    """The header of the same network with all its weights: the sparse header with different data and loops."""
     dense = Subnetwork(subnet.network, torch.ones_like(subnet.mask), actions=subnet.actions)
     with tempfile.TemporaryDirectory() as folder:
         text = dense.export_c(folder, name="policy").read_text()
@@ -99,7 +99,7 @@ def dense_header(subnet: Subnetwork, *, by_rows: bool) -> str:
 
 
 def compile_policy(folder: Path) -> tuple[int, int, ctypes.CDLL]:
-    """Bytes of flash and RAM of ``folder/policy.h``, and the policy."""
+    """Compile ``folder/policy.h``. Return bytes of flash, bytes of RAM, and the library."""
     (folder / "policy.c").write_text(CALLER)
     flags = ["-O2", "-std=c99", "-fPIC", "-fstack-usage"]
     subprocess.run(["gcc", *flags, "-c", "policy.c"], cwd=folder, check=True)
@@ -141,7 +141,7 @@ def in_onnx(subnet: Subnetwork, obs: np.ndarray, path: Path) -> Decide:
 
 
 def measure(ways: dict[str, Decide], rounds: int) -> dict[str, np.ndarray]:
-    """Microseconds a decision, ``(rounds,)`` of each: the ways take turns."""
+    """Microseconds per decision, ``(rounds,)`` for each way; each round measures all ways in turn."""
     counts = {}
     for name, decide in ways.items():
         decide(10)
@@ -158,7 +158,7 @@ def measure(ways: dict[str, Decide], rounds: int) -> dict[str, np.ndarray]:
 
 
 def lines_of(task: str, sparsity: float, subnet: Subnetwork, rounds: int, folder: Path) -> list[list[str]]:
-    """The table's lines for one policy."""
+    """The table rows of one policy."""
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(10_000, subnet.network.obs_length)).astype(np.float32)
     dense = Subnetwork(subnet.network, torch.ones_like(subnet.mask), actions=subnet.actions)
@@ -198,10 +198,12 @@ def lines_of(task: str, sparsity: float, subnet: Subnetwork, rounds: int, folder
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=int, default=300_000, help="steps of search for each policy (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
+    parser.add_argument(
+        "--budget", type=int, default=300_000, help="environment steps of the search for each policy (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds (%(default)s)")
     parser.add_argument("--output", type=Path, help="a Markdown file for the table")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
     args = parser.parse_args()
     if args.quick:
         args.budget, args.rounds = 2_000, 1

@@ -1,7 +1,7 @@
-"""How does the cost of a generation grow with episodes, network size and threads; and what does the search itself cost?
+"""How does the cost of a generation grow with episodes, network size and threads, and what does the search itself cost?
 
-LunarLander (continuous), masks at random. Prints a table for each question and writes it as CSV, and all as one
-plot.
+The task is LunarLander (continuous) with random masks. Prints a table for each question, writes it as CSV, and draws
+all of them in one plot.
 
     python examples/benchmark_scaling.py
     python examples/benchmark_scaling.py --device cuda
@@ -42,13 +42,13 @@ HIDDEN = {1_000: (27, 27), 10_000: (95, 95), 100_000: (311, 311), 1_000_000: (99
 
 
 def problem(**options: Any) -> MaskedGymProblem:
-    """The task, with scores that make random masks."""
+    """The task, with scores that give random masks."""
     options = {"hidden_sizes": (87, 87), "num_episodes": 3, "score_stdev": 1.0, "seed": 0, **options}
     return MaskedGymProblem("LunarLander-v3", env_config={"continuous": True}, **options)
 
 
 def timed(work: Callable[[], Any], repeats: int) -> float:
-    """Median seconds."""
+    """Median duration in seconds."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -60,7 +60,7 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
 
 
 def rate(popsize: int, repeats: int, **options: Any) -> float:
-    """Median environment steps a second of an evaluation."""
+    """Median environment steps per second of an evaluation."""
     task = problem(**options)
     batch = task.generate_batch(popsize)
     task.evaluate(batch)  # compiles and loads
@@ -73,7 +73,7 @@ def rate(popsize: int, repeats: int, **options: Any) -> float:
 
 
 def search_cost(num_weights: int, repeats: int, device: str) -> dict[str, float]:
-    """Seconds a generation of 64 spends on everything but playing, beside the evaluation with three episodes."""
+    """Seconds of a generation of 64 without its evaluation, and of the evaluation with three episodes each."""
     task = problem(hidden_sizes=HIDDEN[num_weights], mask_rule=TopK(0.9), device=device)
     searcher = ElitistGaussianResampling(task, popsize=64)
     searcher.step()
@@ -113,7 +113,7 @@ def peak_memory(num_weights: int) -> dict[str, float]:
 
 
 def memory_of_a_run(num_weights: int) -> None:
-    """In a process of its own: print the population's bytes, and the peak above what a tiny search needs."""
+    """Run in its own process: print the population's bytes, and the peak memory above that of a tiny search."""
     tiny = ElitistGaussianResampling(problem(hidden_sizes=(4,), episode_length=2), popsize=64)
     tiny.run(2)
     start = peak_bytes()
@@ -123,13 +123,13 @@ def memory_of_a_run(num_weights: int) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory this process ever held (Linux)."""
+    """Peak memory of this process in bytes (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def report(title: str, measure: Callable[[], list[dict[str, Any]]], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """One table: measured and written as CSV, or read where it is there already; printed."""
+    """Measure a table and write it as CSV, or read it with ``--resume`` if it exists; then print it."""
     path = args.output / f"{title.replace(' ', '_')}.csv"
     if args.resume and path.exists():
         with open(path, newline="") as file:
@@ -147,7 +147,7 @@ def report(title: str, measure: Callable[[], list[dict[str, Any]]], args: argpar
 
 
 def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """One panel a table: its first column against the others."""
+    """Draw one panel per table: its other columns against the first."""
     figure, panels = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     for axes, (title, rows) in zip(panels.flat, tables.items(), strict=True):
         x, *series = rows[0]
@@ -170,11 +170,11 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
-    parser.add_argument("--device", default="cpu", help="where scores, masks and policies are computed (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions of each measurement (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="device for scores, masks and policies (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/scaling"), help="folder (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
-    parser.add_argument("--resume", action="store_true", help="keep the tables that are there, measure the others")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
+    parser.add_argument("--resume", action="store_true", help="keep the existing tables, measure the others")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     device: str = args.device

@@ -1,9 +1,9 @@
-"""How close does an evaluation come to the simulator's own speed, and to EvoTorch's GymNE and VecGymNE?
+"""How fast is an evaluation, compared with the simulator alone and with EvoTorch's GymNE and VecGymNE?
 
-The work is one generation: 64 masks over a network with hidden layers of 87 and 87 units (scores from N(0, 1)), three
-episodes each, common seeds. The *limit* is EnvPool stepping the very same recorded actions with the same live episodes
-and no policy at all, the pool's creation and first reset counted. All are measured in turn in one run, several times;
-each round's ratio compares what was measured side by side.
+The workload is one generation: 64 masks over a network with hidden layers of 87 and 87 units (scores from N(0, 1)),
+three episodes each, common seeds. The *limit* is EnvPool alone: it steps the recorded actions of the same live episodes
+without a policy, including the pool's creation and first reset. Each round measures all of them one after the other;
+ratios compare measurements of the same round.
 
     python examples/benchmark_throughput.py
 """
@@ -46,7 +46,7 @@ NETWORK = (
 
 
 class Recorder(EnvPoolSimulator):
-    """A simulator that keeps what it was sent."""
+    """A simulator that records the actions it receives."""
 
     made: list[Recorder] = []  # noqa: RUF012
 
@@ -56,13 +56,13 @@ class Recorder(EnvPoolSimulator):
         self.made.append(self)
 
     def send(self, rows: np.ndarray, actions: np.ndarray) -> None:
-        """Keep it, and send it."""
+        """Record the actions and send them on."""
         self.sent.append((rows.copy(), np.array(actions, dtype=self._dtype)))
         super().send(rows, actions)
 
 
 def record(problem: MaskedGymProblem, values: torch.Tensor) -> tuple[str, list[int], list[tuple[np.ndarray, ...]]]:
-    """The name, the seeds and every step's live rows and actions of one evaluation, as if of a single pool."""
+    """The name, the seeds, and each step's live rows and actions of one evaluation, merged into one pool."""
     import subnet_problems.tasks.simulators._envpool as module
 
     Recorder.made = []
@@ -84,7 +84,7 @@ def record(problem: MaskedGymProblem, values: torch.Tensor) -> tuple[str, list[i
 
 
 def replay(name: str, seeds: list[int], steps: list[tuple[np.ndarray, ...]], num_threads: int) -> int:
-    """EnvPool alone, on recorded actions; how many environment steps."""
+    """Run EnvPool alone on recorded actions. Return the number of environment steps."""
     import envpool
 
     pool = envpool.make(name, env_type="gymnasium", num_envs=len(seeds), num_threads=num_threads, seed=seeds)
@@ -97,7 +97,7 @@ def replay(name: str, seeds: list[int], steps: list[tuple[np.ndarray, ...]], num
 
 
 def evaluate(problem: Any, values: torch.Tensor) -> int:
-    """One generation; how many environment steps."""
+    """Evaluate one generation. Return the number of environment steps."""
     before = problem.status.get("total_interaction_count", 0)
     batch = problem.generate_batch(len(values), empty=True)
     batch.set_values(values)
@@ -106,20 +106,20 @@ def evaluate(problem: Any, values: torch.Tensor) -> int:
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Environment steps a second."""
+    """Environment steps per second."""
     start = time.perf_counter()
     steps = work()
     return steps / (time.perf_counter() - start)
 
 
 def measure(title: str, args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    """One row of figures for each round."""
+    """Measure a task: one row per round."""
     env, config = TASKS[title]
     options: dict[str, Any] = {"env_config": config, "hidden_sizes": (87, 87), "num_episodes": 3, "score_stdev": 1.0}
     ours = MaskedGymProblem(env, seed=0, **options)
     plain = MaskedGymProblem(env, seed=0, backend="gymnasium", **options)
     scores = ours.generate_batch(args.popsize).values
-    weights = ours.decode(scores)  # what the peers evolve: the very same policies
+    weights = ours.decode(scores)  # the peers evolve weights: these give the same policies
     peers = {"GymNE": GymNE(env, NETWORK, env_config=config, num_episodes=3)}
     if not args.quick:
         peers["GymNE, 2 actors"] = GymNE(env, NETWORK, env_config=config, num_episodes=3, num_actors=2)
@@ -147,13 +147,13 @@ def measure(title: str, args: argparse.Namespace, console: Console) -> list[dict
 
 
 def spread(values: list[float], digits: int = 2) -> str:
-    """Median, least and most."""
+    """Median, minimum and maximum as text."""
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """Medians and spread."""
-    result = Table(title="Environment steps a second (thousands), and ratios: median (least to most)")
+    """A table of medians with minima and maxima."""
+    result = Table(title="Environment steps per second (thousands), and ratios: median (minimum to maximum)")
     for column in (
         "task",
         "ours",
@@ -184,9 +184,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
     parser.add_argument("--repeats", type=int, default=5, help="paired rounds (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="EnvPool's threads at the limit (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="EnvPool's threads for the limit (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/throughput.csv"), help="CSV (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
     parser.add_argument("--resume", action="store_true", help="keep the tasks that the CSV has, measure the others")
     args = parser.parse_args()
     args.popsize = 64

@@ -1,12 +1,12 @@
-"""Which search finds good masks soonest? EvoTorch's own and the paper's, on one problem, at an equal budget.
+"""Which search finds good masks soonest? This package's, the paper's and EvoTorch's on one problem, at equal budgets.
 
 Every search gets the same task and network (LunarLander, continuous, hidden layers of 87 and 87 units), the same number
-of environment steps, and the same seeds; two search the weights themselves instead of masks. Now and then the policy a
-search would hand out at that moment is tested on fresh episodes. To compare another search, add a line to SEARCHES.
+of environment steps, and the same seeds; two search the weights themselves instead of masks. At equal intervals, the
+current policy of each search is tested on fresh episodes. To compare another search, add a line to SEARCHES.
 
     python examples/compare_searches.py --budget 600000 --seeds 3
 
-After Ctrl-C or a kill, the same command with --resume goes on, to the same bits.
+After Ctrl-C or a kill, the same command with --resume continues with identical results.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ TASK = {"env": "LunarLander-v3", "env_config": {"continuous": True}, "hidden_siz
 
 
 def masked(seed: int, num_episodes: int, num_threads: int) -> MaskedGymProblem:
-    """The problem all searches share: scores decide which weights of a frozen network are kept."""
+    """The problem that all mask searches share: scores decide which weights of a frozen network are kept."""
     return MaskedGymProblem(**TASK, num_episodes=num_episodes, network_seed=seed, seed=seed, num_threads=num_threads)
 
 
 def dense(seed: int, num_episodes: int, num_threads: int) -> DenseGymProblem:
-    """The same task and episodes, but the weights themselves are searched."""
+    """The same task and episodes, but the search is on the weights themselves."""
     return DenseGymProblem(**TASK, num_episodes=num_episodes, seed=seed, num_threads=num_threads)
 
 
-# name: (problem, episodes a solution, search)
+# name: (problem, episodes per solution, search)
 SEARCHES: dict[str, tuple[Callable[[int, int, int], Problem], int, Callable[[Problem], SearchAlgorithm]]] = {
     "ElitistGaussian": (masked, 1, ElitistGaussianResampling),
     "ElitistGaussian (paper)": (masked, 3, partial(make_search, "paper")),
@@ -62,13 +62,13 @@ SEARCHES: dict[str, tuple[Callable[[int, int, int], Problem], int, Callable[[Pro
 
 
 def make(seed: int, num_threads: int, *, name: str) -> SearchAlgorithm:
-    """One search with one seed, before its first generation."""
+    """Create a search with a seed."""
     make_problem, num_episodes, make_search = SEARCHES[name]
     return make_search(make_problem(seed, num_episodes, num_threads))
 
 
 def plot(rows: list[Row], names: list[str], path: Path) -> None:
-    """Median test reward over seeds against environment steps, and its range from least to most."""
+    """Plot the median test reward over seeds against environment steps, with its range over seeds."""
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     for i, name in enumerate(names):
         at, lines = learning_curves(rows, name)
@@ -86,20 +86,20 @@ def plot(rows: list[Row], names: list[str], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=int, default=600_000, help="environment steps of each run (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (%(default)s)")
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES), metavar="NAME")
-    parser.add_argument("--test-episodes", type=int, default=20, help="episodes of each test (%(default)s)")
-    parser.add_argument("--num-tests", type=int, default=12, help="tests in each run (%(default)s)")
-    parser.add_argument("--jobs", type=int, help="runs at a time (default: one for each CPU)")
+    parser.add_argument("--test-episodes", type=int, default=20, help="episodes per test (%(default)s)")
+    parser.add_argument("--num-tests", type=int, default=12, help="tests per run (%(default)s)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one per CPU)")
     parser.add_argument("--output", type=Path, default=Path("results/compare_searches"), help="folder (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
-    parser.add_argument("--resume", action="store_true", help="go on with what was stopped in this folder")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
+    parser.add_argument("--resume", action="store_true", help="continue the runs that were stopped in this folder")
     args = parser.parse_args()
     if args.quick:
         args.budget, args.seeds, args.test_episodes, args.num_tests = 3_000, 1, 2, 1
     tests = args.output / "tests.csv"
     if has_begun(tests) and not args.resume:
-        parser.error(f"{args.output} holds results: --resume goes on with them, --output takes another folder")
+        parser.error(f"{args.output} has results: --resume continues them, --output selects another folder")
     runs = [
         Run(name, seed, partial(make, name=name), args.budget, args.num_tests, args.test_episodes)
         for seed in range(args.seeds) for name in args.searches

@@ -1,14 +1,14 @@
 """Which search finds the best front of reward and sparsity? Five of them, at equal environment steps, over many seeds.
 
-Every search gets the same task and frozen network (LunarLander, continuous, hidden layers of 87 and 87 units), and the
-same number of environment steps, without those that choose the policies of the front in the end (half as many at most):
-these are chosen and tested in the same way for all, as ``pareto_sparsity.py`` does it, but for the trimming, which not
-all can have.
+Every search gets the same task, the same frozen network (LunarLander, continuous, hidden layers of 87 and 87 units) and
+the same number of environment steps. At the end, the policies of the front are chosen and tested in the same way for
+all, with at most half as many additional steps. This works as in ``pareto_sparsity.py``, but without trimming, which
+not all searches support.
 
     python examples/fronts.py --steps 2000000 --seeds 10
 
-Each run is added to fronts.csv as it ends. The same command goes on with the runs that are missing. To compare another
-search of pymoo's, add a line to PYMOO.
+Each run is added to fronts.csv when it ends. The same command continues with the missing runs. To compare another pymoo
+search, add a line to PYMOO.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from subnet_problems.pictures import drawn_if_possible, save_figure
 
 Groups = list[NDArray[np.float64]]
 SOLVED, BEST = 200.0, 300.0
-#: Median reward of random masks that keep 1 % of the weights; of denser ones it is -650.
+#: Median reward of random masks that keep 1 % of the weights; for denser masks it is -650.
 WORST = -340.0
 QUICK = 20_000
 LEVELS = (0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.9925, 0.995)
 
 
 def masked(seed: int, mask: TopK, *, common_random_numbers: bool = False) -> MaskedGymProblem:
-    """The problem all searches share: which weights of one frozen network are kept."""
+    """The problem that all searches share: masks of one frozen network."""
     return MaskedGymProblem(
         "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(87, 87), weight_gain=0.7, episode_length=400,
         mask_rule=mask, common_random_numbers=common_random_numbers, network_seed=seed, seed=seed, num_threads=1,
@@ -57,14 +57,14 @@ def masked(seed: int, mask: TopK, *, common_random_numbers: bool = False) -> Mas
 
 
 def by_continuation(seed: int) -> ParetoSparsityProblem:
-    """What one center searches that goes down the levels: each of its children plays an episode of its own."""
+    """The problem for continuation: each child of the center plays a different episode."""
     low, high = pareto_search.SPARSITIES["continuation"]
     rule = pareto_search.RULES["continuation"]
     return ParetoSparsityProblem(masked(seed, rule), count="live", min_sparsity=low, max_sparsity=high)
 
 
 def by_population(seed: int) -> ParetoSparsityProblem:
-    """What a population searches, at sparsities of 0.5 to 0.998: in a generation all play the same episodes."""
+    """The problem for populations, at sparsities from 0.5 to 0.998: all of a generation play the same episodes."""
     problem = masked(seed, pareto_search.RULES["nsga2"], common_random_numbers=True)
     return ParetoSparsityProblem(problem, count="live", min_sparsity=0.5, max_sparsity=0.998)
 
@@ -72,7 +72,7 @@ def by_population(seed: int) -> ParetoSparsityProblem:
 def by_pymoo(
     algorithm: Algorithm, problem: ParetoSparsityProblem, seed: int, steps: int
 ) -> tuple[ParetoSparsityProblem, Groups]:
-    """One of pymoo's algorithms."""
+    """Run a pymoo algorithm."""
     algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
     while problem.interaction_count < steps:
         algorithm.next()
@@ -80,7 +80,7 @@ def by_pymoo(
 
 
 def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
-    """The default search at some levels, each from nothing, with an equal share of the steps."""
+    """Run the default search at several levels, each without a warm start, with equal shares of the steps."""
     groups: Groups = []
     for level in LEVELS:
         problem = masked(seed, TopK(level, scope="erdos_renyi"))
@@ -94,8 +94,8 @@ def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
     return front, groups
 
 
-#: Scores have bounds of +-1000. For pymoo's own operators, whose noise is in proportion to the bounds, any others would
-#: be the same: masks follow from ranks.
+#: Scores have bounds of +-1000. The noise of pymoo's own operators is proportional to the bounds, so other bounds would
+#: give the same masks, which depend only on ranks.
 PYMOO: dict[str, tuple[Callable[[], Algorithm], Callable[[int], ParetoSparsityProblem]]] = {
     "continuation": (Continuation, by_continuation),
     "nsga2": (lambda: NSGA2(24, n_offsprings=120, **pareto_operators(0.1)), by_population),
@@ -112,7 +112,7 @@ SEARCHES = (*PYMOO, "levels")
 
 
 def find(search: str, seed: int, budget: int) -> list[Row]:
-    """One run: a row for each policy of the front."""
+    """Perform one run. Return a row for each policy of the front."""
     torch.set_num_threads(1)
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     if search == "levels":
@@ -140,7 +140,7 @@ def fronts_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Front
 
 
 def table(fronts: dict[str, list[Front]]) -> Table:
-    """What each search came to."""
+    """A table of the results of each search."""
     result = Table(title=f"Tests; hypervolume: reward above {WORST:g} times decades; sparsest: of reward {SOLVED:g}")
     columns = ("search", "seeds", "hypervolume", "worst", "best", "sparsest", "seeds at .99", "at .995", "best reward")
     for column in columns:
@@ -148,7 +148,9 @@ def table(fronts: dict[str, list[Front]]) -> Table:
     for name, group in fronts.items():
         areas = [hypervolume(*front, worst=WORST, best=BEST) for front in group]
         sparsest = np.array([max(1.0 - front.densities[front.rewards >= SOLVED], default=-np.inf) for front in group])
-        median = np.sort(sparsest)[(len(sparsest) - 1) // 2]  # the lower of two: no mean with a seed that has none
+        median = np.sort(sparsest)[
+            (len(sparsest) - 1) // 2
+        ]  # the lower median: no mean with a seed without such a policy
         result.add_row(
             name, str(len(group)), *(f"{f(areas):.0f}" for f in (np.median, np.min, np.max)),
             f"{median:.4f}" if np.isfinite(median) else "none", str(sum(sparsest >= 0.99)), str(sum(sparsest >= 0.995)),
@@ -161,11 +163,11 @@ def table(fronts: dict[str, list[Front]]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2_000_000, help="environment steps of each search (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=10, help="how many seeds (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds (%(default)s)")
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=SEARCHES, metavar="NAME")
-    parser.add_argument("--jobs", type=int, help="runs at a time, each on one CPU (the number of CPUs)")
+    parser.add_argument("--jobs", type=int, help="runs at a time, each on one CPU (default: the number of CPUs)")
     parser.add_argument("--output", type=Path, default=Path("results/fronts"), help="folder (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
     args = parser.parse_args()
     if args.quick:
         args.steps, args.seeds = QUICK, 1

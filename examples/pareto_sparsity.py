@@ -1,15 +1,15 @@
 """How few of a network's random weights still solve a task? The front of reward against sparsity, in one run.
 
-A search by continuation finds a policy that has a tenth of one frozen random network, and follows it down to a
-five-hundredth. The best policies on the way are tested on fresh episodes, drawn, and saved as files of about a
-kilobyte; of the smallest that solves the task there are its file, a film, a picture with its formula, and a C header.
+A search by continuation finds a policy with 1/10 of the weights of a frozen random network, and follows it down to
+1/500. The best policies along the way are tested on fresh episodes, drawn, and saved as files of about a kilobyte. The
+smallest policy that solves the task also gets a video, a picture with its formula, and a C header.
 
     python examples/pareto_sparsity.py                       # LunarLander, continuous; about a minute
     python examples/pareto_sparsity.py --env CartPole-v1 --budget 300000
     python examples/pareto_sparsity.py --algorithm nsga2 --budget 8000000   # NSGA-II with operators of this package
 
-Ctrl-C ends the search early and keeps what it has. After that, or after a kill, the same command with --resume goes on
-where the last checkpoint was written, to the same bits.
+Ctrl-C ends the search early and saves its results. After that, or after a kill, the same command with --resume
+continues from the last checkpoint with identical results.
 """
 
 from __future__ import annotations
@@ -36,22 +36,24 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="LunarLander-v3", help="Gymnasium id (%(default)s)")
     parser.add_argument("--env-config", type=json.loads, help="JSON; for LunarLander-v3 '{\"continuous\": true}'")
-    parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="(%(default)s)")
+    parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="hidden layers (%(default)s)")
     parser.add_argument("--algorithm", choices=list(pareto_search.SPARSITIES), default="continuation")
     parser.add_argument("--budget", type=int, default=1_600_000, help="environment steps (%(default)s)")
-    parser.add_argument("--min-sparsity", type=float, help="where the front begins (0.9; for NSGA-II 0)")
-    parser.add_argument("--max-sparsity", type=float, help="and where it ends (0.998; for NSGA-II 0.99)")
-    parser.add_argument("--popsize", type=int, help="individuals of a generation (64; for NSGA-II 24 that survive)")
-    parser.add_argument("--num-episodes", type=int, default=1, help="episodes of one evaluation (%(default)s)")
-    parser.add_argument("--episode-length", type=int, help="the most steps of an episode of the search")
-    parser.add_argument("--weight-gain", type=float, default=0.7, help="a factor on the weights (%(default)s)")
-    parser.add_argument("--min-reward", type=float, help="policies below are not shown (the task's own threshold)")
-    parser.add_argument("--seed", type=int, default=0, help="of the network and the search (%(default)s)")
-    parser.add_argument("--test-episodes", type=int, default=100, help="(%(default)s)")
-    parser.add_argument("--test-seed", type=int, default=12345, help="(%(default)s)")
+    parser.add_argument("--min-sparsity", type=float, help="minimum sparsity of the front (0.9; for NSGA-II 0)")
+    parser.add_argument("--max-sparsity", type=float, help="maximum sparsity of the front (0.998; for NSGA-II 0.99)")
+    parser.add_argument("--popsize", type=int, help="individuals per generation (64; for NSGA-II 24 survivors)")
+    parser.add_argument("--num-episodes", type=int, default=1, help="episodes per evaluation (%(default)s)")
+    parser.add_argument("--episode-length", type=int, help="maximum steps of an episode in the search")
+    parser.add_argument("--weight-gain", type=float, default=0.7, help="factor on the weights (%(default)s)")
+    parser.add_argument(
+        "--min-reward", type=float, help="reward that a policy must earn (default: the task's threshold)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the network and the search (%(default)s)")
+    parser.add_argument("--test-episodes", type=int, default=100, help="episodes per test (%(default)s)")
+    parser.add_argument("--test-seed", type=int, default=12345, help="seed of the tests (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/pareto_sparsity"), help="folder (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
-    parser.add_argument("--resume", action="store_true", help="go on with the run that was stopped in this folder")
+    parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
+    parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in this folder")
     args = parser.parse_args()
     if args.test_episodes < 2 or args.budget < 1:
         parser.error("expected --budget of at least 1 and --test-episodes of at least 2")
@@ -61,7 +63,7 @@ def parse() -> argparse.Namespace:
     if args.env_config is None:
         args.env_config = {"continuous": True} if is_lander else {}
     if args.episode_length is None and is_lander:
-        args.episode_length = 400  # those that fly on for longer do not land
+        args.episode_length = 400  # landers that fly longer do not land
     return args
 
 
@@ -82,7 +84,7 @@ def main() -> None:
                 min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity, budget=args.budget,
             )  # fmt: skip
     except (FileExistsError, FileNotFoundError) as error:
-        raise SystemExit(f"{error}\n(--resume goes on with a run, --output takes another folder)") from None
+        raise SystemExit(f"{error}\n(--resume continues a run, --output selects another folder)") from None
     except (TypeError, ValueError, OSError) as error:
         raise SystemExit(f"{error}") from None
     masked = algorithm.problem.masked

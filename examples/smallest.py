@@ -1,14 +1,15 @@
 """How few random weights solve a task? The smallest policies of Gymnasium's tasks, over several seeds.
 
-Each run is the search for a front of ``pareto_sparsity.py``, by continuation, down to a few weights. A seed draws the
-network and the search. The smallest policy is that with the fewest live weights whose mean over 100 fresh episodes is
-at least the reward that solves the task (Pendulum has none: -200 is a swing up and a hold from most starts).
+Each run searches a front by continuation, as ``pareto_sparsity.py`` does, down to a few weights. A seed determines the
+network and the search. The smallest policy is the one with the fewest live weights whose mean over 100 fresh episodes
+is at least the reward that solves the task. (Pendulum has no such threshold: with -200, the pendulum is swung up and
+held from most starts.)
 
     python examples/smallest.py --seeds 5
     python examples/smallest.py --seeds 10 --tasks LunarLander
 
-Each run is added to smallest.csv as it ends, and has a folder with its policies and pictures. The same command goes on
-with the runs that are missing.
+Each run is added to smallest.csv when it ends, and has a folder with its policies and pictures. The same command
+continues with the missing runs.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from subnet_problems.experiments import Row, jobs, pareto_search
 
 QUICK = 10_000
 LANDER = {"env": "LunarLander-v3", "weight_gain": 0.7, "episode_length": 400}
-#: Task: its problem, the reward that solves it, the environment steps of a search (choosing takes up to half as many
-#: again), the greatest sparsity.
+#: Task: its problem, the reward that solves it, the environment steps of a search (choosing takes up to half of that in
+#: addition), the maximum sparsity.
 TASKS: dict[str, tuple[dict[str, Any], float, int, float]] = {
     "LunarLanderContinuous": ({**LANDER, "env_config": {"continuous": True}}, 200.0, 1_600_000, 0.998),
     "LunarLander": (LANDER, 200.0, 5_200_000, 0.998),
@@ -56,7 +57,7 @@ TASKS: dict[str, tuple[dict[str, Any], float, int, float]] = {
 
 
 def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
-    """One run: all policies of its front, smallest first."""
+    """Perform one run. Return all policies of its front, smallest first."""
     torch.set_num_threads(1)
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     options, solved, _, max_sparsity = TASKS[task]
@@ -65,7 +66,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
         network_seed=seed, seed=seed, num_threads=1,
     )  # fmt: skip
     output = Path(folder) / task / str(seed)
-    remove_checkpoint(output / "checkpoint")  # of a run that was stopped
+    remove_checkpoint(output / "checkpoint")  # from a stopped run
     algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity, budget=budget)
     console = Console(file=io.StringIO())
     found, _ = pareto_search.run(
@@ -81,7 +82,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
 
 
 def table(rows: Sequence[Row], tasks: Sequence[str]) -> Table:
-    """The smallest policies of each task."""
+    """A table of the smallest policies of each task."""
     result = Table(title="Live weights of the smallest policy that solves the task")
     for column in ("task", "solved at", "seeds that solve", "fewest", "median", "most", "highest reward: median"):
         result.add_column(column, justify="left" if column == "task" else "right")
@@ -105,11 +106,11 @@ def table(rows: Sequence[Row], tasks: Sequence[str]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many seeds (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (%(default)s)")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
-    parser.add_argument("--jobs", type=int, help="runs at a time, each on one CPU (the number of CPUs)")
+    parser.add_argument("--jobs", type=int, help="runs at a time, each on one CPU (default: the number of CPUs)")
     parser.add_argument("--output", type=Path, default=Path("results/smallest"), help="folder (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="short runs that only show that everything works")
+    parser.add_argument("--quick", action="store_true", help="short runs to check that everything works")
     args = parser.parse_args()
     if args.seeds < 1 or (args.jobs is not None and args.jobs < 1):
         parser.error("expected --seeds and --jobs of at least 1")

@@ -1,11 +1,11 @@
-"""What each part of the search is worth: the same runs with one part changed at a time.
+"""How much each part of the search contributes: the same runs with one part changed at a time.
 
-Four settings, ten seeds that no reported result uses (from 100). A run is judged by the mean of its tests, which is
-high where a search is soon good and stays so, by whether it solves, and when. Differences are paired by seed:
-Wilcoxon's signed-rank test for each setting; and over all of them, a permutation test on the sum of its statistics
-(signs drawn 100,000 times), with Holm's correction for the number of variants. "plain" changes all parts at once. Only
-settings that both the variant and the search have played count. What is changed is the search that was the default
-before, "weighted"; "ours" is the default now.
+There are four settings and ten seeds (from 100) that no reported result uses. Runs are compared by the mean of their
+tests, which is high if a search is good early and stays good, by whether they solve the task, and when. Differences are
+paired by seed. Each setting has Wilcoxon's signed-rank test. All settings together have a permutation test on the sum
+of its statistics (signs drawn 100,000 times), with Holm's correction for the number of variants. Only settings with
+runs of both the variant and the base count. The base is the earlier default search, "weighted"; "ours" is the current
+default; "plain" changes all parts at once.
 
     python examples/paper/ablation.py --seeds 10
 
@@ -32,7 +32,7 @@ from subnet_problems import MaskedGymProblem
 from subnet_problems.experiments import Row, Run, by_run, outcome
 from subnet_problems.pictures import save_figure
 
-#: Setting: its problem, reward that solves it, environment steps of a run.
+#: Setting: its problem, the reward that solves it, environment steps of a run.
 SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {
     "continuous (87, 87)": ({"task": "LunarLanderContinuous", "hidden_sizes": (87, 87)}, 200.0, 600_000),
     "discrete (87, 87)": ({"task": "LunarLander", "hidden_sizes": (87, 87)}, 200.0, 1_500_000),
@@ -42,18 +42,18 @@ SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {
     "Acrobot (64, 64)": ({"task": "Acrobot", "hidden_sizes": (64, 64)}, -100.0, 300_000),
 }  # fmt: skip
 FIRST_SEED = 100
-BASE = "weighted"  # what all others are a change of
+BASE = "weighted"  # the search that the variants change
 NUM_TESTS, TEST_EPISODES = 10, 50
 
 
 class NoRepulsion(ElitistGaussianResampling):
-    """The center moves towards the elites, and not away from the worst."""
+    """The center moves towards the elites, but not away from the worst."""
 
     _repulsion = 0.0
 
 
 class NoCandidates(ElitistGaussianResampling):
-    """The average of all centers is handed out, whatever it has shown, and none is played again."""
+    """The average of all centers is returned without candidates that are evaluated again."""
 
     def _judged(self, population: SolutionBatch, num_children: int, average: Tensor) -> tuple[list[Any], Tensor]:
         return [], average
@@ -67,7 +67,7 @@ def changed(
     search: Callable[..., SearchAlgorithm] = ElitistGaussianResampling,
     **options: Any,
 ) -> SearchAlgorithm:
-    """The search with a part of it changed."""
+    """The weighted search with one part changed."""
     problem = {**TASKS[task], **WEIGHTED.problem, **options}
     return search(MaskedGymProblem(**problem, network_seed=seed, seed=seed, num_threads=num_threads), **WEIGHTED.search)
 
@@ -93,13 +93,13 @@ def mean_rewards(rows: list[Row], setting: str, variant: str) -> dict[float, flo
 
 
 def differences(rows: list[Row], setting: str, variant: str) -> np.ndarray:
-    """Mean rewards of the variant less those of the search unchanged, of the seeds that both have played."""
+    """Mean rewards of the variant minus those of the base, for the seeds that both have."""
     ours, other = mean_rewards(rows, setting, BASE), mean_rewards(rows, setting, variant)
     return np.array([other[seed] - ours[seed] for seed in sorted(ours.keys() & other.keys())])
 
 
 def table(rows: list[Row]) -> str:
-    """Each variant in each setting, and over all settings whether it does worse or better."""
+    """Tables of each variant in each setting, and of each variant over all settings."""
     head = ["setting", "variant", "seeds that solve", "samples to it: median", "mean reward: median"]
     head += ["difference from weighted: median", "quartiles", "p"]
     lines, overall = [], {}
@@ -127,16 +127,16 @@ def table(rows: list[Row]) -> str:
     return (
         markdown(head, lines)
         + "\n"
-        + markdown(["variant, over the settings that ran", "weighted, so changed, is", "p", "p, Holm"], summary)
+        + markdown(["variant, over the settings that ran", "with this change weighted is", "p", "p, Holm"], summary)
     )
 
 
 def permutation_test(changes: list[np.ndarray], *, num_draws: int = 100_000) -> tuple[float, float]:
-    """Whether differences in several settings are around 0, by their signed ranks within each setting.
+    """Test whether differences in several settings are centered at 0, by their signed ranks within each setting.
 
     Returns:
-        The sum of Wilcoxon's signed ranks, each setting's divided by its standard deviation where nothing differs; and
-        the two-sided p.
+        The sum over settings of Wilcoxon's signed ranks divided by their standard deviation under the null hypothesis,
+        and the two-sided p.
     """
     rng = np.random.default_rng(0)
     found, drawn = 0.0, np.zeros(num_draws)
@@ -153,7 +153,7 @@ def short(p: float) -> str:
 
 
 def holm(ps: dict[str, float]) -> dict[str, float]:
-    """Holm's correction (1979) of several p values."""
+    """Correct several p values by Holm's method (1979)."""
     result, largest = {}, 0.0
     for position, name in enumerate(sorted(ps, key=ps.__getitem__)):
         largest = max(largest, min(1.0, (len(ps) - position) * ps[name]))
@@ -162,7 +162,7 @@ def holm(ps: dict[str, float]) -> dict[str, float]:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """The difference that each change makes, a dot for each seed."""
+    """Plot the difference that each change makes, one dot per seed."""
     figure, all_axes = plt.subplots(1, len(SETTINGS), figsize=(15, 3.6), layout="constrained", sharey=True)
     variants = [variant for variant in VARIANTS if variant != BASE]
     for axes, setting in zip(all_axes, SETTINGS, strict=True):

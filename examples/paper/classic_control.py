@@ -1,12 +1,12 @@
-"""The paper also draws on classic control, and reports nothing of it: are masks enough there, and how soon?
+"""Do masks solve classic control, and how soon? The paper mentions these tasks but reports no results for them.
 
-Each task is searched for masks with a network without biases, as in the paper, with biases, and with biases and 90 % of
-all weights removed; and, as a yardstick, by the same search for the weights themselves, with biases. Without biases a
-tanh network is an odd function: at -x it does the opposite of what it does at x. Observations of the mountain cars are
-normalized; Pendulum's weights are between -6 and 6.
+Masks are searched in a network without biases, as in the paper, with biases, and with biases and 90 % of all weights
+removed. For comparison, the same search runs on the weights themselves, with biases. Without biases, a tanh network is
+an odd function: its output at -x is minus its output at x. Observations of the mountain cars are normalized; Pendulum's
+weights are between -6 and 6.
 
-CartPole, Acrobot and the mountain cars are solved at Gymnasium's own reward thresholds. Pendulum has none: -200 is what
-we call solved, a swing up and a hold from most starts (a pendulum that is never swung up earns about -1200).
+CartPole, Acrobot and the mountain cars are solved at Gymnasium's own reward thresholds. Pendulum has no threshold: we
+use -200, at which the pendulum is swung up and held from most starts (one that is never swung up earns about -1200).
 
     python examples/paper/classic_control.py --seeds 5
 
@@ -29,9 +29,9 @@ from subnet_problems.experiments import Row, Run, outcome
 from subnet_problems.pictures import save_figure
 
 HIDDEN = (64, 64)
-#: Task: its problem, reward that solves it, environment steps of a run. Mountain cars move at most 0.07 a step and are
-#: not seen to move unless observations are normalized. A pendulum is held by steep answers to small angles, which
-#: larger weights give (they do not matter where weights themselves are searched).
+#: Task: its problem, the reward that solves it, environment steps of a run. Mountain cars move at most 0.07 per step,
+#: which a network hardly sees unless observations are normalized. To hold a pendulum, a policy must react strongly to
+#: small angles, which takes larger weights (irrelevant for a search on the weights themselves).
 TASKS: dict[str, tuple[dict[str, Any], float, int]] = {
     "CartPole": ({}, 475.0, 300_000),
     "Acrobot": ({}, -100.0, 500_000),
@@ -48,7 +48,7 @@ SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
 
 
 def table(rows: list[Row]) -> str:
-    """Solved or not, and how soon."""
+    """A table of solved seeds and samples."""
     head = ["task", "search", "solved at", "seeds that solve", "samples to it: best seed", "median"]
     head += ["final reward: median", "least", "most"]
     lines = []
@@ -65,7 +65,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Test reward against environment steps, a panel for each task."""
+    """Plot test reward against environment steps, one panel per task."""
     figure, all_axes = plt.subplots(1, len(TASKS), figsize=(18, 3.6), layout="constrained")
     for axes, (task, (_, solved, _)) in zip(all_axes, TASKS.items(), strict=True):
         for color, search in zip(("0.5", "C0", "C3", "C1"), SEARCHES, strict=True):

@@ -1,11 +1,10 @@
-"""Controls, without which no claim about masks holds: is it the mask, or the network, the sparsity, the luck of many?
+"""Control experiments: does the reward come from the mask, or from the network, the sparsity or lucky draws?
 
-For each seed a mask is searched, with sparsity left free and with 90 % of the weights removed; then, against what was
-found:
+For each seed a mask is searched, with free sparsity and with 90 % of the weights removed. The mask is compared with:
 
-* random masks of the same sparsity at the same budget of environment steps, the best of all that were drawn (those that
-  look best play again, and count by the mean of all they have shown);
-* the found mask with its bits permuted inside each layer, so that each layer keeps as many weights;
+* the best of random masks of the same sparsity at the same budget of environment steps (the best masks are evaluated
+  again, and ranked by the mean of all their evaluations);
+* the found mask with its bits permuted within each layer, so that each layer keeps the same number of weights;
 * the found mask on the weights of another network seed.
 
     python examples/paper/controls.py --seeds 10
@@ -34,12 +33,12 @@ from subnet_problems.pictures import save_figure
 
 TASK, HIDDEN, SOLVED, BUDGET = "LunarLanderContinuous", (87, 87), 200.0, 1_000_000
 SPARSITIES = {"free": None, "0.9": 0.9}
-#: Altered masks of each kind for each found one.
+#: Number of altered masks of each kind per found mask.
 NUM_ALTERED = 5
 
 
 class RandomMasks(SearchAlgorithm, SinglePopulationAlgorithmMixin):
-    """Draw solutions anew each generation; the best so far play again, ranked by the mean of all they have shown."""
+    """Draw new solutions each generation; the best so far are evaluated again and ranked by their means."""
 
     def __init__(self, problem: Problem, *, popsize: int = 64, num_kept: int = 16) -> None:
         SearchAlgorithm.__init__(self, problem)
@@ -52,7 +51,7 @@ class RandomMasks(SearchAlgorithm, SinglePopulationAlgorithmMixin):
 
     @property
     def population(self) -> SolutionBatch:
-        """The best so far, then those that were drawn last."""
+        """The best so far, then the solutions that were drawn last."""
         return self._population
 
     def _step(self) -> None:
@@ -71,14 +70,14 @@ class RandomMasks(SearchAlgorithm, SinglePopulationAlgorithmMixin):
         return torch.argsort(self._shown / self._times, descending=True, stable=True)
 
     def _get_best(self) -> torch.Tensor:
-        """The best of those that have played at least five times, if there are any."""
+        """The best of all solutions with at least five evaluations, or the best of all if there are none."""
         order = self._order()
         tried = order[self._times[order] >= 5]
         return self._population.values[int(tried[0] if len(tried) else order[0])].as_subclass(torch.Tensor)
 
 
 def random_masks(seed: int, num_threads: int, *, sparsity: float | None) -> SearchAlgorithm:
-    """The control at an equal budget."""
+    """The search by random masks at an equal budget."""
     return RandomMasks(
         MaskedGymProblem(
             **TASKS[TASK], hidden_sizes=HIDDEN, sparsity=sparsity, **OURS.problem,
@@ -88,7 +87,7 @@ def random_masks(seed: int, num_threads: int, *, sparsity: float | None) -> Sear
 
 
 def permuted(subnet: Subnetwork, seed: int) -> Subnetwork:
-    """The bits of each layer in another order."""
+    """Permute the bits of each layer."""
     generator = torch.Generator().manual_seed(seed)
     mask = subnet.mask.clone()
     for layer in subnet.network.layers:
@@ -100,7 +99,7 @@ def permuted(subnet: Subnetwork, seed: int) -> Subnetwork:
 
 
 def transplanted(subnet: Subnetwork, seed: int) -> Subnetwork:
-    """The same bits on the weights of another seed."""
+    """Move the mask to the weights of another seed."""
     network = FrozenNetwork(
         HIDDEN, obs_length=subnet.network.obs_length, act_length=subnet.network.act_length,
         weight_gain=subnet.network.weight_gain, seed=1_000_000 + seed,
@@ -112,7 +111,7 @@ def transplanted(subnet: Subnetwork, seed: int) -> Subnetwork:
 
 
 def altered(folder: Path, path: Path, num_seeds: int, test_episodes: int) -> list[Row]:
-    """Tests of the altered masks; those that were made before, of the same found mask, are not made again."""
+    """Test the altered masks, except those whose found mask has been tested before. Return all tests."""
     rows: list[Row] = []
     if path.exists():
         with open(path, newline="") as file:
@@ -138,7 +137,7 @@ def altered(folder: Path, path: Path, num_seeds: int, test_episodes: int) -> lis
 
 
 def rewards(rows: list[Row], changed: list[Row], sparsity: str) -> dict[str, np.ndarray]:
-    """Test rewards by what was tested."""
+    """Test rewards by kind of policy."""
     result = {
         "found mask": outcome(rows, f"{sparsity} search", solved=SOLVED).again,
         "best of random masks": outcome(rows, f"{sparsity} random masks", solved=SOLVED).again,
@@ -150,7 +149,7 @@ def rewards(rows: list[Row], changed: list[Row], sparsity: str) -> dict[str, np.
 
 
 def table(rows: list[Row], *, changed: list[Row]) -> str:
-    """Median and range of the test rewards."""
+    """A table of median and range of the test rewards."""
     lines = [
         [sparsity, what, str(len(values)), *(f"{x:.0f}" for x in (np.median(values), values.min(), values.max()))]
         for sparsity in SPARSITIES for what, values in rewards(rows, changed, sparsity).items() if len(values)
@@ -159,7 +158,7 @@ def table(rows: list[Row], *, changed: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path, *, changed: list[Row]) -> None:
-    """Every test reward."""
+    """Plot every test reward."""
     figure, all_axes = plt.subplots(1, len(SPARSITIES), figsize=(11, 3.6), layout="constrained", sharex=True)
     for axes, sparsity in zip(all_axes, SPARSITIES, strict=True):
         for y, (what, values) in enumerate(reversed(rewards(rows, changed, sparsity).items())):

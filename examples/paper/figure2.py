@@ -1,9 +1,9 @@
 """The paper's Figure 2: test reward over environment steps, searched by masks and by the weights themselves.
 
-On three tasks: the default search for masks, the same search on the weights (the paper's "ES benchmark") and EvoTorch's
-PGPE on the weights; and the first two by what the default was before ("weighted"). On BipedalWalker also in stages, on
-normalized observations: they learn to walk in short episodes, then go on with smaller steps, in whole episodes, and
-masks at last on the simulator that tests.
+There are three tasks, and these searches: the default search for masks, the same search on the weights (the paper's "ES
+benchmark"), EvoTorch's PGPE on the weights, and the earlier default ("weighted") on masks and on weights. BipedalWalker
+also has searches in stages on normalized observations: they start with short episodes, continue with smaller steps and
+full episodes, and masks finally with the simulator of the tests.
 
     python examples/paper/figure2.py --seeds 5
 
@@ -26,29 +26,29 @@ from algorithms import ElitistGaussianResampling, Race
 from subnet_problems.experiments import Row, Run, outcome
 from subnet_problems.pictures import save_figure
 
-#: Task: its problem, environment steps of a run, the task's own threshold. A walker that stands still does so for 1,600
-#: steps, so all searches cut its episodes at 400; tests are whole.
+#: Task: its problem, environment steps of a run, the task's own threshold. A walker may stand still for 1,600 steps, so
+#: all searches cut its episodes at 400; tests play full episodes.
 TASKS: dict[str, tuple[dict[str, Any], int, float]] = {
     "LunarLander": ({"hidden_sizes": (87, 87)}, 3_000_000, 200.0),
     "LunarLanderContinuous": ({"hidden_sizes": (87, 87)}, 1_000_000, 200.0),
     "BipedalWalker": ({"hidden_sizes": (64, 64), "episode_length": 400}, 10_000_000, 300.0),
 }
-SOLVED = 200.0  # the paper's, for all three
+SOLVED = 200.0  # the paper's threshold for all three tasks
 Stage = tuple[int, float, int | None, str]
-#: From how many steps on a search in stages has what share of its stdev, what episode length (None: whole) and backend.
+#: Stages: environment steps at its start, factor on the stdev, episode length (None: full episodes), backend.
 STAGES: list[Stage] = [
     (4_000_000, 1 / 2, 400, "auto"),
     (8_000_000, 1 / 4, 400, "auto"),
     (14_000_000, 1 / 8, None, "auto"),
     (17_000_000, 1 / 8, None, "gymnasium"),
 ]
-#: The same for *weighted*, which was played in other stages.
+#: The stages of *weighted*, which differ.
 WEIGHTED_STAGES: list[Stage] = [
     (4_000_000, 1 / 4, 400, "auto"),
     (6_000_000, 1 / 8, None, "auto"),
     (24_000_000, 1 / 8, None, "gymnasium"),
 ]
-#: The same for the best of a race, which has fewer steps left.
+#: The stages of the best of a race, which has fewer steps left.
 RACED_STAGES = [*WEIGHTED_STAGES[:2], (12_000_000, *WEIGHTED_STAGES[2][1:])]
 STAGED_BUDGETS = {
     "masks, in stages": 20_000_000,
@@ -59,14 +59,14 @@ STAGED_BUDGETS = {
 
 
 class Stages:
-    """A hook that changes a search when it has come so far; part of the search's checkpoints."""
+    """A hook that changes a search at the start of each stage; it is part of the search's checkpoints."""
 
     def __init__(self, searcher: ElitistGaussianResampling, stages: list[Stage]) -> None:
         self.searcher, self.stdev, self.left = searcher, searcher.stdev, list(stages)
         searcher.before_step_hook.append(self)
 
     def __call__(self) -> None:
-        """What EvoTorch calls before each generation."""
+        """Called by EvoTorch before each generation."""
         problem = self.searcher.problem
         while self.left and problem.interaction_count >= self.left[0][0]:
             _, share, problem.episode_length, problem.backend = self.left.pop(0)
@@ -76,20 +76,20 @@ class Stages:
 def staged(
     make: Callable[..., ElitistGaussianResampling], *args: Any, stages: list[Stage], **options: Any
 ) -> ElitistGaussianResampling:
-    """A search in stages, on normalized observations."""
+    """A search in stages on normalized observations."""
     searcher = make(*args, **options, observation_normalization=True)
     Stages(searcher, stages)
     return searcher
 
 
-#: Masks in stages. Weights up to 0.4 walk only on normalized observations.
+#: Masks in stages. With weights up to 0.4, walking requires normalized observations.
 staged_masks = partial(staged, masked, weight_gain=0.4)
 
 
 def raced(seed: int, num_threads: int, **options: Any) -> Race:
-    """Four networks in stages, of which the best goes on after 4.5 million steps.
+    """A race of four networks in stages; the best continues after 4.5 million steps.
 
-    They are drawn from seeds r, r + 5, r + 10 and r + 15, so races of seeds 5 and up share networks with those before.
+    Networks have the seeds r, r + 5, r + 10 and r + 15, so races with seeds from 5 share networks with earlier ones.
     """
     options = {**options, "setting": WEIGHTED, "stages": RACED_STAGES}
     searchers = [staged_masks(seed + 5 * i, num_threads, **options) for i in range(4)]
@@ -115,7 +115,7 @@ def budget(task: str, search: str) -> int:
 
 
 def table(rows: list[Row]) -> str:
-    """How soon, how surely and how high."""
+    """A table of samples, solved seeds and rewards."""
     head = ["task", "search", "seeds that reach 200", "samples to 200: best seed", "median", "seeds at the threshold"]
     head += ["highest reward: median", "best seed", "tested again", "final: median"]
     lines = []
@@ -134,7 +134,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """A panel for each task that was played, as in the paper."""
+    """Plot one panel per task with runs, as in the paper."""
     names = {row["name"] for row in rows}
     played = [task for task in TASKS if any(f"{task} {search}" in names for search in SEARCHES)]
     figure, all_axes = plt.subplots(

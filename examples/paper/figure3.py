@@ -1,10 +1,10 @@
-"""The paper's Figure 3: how the test reward swings from generation to generation of one BipedalWalker run.
+"""The paper's Figure 3: how much the test reward fluctuates between generations of one BipedalWalker run.
 
-The paper explains the swings by its elites, which are "never fully cloned into the new population". Four searches with
-one seed: the paper's own (32 solutions, 3 episodes each), the same with its elites kept and evaluated again, and this
-package's (64 solutions, 1 episode each), which starts every child from one center and hands out the average of it that
-has shown most, as it is and as it was before (*weighted*). All cut episodes at 400 steps; tests play whole ones. Every
-generation is tested, on 20 episodes. The plot shows seed 0.
+The paper explains the fluctuations by its elites, which are "never fully cloned into the new population". Four searches
+have the same seed: the paper's own (32 solutions, 3 episodes each), the same with elites that are kept and evaluated
+again, and this package's current default and earlier default (*weighted*), with 64 solutions and 1 episode each. The
+latter two draw every child around one center and return the best average of centers. All searches cut episodes at 400
+steps; tests play full episodes. Every generation is tested on 20 episodes. The plot shows seed 0.
 
     python examples/paper/figure3.py
 
@@ -26,7 +26,7 @@ from subnet_problems.experiments import Row, Run, by_run
 from subnet_problems.pictures import save_figure
 
 TASK, BUDGET, TEST_EPISODES = "BipedalWalker", 5_000_000, 20
-#: A walker that stands still does so for 1,600 steps, so the searches cut its episodes; tests are whole.
+#: A walker may stand still for 1,600 steps, so the searches cut its episodes; tests play full episodes.
 PROBLEM: dict[str, Any] = {"hidden_sizes": (64, 64), "episode_length": 400}
 SETTINGS = {
     "plain": PLAIN,
@@ -34,12 +34,12 @@ SETTINGS = {
     "weighted": WEIGHTED,
     "ours": OURS,
 }
-#: Two tests of one policy rarely differ by more; the table has their standard error.
+#: Two tests of one policy rarely differ by more than this; the table has their standard error.
 FALL = 50.0
 
 
 def table(rows: list[Row]) -> str:
-    """How often and how deep the quality falls."""
+    """A table of how often and how much the test reward falls."""
     head = ["search", "seed", "generations", "highest reward", "last 20 generations: mean", "standard deviation"]
     head += [f"falls by more than {FALL:g} at once", "deepest", "furthest below the highest so far"]
     head += ["mean change", "mean standard error of a test"]
@@ -58,7 +58,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """One panel for each search."""
+    """Plot one panel per search."""
     runs = {run: tests for run, tests in by_run(rows).items() if run[1] == 0}
     figure, all_axes = plt.subplots(
         1, len(SETTINGS), figsize=(15, 4), layout="constrained", sharey=True, sharex=True, squeeze=False

@@ -1,14 +1,14 @@
-"""Few weights: found from nothing, or by way of masks that keep more?
+"""Are few weights found directly ("from nothing"), or through masks that keep more ("through levels")?
 
-The default search with sparsity left free, with nine tenths of the weights removed, and with 97 % and 99 % removed:
-from nothing, and through levels, as ``ElitistGaussianResampling`` does by default where more than 95 % are removed.
-Layers keep their shares by Erdos-Renyi.
+The default search runs with free sparsity, with 90 % of the weights removed, and with 97 % and 99 % removed. The last
+two run from nothing and through levels, which ``ElitistGaussianResampling`` does by default if more than 95 % are
+removed. Layers keep shares by Erdos-Renyi.
 
     python examples/paper/levels.py --seeds 10
     python examples/paper/levels.py --seeds 5 --tasks BipedalWalker
 
-Writes levels.csv (every test of every run), levels.md and levels.png. Until a search has reached its last level, tests
-are of what it would hand out at that moment: masks of the sparsity that is asked for, found at easier levels.
+Writes levels.csv (every test of every run), levels.md and levels.png. Before a search reaches its
+last level, its tests decode its current solution, found at an easier level, at the requested sparsity.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TASKS: dict[str, tuple[dict[str, Any], float, int]] = {
         {"hidden_sizes": (64, 64), "observation_normalization": True, "episode_length": 400}, 200.0, 3_000_000
     ),
 }  # fmt: skip
-#: Search: the sparsity that is enforced, and whether it is reached through levels.
+#: Search: the enforced sparsity, and whether it is reached through levels.
 SEARCHES: dict[str, tuple[float | None, bool]] = {
     "free": (None, False),
     "0.9": (0.9, False),
@@ -47,7 +47,7 @@ SEARCHES: dict[str, tuple[float | None, bool]] = {
 
 
 def options_of(task: str, search: str) -> dict[str, Any]:
-    """The arguments of ``masked``."""
+    """The arguments of ``masked`` for a task and a search."""
     sparsity, continuation = SEARCHES[search]
     setting = replace(OURS, search={**OURS.search, "continuation": continuation})
     mask = None if sparsity is None else TopK(sparsity, scope="erdos_renyi")
@@ -55,7 +55,7 @@ def options_of(task: str, search: str) -> dict[str, Any]:
 
 
 def table(rows: list[Row]) -> str:
-    """Samples to solve, and test rewards on the way and at the end."""
+    """A table of samples to solve, and of highest and final test rewards."""
     head = ["task", "search", "seeds that solve", "samples to it: best seed", "median"]
     head += ["highest reward: median", "tested again: median (least, most)", "final: median (least, most)"]
     lines = []
@@ -75,7 +75,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Learning curves of each task."""
+    """Plot the learning curves of each task."""
     played = [task for task in TASKS if any(row["name"].startswith(f"{task} ") for row in rows)]
     figure, all_axes = plt.subplots(1, len(played), figsize=(6 * len(played), 4), layout="constrained", squeeze=False)
     for axes, task in zip(all_axes[0], played, strict=True):

@@ -1,7 +1,7 @@
-"""What all results on this page share: how a search is run, when and how it is tested, and how runs are kept.
+"""Shared by all scripts in this folder: how a search is run, when and how it is tested, and how runs are saved.
 
-Runs are those of ``subnet_problems.experiments``: tested 20 times, at equal distances, on 100 fresh episodes each,
-unless a script says otherwise.
+Runs are performed by ``subnet_problems.experiments``. They are tested 20 times, at equal intervals, on 100 fresh
+episodes each, unless a script says otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from subnet_problems.pictures import drawn_if_possible
 
 @dataclass(frozen=True)
 class Setting:
-    """How a search is set.
+    """The settings of a search.
 
     Attributes:
         name: Its name in tables and plots.
@@ -46,12 +46,12 @@ class Setting:
     search: Mapping[str, Any]
 
 
-#: This package's default search, with weights U(-0.7, 0.7), which no ablation tells apart from U(-1, 1).
+#: This package's default search with weights U(-0.7, 0.7); no ablation found a difference to U(-1, 1).
 OURS = Setting("ours", {"num_episodes": 1, "weight_gain": 0.7}, {})
-#: What "ours" was before solutions counted as what is expected of their masks, in shorter steps.
+#: The default search before it learned from the expected scores of masks; its steps are shorter.
 WEIGHTED = Setting("weighted", OURS.problem, {"recombination": "weighted"})
-#: A point in the ranges that the paper gives for its own search (section 5: populations of 32 to 64, fewer than 6
-#: elites, sigma between 0.01 and 0.2, uniform weights; section 4.1: 3 to 10 episodes).
+#: One setting within the ranges that the paper gives for its own search (section 5: populations of 32 to 64, fewer than
+#: 6 elites, sigma between 0.01 and 0.2, uniform weights; section 4.1: 3 to 10 episodes).
 PLAIN = Setting(
     "plain", {"num_episodes": 3}, {"popsize": 32, "num_elites": 3, "stdev": 0.05, "recombination": "uniform"}
 )
@@ -71,7 +71,7 @@ TASKS: dict[str, dict[str, Any]] = {
 def masked(
     seed: int, num_threads: int, *, task: str, setting: Setting = OURS, **options: Any
 ) -> ElitistGaussianResampling:
-    """A search for masks; the seed draws the network, the scores and the episodes."""
+    """A search for masks; the seed determines the network, the scores and the episodes."""
     options = {**setting.problem, **options}
     problem = MaskedGymProblem(**TASKS[task], **options, network_seed=seed, seed=seed, num_threads=num_threads)
     return ElitistGaussianResampling(problem, **setting.search)
@@ -85,7 +85,7 @@ def dense(
 
 
 def dense_pgpe(seed: int, num_threads: int, *, task: str, **options: Any) -> SearchAlgorithm:
-    """EvoTorch's PGPE on the weights."""
+    """EvoTorch's PGPE on the weights themselves."""
     return make_search("pgpe", _dense_problem(seed, num_threads, task, options))
 
 
@@ -94,25 +94,25 @@ def _dense_problem(seed: int, num_threads: int, task: str, options: Mapping[str,
 
 
 def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Row]:
-    """Play what has not been played yet; all tests in ``<output>/<stem>.csv``, of these runs and of others before.
+    """Perform the missing runs. Return all tests in ``<output>/<stem>.csv``, including those of other runs.
 
     Args:
-        runs: What is asked for.
+        runs: The runs to perform.
         args: ``output``, ``resume``, ``quick`` and ``jobs``, see ``parser``.
-        stem: The file's name.
+        stem: The file's name without suffix.
     """
     if args.quick:
         first = min(run.seed for run in runs)
         runs = [replace(run, budget=3_000, num_tests=1, test_episodes=2) for run in runs if run.seed == first]
     path = args.output / f"{stem}.csv"
     if experiments.has_begun(path) and not args.resume:
-        raise SystemExit(f"{args.output} holds results of {stem}: --resume goes on with them, --output takes another")
+        raise SystemExit(f"{args.output} has results of {stem}: --resume continues them, --output selects another")
     experiments.perform(runs, path, num_jobs=args.jobs)
     return read_tests(path)
 
 
 def draw_curves(axes: Any, rows: Iterable[Row], name: str, *, label: str, color: str) -> None:
-    """Median and interquartile range over seeds, and the mean as a dashed line."""
+    """Draw the median and interquartile range over seeds, and the mean as a dashed line."""
     at, lines = learning_curves(rows, name)
     low, median, high = np.percentile(lines, [25, 50, 75], axis=0)
     axes.plot(at / 1e6, median, color=color, label=label)
@@ -121,18 +121,18 @@ def draw_curves(axes: Any, rows: Iterable[Row], name: str, *, label: str, color:
 
 
 def millions(steps: float) -> str:
-    """Steps in millions, as the paper's table has them; a dash where it never came to that."""
+    """Steps in millions, as in the paper's table; a dash for infinity."""
     return f"{steps / 1e6:.2f}" if np.isfinite(steps) else "–"
 
 
 def significance(change: np.ndarray) -> list[str]:
-    """Cells on differences within seeds: their median, their quartiles, and Wilcoxon's p."""
+    """Table cells for paired differences: median, quartiles, and p of Wilcoxon's signed-rank test."""
     low, middle, high = np.percentile(change, [25, 50, 75])
     return [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{float(wilcoxon(change).pvalue):.3f}"]
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table."""
+    """A Markdown table."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
@@ -140,7 +140,7 @@ def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def report(
     rows: list[Row], stem: Path, table: Callable[[list[Row]], str], plot: Callable[[list[Row], Path], None]
 ) -> None:
-    """Print the table, write it to ``<stem>.md`` and the plot to ``<stem>.png``; nothing where nothing was played."""
+    """Print the table, write it to ``<stem>.md`` and the plot to ``<stem>.png``; do nothing without rows."""
     if rows:
         text = table(rows)
         write_whole(stem.with_suffix(".md"), text.encode())
@@ -159,10 +159,10 @@ def _positive(text: str) -> int:
 def parser(description: str | None, *, seeds: int) -> argparse.ArgumentParser:
     """The options that all scripts have."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--seeds", type=_positive, default=seeds, help="how many seeds, from 0 (%(default)s)")
-    result.add_argument("--budget", type=_positive, help="environment steps of each run, in place of each one's own")
-    result.add_argument("--jobs", type=_positive, help="runs at a time (default: one for each CPU)")
+    result.add_argument("--seeds", type=_positive, default=seeds, help="number of seeds, starting at 0 (%(default)s)")
+    result.add_argument("--budget", type=_positive, help="environment steps of each run (default: that of its setting)")
+    result.add_argument("--jobs", type=_positive, help="runs at a time (default: one per CPU)")
     result.add_argument("--output", type=Path, default=Path("results/paper"), help="folder (%(default)s)")
-    result.add_argument("--quick", action="store_true", help="short runs that only show that everything works")
-    result.add_argument("--resume", action="store_true", help="go on with what was stopped, or draw it again")
+    result.add_argument("--quick", action="store_true", help="short runs to check that everything works")
+    result.add_argument("--resume", action="store_true", help="continue stopped runs, or draw finished ones again")
     return result

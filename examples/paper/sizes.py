@@ -1,7 +1,7 @@
-"""How large should the network be to begin with? The paper calls it one of its most difficult challenges.
+"""How large should the initial network be? The paper calls this one of its most difficult challenges.
 
-Networks of 5,000 to 100,000 weights with one and with two hidden layers, searched with sparsity left free, with 90 % of
-the weights removed, and with just as many weights kept as the smallest network keeps when sparsity is free.
+Networks of 5,000 to 100,000 weights, with one and with two hidden layers, are searched with free sparsity, with 90 % of
+the weights removed, and with as many weights kept as the smallest network keeps when sparsity is free.
 
     python examples/paper/sizes.py --seeds 3
 
@@ -28,7 +28,7 @@ KEPT = WEIGHTS[0] // 2
 
 
 def hidden_sizes(num_weights: int, num_layers: int) -> tuple[int, ...]:
-    """One or two equal hidden layers with about as many weights in all: h (8 + 2), or h (8 + 2) + h^2."""
+    """One or two equal hidden layers of h units with about ``num_weights`` weights: h (8 + 2), or h (8 + 2) + h^2."""
     ends = OBS_LENGTH + ACT_LENGTH
     if num_layers == 1:
         return (round(num_weights / ends),)
@@ -36,12 +36,12 @@ def hidden_sizes(num_weights: int, num_layers: int) -> tuple[int, ...]:
 
 
 def sparsities(num_weights: int) -> dict[str, float | None]:
-    """What is enforced, by its name in tables."""
+    """The enforced sparsities, by their names in tables."""
     return {"free": None, "0.9": 0.9, f"{KEPT:,} kept": 1.0 - KEPT / num_weights}
 
 
 def table(rows: list[Row]) -> str:
-    """Samples to solve and test reward by the number of weights."""
+    """A table of samples to solve and test reward by the number of weights."""
     head = ["hidden layers", "weights", "enforced", "seeds that solve", "samples to it: best seed", "median"]
     head += ["highest reward: median", "tested again", "final: median"]
     lines = []
@@ -60,7 +60,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Samples to 200 (never: at the top) and highest test reward, tested again, against the number of weights."""
+    """Plot samples to 200 (never: at the top) and the highest test reward, tested again, against size."""
     figure, all_axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True, sharey="row")
     for column, num_layers in enumerate((1, 2)):
         for shift, (color, kind) in enumerate(zip(("C0", "C3", "C2"), sparsities(WEIGHTS[0]), strict=True)):

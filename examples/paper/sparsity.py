@@ -1,11 +1,11 @@
-"""How much sparsity can be enforced? The paper: without enforcement 45 to 55 %; "up to 90 percent ... reliably".
+"""How much sparsity can be enforced? The paper: 45 to 55 % without enforcement; "up to 90 percent ... reliably".
 
-Two ways to enforce it. *top-k* keeps exactly the highest scores, of all weights together or, *Erdos-Renyi*, of each
-layer as many as are its share of all inputs and outputs; and it scales what it keeps so that the signal that reaches a
-unit does not shrink. *threshold* is the paper's: scores are drawn around 0, and the threshold is set where
-the wanted share of the initial scores lies below it; from there on sparsity is free to move. It goes with the paper's
-own search: the default one starts from a mean of many elites, whose scores are closer to 0 than theirs, so that a
-threshold above 0 would remove nearly all.
+There are two ways to enforce it. *top-k* keeps an exact number of the highest scores: of all weights together, or
+(*Erdos-Renyi*) of each layer in proportion to its inputs plus outputs. It rescales the kept weights so that the signal
+of a unit does not shrink. *threshold* is the paper's way: scores are drawn around 0, and the threshold is set so that
+the required share of the initial scores is below it; sparsity can then change freely. It is used with the paper's own
+search. The default search starts from a mean of many elites, whose scores are closer to 0 than those of the elites, so
+a threshold above 0 would remove nearly all weights.
 
     python examples/paper/sparsity.py --seeds 5
 
@@ -27,7 +27,7 @@ from subnet_problems import MaskRule, Threshold, TopK
 from subnet_problems.experiments import Row, Run, outcome
 from subnet_problems.pictures import save_figure
 
-#: Task: hidden sizes, reward that solves it, environment steps of a run.
+#: Task: hidden sizes, the reward that solves it, environment steps of a run.
 TASKS = {
     "LunarLanderContinuous": ((87, 87), 200.0, 1_500_000),
     "CartPole": ((64, 64), 475.0, 300_000),
@@ -38,9 +38,9 @@ ERDOS_RENYI = [f"top-k {sparsity}, Erdos-Renyi" for sparsity in SPARSITIES if sp
 TOP_K = [f"top-k {sparsity}" for sparsity in SPARSITIES]
 THRESHOLD = [f"threshold {sparsity}" for sparsity in SPARSITIES]
 RULES = ["free", *TOP_K, *ERDOS_RENYI, *THRESHOLD]
-#: The default search, at each sparsity from the beginning; ``levels.py`` shows what it does by default.
+#: The default search, but at the final sparsity from the start; ``levels.py`` has the default.
 FROM_NOTHING = replace(OURS, search={"continuation": False})
-#: The spread of the initial scores; thresholds are in its units.
+#: Standard deviation of the initial scores, and the unit of the thresholds.
 SCORE_STDEV = 0.1
 
 
@@ -56,7 +56,7 @@ def rule_of(name: str) -> MaskRule:
 
 
 def table(rows: list[Row]) -> str:
-    """Samples to solve and test reward by the sparsity that is enforced."""
+    """A table of samples to solve and test reward by enforced sparsity."""
     head = ["task", "enforced", "sparsity at the end: median (least to most)", "seeds that solve"]
     head += ["samples to it: best seed", "median", "highest reward: median", "tested again", "final: median"]
     lines = []
@@ -75,7 +75,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """The highest test reward, tested again, of each seed, by the sparsity that its policy has in the end."""
+    """Plot the highest test reward, tested again, of each seed against the final sparsity of its policy."""
     played = [task for task in TASKS if any(row["name"].startswith(f"{task} ") for row in rows)]
     figure, all_axes = plt.subplots(1, len(played), figsize=(7 * len(played), 4), layout="constrained", squeeze=False)
     for axes, task in zip(all_axes[0], played, strict=True):

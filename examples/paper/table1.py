@@ -1,8 +1,8 @@
-"""The paper's Table 1: three shapes of 7,000 to 9,000 weights on both LunarLanders, and how many samples each needs.
+"""The paper's Table 1: three networks of 7,000 to 9,000 weights on both LunarLanders, and the samples that each needs.
 
-Each row is searched by this package's default search, with weights between -0.7 and 0.7 ("ours"), by the same with
-exactly 90 % of the weights removed (more of them from large layers: Erdos-Renyi), by what the default was before
-("weighted"; at 90 % with all layers ranked together), and by the paper's own settings ("plain"). "Samples" are all
+Each row is searched with several settings. "ours" is this package's default search with weights between -0.7 and 0.7,
+also with exactly 90 % of the weights removed (more of them from large layers: Erdos-Renyi). "weighted" is the earlier
+default, also at 90 % with all layers ranked together. "plain" has the paper's own settings. "Samples" are all
 environment steps of a search until the first test with a mean reward of at least 200.
 
     python examples/paper/table1.py --seeds 10
@@ -45,7 +45,7 @@ def name_of(task: str, hidden_sizes: tuple[int, ...], setting: Setting) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """The paper's table beside ours, for each setting that was played."""
+    """One table per setting with runs, and paired comparisons of settings."""
     tables = [f"**{name}**\n\n{table_of(rows, setting)}" for name, setting in played(rows).items()]
     pairs = [
         f"**{new.name} less {old.name}**\n\n{comparison(rows, new, old)}"
@@ -55,7 +55,7 @@ def table(rows: list[Row]) -> str:
 
 
 def comparison(rows: list[Row], new: Setting, old: Setting) -> str:
-    """Two settings, paired by seed: samples to 200, and mean reward over the steps that both have spent."""
+    """Compare two settings, paired by seed: samples to 200, and mean reward over the steps that both have."""
     head = ["task", "hidden layers", "seeds", f"samples to 200: {old.name}", new.name, f"sooner {new.name}"]
     head += ["difference of mean reward: median", "quartiles", "p (Wilcoxon)"]
     lines = []
@@ -83,7 +83,7 @@ def comparison(rows: list[Row], new: Setting, old: Setting) -> str:
 
 
 def played(rows: list[Row]) -> dict[str, Setting]:
-    """The settings that there are results of."""
+    """The settings with results."""
     names = {row["name"] for row in rows}
     return {
         name: setting for name, setting in SETTINGS.items()
@@ -92,7 +92,7 @@ def played(rows: list[Row]) -> dict[str, Setting]:
 
 
 def table_of(rows: list[Row], setting: Setting) -> str:
-    """The paper's table, beside one setting's."""
+    """The paper's table next to the results of one setting."""
     head = ["task", "hidden layers", "paper: reward", "samples", "highest reward: best seed", "median", "tested again"]
     head += ["samples to 200: best seed", "median", "seeds that solve"]
     lines = []
@@ -109,7 +109,7 @@ def table_of(rows: list[Row], setting: Setting) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Samples to 200 of every seed; those that never reached it stand on the right edge."""
+    """Plot the samples to 200 of every seed; seeds that never reached 200 are at the right edge."""
     figure, all_axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
     shapes, settings = [(64, 64, 64), (87, 87), (704,)], played(rows).values()
     for axes, (task, budget) in zip(all_axes, BUDGETS.items(), strict=True):

@@ -1,4 +1,4 @@
-"""The commands: search, resume, plot, test, show, record, export, pareto, sparsify, compare."""
+"""The command line: search, resume, plot, test, show, record, export, pareto, sparsify, compare."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main() -> int:
     """Run the command. A user's mistakes are reported without a traceback.
 
     Returns:
-        The exit code: 0, 1 where something was refused or failed, 2 for a command line that is wrong, 130 after Ctrl-C.
+        The exit code: 0 for success, 1 for an error, 2 for a wrong command line, 130 after Ctrl-C.
     """
     os.environ.setdefault("MPLBACKEND", "Agg")
     logging.getLogger("evotorch").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""``pareto``, ``sparsify`` and ``compare``: many policies, many searches."""
+"""``pareto``, ``sparsify`` and ``compare``: commands for many policies or many searches."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
 def pareto(
     env: Env,
-    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/pareto"),
-    algorithm: Annotated[ParetoAlgorithm, typer.Option(help="The search.")] = "continuation",
+    output: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("results/pareto"),
+    algorithm: Annotated[ParetoAlgorithm, typer.Option(help="The search algorithm.")] = "continuation",
     env_config: EnvConfig = "{}",
     hidden_sizes: Wide = None,
     network: Network = None,
@@ -69,7 +69,8 @@ def pareto(
     min_sparsity: Annotated[
         float | None,
         typer.Option(
-            help="Where the front begins: 0.9, or where ten weights are left; 0 for nsga2.", show_default=False
+            help="Minimum sparsity of the front. Default: 0.9, or what keeps 10 weights if that is lower; 0 for nsga2.",
+            show_default=False,
         ),
     ] = None,
     max_sparsity: MaxSparsity = None,
@@ -79,12 +80,14 @@ def pareto(
     network_seed: NetworkSeed = None,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
-    go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
+    go_on: Annotated[
+        bool, typer.Option("--resume", help="Continue the search that was stopped in the folder.")
+    ] = False,
 ) -> None:
-    """Search a front of policies, reward against sparsity; test, draw and keep all of them.
+    """Search for a front of policies, reward against sparsity; test, draw and save all of them.
 
-    Of the smallest policy that earns enough there are its file, a film, a C header, and its graph with its formula.
-    After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
+    The smallest policy that earns enough also gets a video, a C header, and a graph with its formula. After Ctrl-C, the
+    same command with [bold]--resume[/] continues with identical results.
     """
     from ..experiments import pareto_search
 
@@ -117,25 +120,30 @@ def pareto(
 
 def sparsify(
     file: File,
-    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/sparsify"),
+    output: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("results/sparsify"),
     env: Elsewhere = None,
     env_config: OtherConfig = None,
     episode_length: OtherLength = None,
     popsize: Popsize = None,
     max_sparsity: Annotated[
         float | None,
-        typer.Option(help="Where it ends: 0.998, or where a tenth of its weights are left.", show_default=False),
+        typer.Option(
+            help="Sparsity at which it ends. Default: 0.998, or what keeps a tenth of its weights if that is higher.",
+            show_default=False,
+        ),
     ] = None,
     budget: Budget = 1_000_000,
-    seed: Annotated[int, typer.Option(help="Of the search and the episodes.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the search and the episodes.", min=0)] = 0,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
-    go_on: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped there.")] = False,
+    go_on: Annotated[
+        bool, typer.Option("--resume", help="Continue the search that was stopped in the folder.")
+    ] = False,
 ) -> None:
-    """Make a policy sparser and sparser, as far as it earns enough; test, draw and keep what is found.
+    """Make a policy sparser and sparser while it earns enough; test, draw and save the policies found.
 
-    The folder has what that of [bold]pareto[/] has: smallest.safetensors is the smallest policy that earns enough.
-    After Ctrl-C the same command with [bold]--resume[/] goes on, to the same bits.
+    The folder has the same files as that of [bold]pareto[/]: smallest.safetensors is the smallest policy that earns
+    enough. After Ctrl-C, the same command with [bold]--resume[/] continues with identical results.
     """
     from ..experiments._sparsify import begin
 
@@ -157,39 +165,41 @@ def sparsify(
 
 
 def _stopped(output: Path, settings: dict[str, Any]) -> Any:
-    """The search for a front that was stopped in a folder, with these settings; None, where it hardly began."""
+    """Load the stopped search of a folder after checking its settings; None if it has no first generation."""
     from algorithms import resume
 
     same_folder(output, settings)
-    if [file.name for file in output.iterdir()] == ["settings.json"]:  # stopped in the first generation
+    if [file.name for file in output.iterdir()] == ["settings.json"]:  # stopped during the first generation
         return None
     try:
         return resume(output / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"--resume: expected a search that was stopped; that in {output} is over") from None
+        raise FileNotFoundError(f"--resume: expected a stopped search; the search in {output} is finished") from None
 
 
 def _run_front(searching: Any, output: Path, **options: Any) -> None:
-    """Search, and print what was found."""
+    """Run the search and print its results."""
     from ..experiments import pareto_search
 
     try:
         found, stopped = pareto_search.run(searching, output, console=out, **options)
     except Exception as error:
-        error.add_note("To go on from the last checkpoint: the same command with --resume")
+        error.add_note("To continue from the last checkpoint: the same command with --resume")
         raise
     if found:
         files = sorted(path.name for path in output.iterdir() if path.name != "settings.json")
         out.print(f"{output}: {', '.join(files)}")
     if stopped:
-        out.print("Stopped. To go on: the same command with --resume")
+        out.print("Stopped. To continue: the same command with --resume")
         raise typer.Exit(130)
 
 
 def compare(
     env: Env,
-    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/compare"),
-    algorithms: Annotated[str, typer.Option(help="The searches.", metavar="NAME,NAME,...")] = ",".join(SEARCHES),
+    output: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("results/compare"),
+    algorithms: Annotated[str, typer.Option(help="The search algorithms.", metavar="NAME,NAME,...")] = ",".join(
+        SEARCHES
+    ),
     env_config: EnvConfig = "{}",
     hidden_sizes: Hidden = None,
     network: Network = None,
@@ -204,13 +214,13 @@ def compare(
     observation_normalization: Normalize = False,
     backend: Backend = "auto",
     budget: Budget = 600_000,
-    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
-    num_tests: Annotated[int, typer.Option(help="Tests in each run.", min=1)] = 12,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, starting at 0.", min=1)] = 3,
+    num_tests: Annotated[int, typer.Option(help="Number of tests per run.", min=1)] = 12,
     test_episodes: Tests = 20,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; one for each CPU by default.", min=1)] = None,
-    go_on: Annotated[bool, typer.Option("--resume", help="Go on with what was stopped there.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Number of runs at a time. Default: one per CPU.", min=1)] = None,
+    go_on: Annotated[bool, typer.Option("--resume", help="Continue the runs that were stopped in the folder.")] = False,
 ) -> None:
-    """Compare searches on one task, with the same seeds and an equal budget: a table and learning curves."""
+    """Compare search algorithms on one task with the same seeds and budget: a table and learning curves."""
     from algorithms import ElitistGaussianResampling
 
     from ..experiments import Run, by_run, make_search, perform
@@ -233,7 +243,7 @@ def compare(
         same_folder(output, settings)
     else:
         check_new(output)
-    problem = make_problem(seed=0, num_episodes=1, **options)  # what is wrong is an error before anything runs
+    problem = make_problem(seed=0, num_episodes=1, **options)  # report mistakes before anything runs
     searches = {name: make_search(name, problem, popsize=popsize) for name in names}
     if not go_on:
         new_folder(output, settings)
@@ -247,7 +257,7 @@ def compare(
     try:
         rows = perform(runs, tests, num_jobs=jobs)
     except Exception as error:
-        error.add_note("What is over is kept. To go on: the same command with --resume")
+        error.add_note("Finished runs are kept. To continue: the same command with --resume")
         raise
     if rows:
         _tell(rows, names, problem.task.reward_threshold, f"{env}, {problem.network.architecture}", output)
@@ -255,12 +265,12 @@ def compare(
             if isinstance(searcher, ElitistGaussianResampling):
                 _tell_of_levels(rows, name, searcher.last_level_from)
     if len(by_run(rows)) < len(runs):
-        out.print("Stopped. To go on: the same command with --resume")
+        out.print("Stopped. To continue: the same command with --resume")
         raise typer.Exit(130)
 
 
 def _tell(rows: list[Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
-    """Table and picture of a comparison."""
+    """Print the table and draw the curves of a comparison."""
     from ..experiments import comparison, plot_learning_curves
     from ..pictures import drawn_if_possible, save_figure
 
@@ -274,14 +284,14 @@ def _tell(rows: list[Row], names: list[str], threshold: float | None, title: str
 
 
 def _tell_of_levels(rows: list[Row], name: str, last_level_from: int) -> None:
-    """Whether runs ended at sparsities below the one asked for."""
+    """Print whether runs ended before they reached the requested sparsity."""
     from ..experiments import by_run
 
     ends = [run[-1]["generation"] for (whose, _), run in by_run(rows).items() if whose == name]
     if early := sum(generation < last_level_from for generation in ends):
         out.print(
-            f"{name}: {early} of {len(ends)} runs ended before the search reached the sparsity asked for, after "
-            f"{last_level_from - 1} generations; until then it learns at lower ones. A larger --budget helps."
+            f"{name}: {early} of {len(ends)} runs ended before the search reached the requested sparsity, which takes "
+            f"{last_level_from - 1} generations; until then it searches at lower ones. A larger --budget helps."
         )
 
 

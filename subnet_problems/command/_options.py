@@ -1,4 +1,4 @@
-"""What the commands share: their options, the problem these describe, and how tests are told."""
+"""Shared by the commands: their options, the problem that these describe, and the printing of tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="python -m subnet_problems",
-    help="Sparse subnetworks of frozen random networks: search them, test them, look at them, take them away.",
+    help="Sparse subnetworks of frozen random networks: search, test, inspect and export them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,7 +45,9 @@ else:  # the names in the registries
 ParetoAlgorithm = Literal["continuation", "nsga2"]
 
 Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]
-EnvConfig = Annotated[str, typer.Option(help="Its options, as JSON: '{\"continuous\": true}'.", metavar="JSON")]
+EnvConfig = Annotated[
+    str, typer.Option(help="Options of the environment as JSON: '{\"continuous\": true}'.", metavar="JSON")
+]
 Hidden = Annotated[
     str | None,
     typer.Option(help="Sizes of the hidden layers, tanh between them.", metavar="N,N,...", show_default="64,64"),
@@ -57,7 +59,7 @@ Wide = Annotated[
 Network = Annotated[
     str | None,
     typer.Option(
-        help="An EvoTorch network string in place of hidden layers: 'Linear(obs_length, 8) >> Tanh() >> Linear(8, "
+        help="An EvoTorch network string instead of hidden layers: 'Linear(obs_length, 8) >> Tanh() >> Linear(8, "
         "act_length)'.",
         show_default=False,
     ),
@@ -66,56 +68,65 @@ Rule = Annotated[
     _Rule | None,
     typer.Option(
         "--mask",
-        help="Which weights are kept: those with scores above 0 (threshold); or an exact share, of all weights "
-        "(global), of each layer (layer), or of layers by their sizes (erdos_renyi: for very few weights). By default "
-        "threshold, and global with --sparsity.",
+        help="Mask rule. threshold keeps weights with scores above 0. The others keep an exact share: of all weights "
+        "(global), of each layer (layer), or of layers by their sizes (erdos_renyi, for very few weights). Default: "
+        "threshold, or global with --sparsity.",
         show_default=False,
     ),
 ]
-Init = Annotated[_Init, typer.Option(help="How weights are drawn.")]
+Init = Annotated[_Init, typer.Option(help="Distribution of the random weights.")]
 NetworkSeed = Annotated[
-    int | None, typer.Option(help="Of the network's weights; --seed by default.", min=0, show_default=False)
+    int | None, typer.Option(help="Seed of the network's weights. Default: --seed.", min=0, show_default=False)
 ]
-Backend = Annotated[_Backend, typer.Option(help="The simulator that evaluates.")]
-Sparsity = Annotated[
-    float | None, typer.Option(help="Share of the weights removed, exactly, in [0, 1); left free where not given.")
+Backend = Annotated[_Backend, typer.Option(help="Simulator for evaluations.")]
+Sparsity = Annotated[float | None, typer.Option(help="Exact share of removed weights, in [0, 1). Default: free.")]
+Bias = Annotated[
+    bool, typer.Option("--bias", help="Add biases to the network; they are masked like all other weights.")
 ]
-Bias = Annotated[bool, typer.Option("--bias", help="Give the network biases: masked weights like all others.")]
-Gain = Annotated[float, typer.Option(help="A factor on the drawn weights.", metavar="GAIN")]
+Gain = Annotated[float, typer.Option(help="Factor on the random weights.", metavar="GAIN")]
 Episodes = Annotated[
-    int | None, typer.Option(help="Episodes of one evaluation: 1 by default, 3 for the paper's search.", min=1)
+    int | None, typer.Option(help="Episodes per evaluation. Default: 1, or 3 for the paper's search.", min=1)
 ]
 Length = Annotated[
     int | None,
-    typer.Option("--episode-length", help="The most steps of an episode of the search; tests play whole ones.", min=1),
+    typer.Option(
+        "--episode-length", help="Maximum steps of an episode in the search; tests play full episodes.", min=1
+    ),
 ]
-Budget = Annotated[int, typer.Option(help="Environment steps of a search.", min=1)]
-Seed = Annotated[int, typer.Option(help="Of the network, the search and the episodes.", min=0)]
-Popsize = Annotated[int | None, typer.Option(help="Solutions of a generation; each search has its own default.", min=1)]
-MaxSparsity = Annotated[float | None, typer.Option(help="Where it ends: 0.998, or 0.99 for nsga2.", show_default=False)]
+Budget = Annotated[int, typer.Option(help="Environment steps of the search.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of the network, the search and the episodes.", min=0)]
+Popsize = Annotated[int | None, typer.Option(help="Solutions per generation; each search has its own default.", min=1)]
+MaxSparsity = Annotated[
+    float | None, typer.Option(help="Maximum sparsity. Default: 0.998, or 0.99 for nsga2.", show_default=False)
+]
 MinReward = Annotated[
     float | None,
-    typer.Option(help="Policies that earn less are not shown; by default the task's threshold.", show_default=False),
+    typer.Option(help="Reward that a policy must earn. Default: the task's threshold.", show_default=False),
 ]
-Tests = Annotated[int, typer.Option(help="Fresh episodes of a test, on Gymnasium itself.", min=2)]
-File = Annotated[Path, typer.Argument(help="A subnetwork file.", show_default=False)]
-Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalize observations, as GymNE does.")]
+Tests = Annotated[int, typer.Option(help="Fresh episodes per test on Gymnasium itself.", min=2)]
+File = Annotated[Path, typer.Argument(help="A policy file (.safetensors).", show_default=False)]
+Normalize = Annotated[bool, typer.Option("--observation-normalization", help="Normalize observations as GymNE does.")]
 
 
 Elsewhere = Annotated[
-    str | None, typer.Option("--env", help="Another task than its own: a Gymnasium id.", show_default=False)
+    str | None, typer.Option("--env", help="Gymnasium id of a task other than its own.", show_default=False)
 ]
 OtherConfig = Annotated[
     str | None,
-    typer.Option("--env-config", help="Options in the place of its own, as JSON.", metavar="JSON", show_default=False),
+    typer.Option(
+        "--env-config",
+        help="Options of the environment as JSON, instead of its own.",
+        metavar="JSON",
+        show_default=False,
+    ),
 ]
 OtherLength = Annotated[
-    int | None, typer.Option("--episode-length", help="The most steps of an episode.", min=1, show_default=False)
+    int | None, typer.Option("--episode-length", help="Maximum steps of an episode.", min=1, show_default=False)
 ]
 
 
 def read_config(text: str) -> Any:
-    """The value of ``--env-config``."""
+    """Parse the value of ``--env-config``."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -123,9 +134,9 @@ def read_config(text: str) -> Any:
 
 
 def layers_or(default: str, hidden_sizes: str | None, network: str | None) -> str | None:
-    """The sizes of the hidden layers; None where a network string takes their place."""
+    """The sizes of the hidden layers; None if a network string is given instead."""
     if hidden_sizes is not None and network is not None:
-        raise ValueError(f"--network: expected none where --hidden-sizes is given, got {network!r}")
+        raise ValueError(f"--network: expected none when --hidden-sizes is given, got {network!r}")
     return default if hidden_sizes is None and network is None else hidden_sizes
 
 
@@ -141,7 +152,7 @@ def make_problem(
     sparsity: float | None = None,
     **options: Any,
 ) -> MaskedGymProblem:
-    """The problem that options of the command line describe."""
+    """Create the problem that the options of the command line describe."""
     from ..problems import MaskedGymProblem
 
     config, sizes = read_config(env_config), None
@@ -149,7 +160,9 @@ def make_problem(
         try:
             sizes = tuple(int(size) for size in hidden_sizes.split(",") if size.strip())
         except ValueError:
-            raise ValueError(f"--hidden-sizes: expected whole numbers with commas, got {hidden_sizes!r}") from None
+            raise ValueError(
+                f"--hidden-sizes: expected whole numbers separated by commas, got {hidden_sizes!r}"
+            ) from None
     if mask is not None:
         options["mask_rule"] = MASK_RULES[mask](sparsity)
     elif sparsity is not None:
@@ -161,16 +174,16 @@ def make_problem(
 
 
 def check_new(folder: Path, *, go_on: str = "the same command with --resume") -> None:
-    """Refuse a folder in which something was begun, or in which nothing can be written; say how to go on there."""
+    """Refuse a folder that is not empty or not writable; the error says how to continue in it."""
     check_folder("--output", folder)
-    if folder.exists() and {file.name for file in folder.iterdir()} - {"settings.json"}:  # Ctrl-C may leave that alone
+    if folder.exists() and {file.name for file in folder.iterdir()} - {"settings.json"}:  # Ctrl-C may leave this file
         raise FileExistsError(
-            f"--output: expected a new or an empty folder, and {folder} is not; to go on with what is there: {go_on}"
+            f"--output: expected a new or empty folder, got {folder}, which has files; to continue there: {go_on}"
         )
 
 
 def new_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make a folder with ``settings.json``; one that is there must be empty."""
+    """Create a folder with ``settings.json``; an existing folder must be empty."""
     check_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_settings(folder, settings)
@@ -182,36 +195,36 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(name: str, folder: Path) -> dict[str, Any]:
-    """What ``write_settings`` wrote into a folder that the user calls ``name``."""
+    """Read what ``write_settings`` wrote into a folder; errors call the folder ``name``."""
     check_folder(name, folder)
     try:
         settings = json.loads((folder / "settings.json").read_text())
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{name}: expected a folder in which something was begun, got {folder}, which has no settings.json"
+            f"{name}: expected a folder of an earlier run, got {folder}, which has no settings.json"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{name}: expected {folder / 'settings.json'} as it was written, got {error}") from None
+        raise ValueError(f"{name}: expected {folder / 'settings.json'} to be unchanged, got {error}") from None
     if not isinstance(settings, dict):
-        raise ValueError(f"{name}: expected {folder / 'settings.json'} as it was written, got {settings!r}")
+        raise ValueError(f"{name}: expected {folder / 'settings.json'} to be unchanged, got {settings!r}")
     return settings
 
 
 def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on in a folder with other settings than it was made with."""
+    """Refuse to continue in a folder with different settings than its own."""
     before = read_settings("--output", folder)
     for name, value in settings.items():
         if before.get(name) != value:
-            raise ValueError(f"{name}: expected {before.get(name)!r}, with which {folder} was begun, got {value!r}")
+            raise ValueError(f"{name}: expected {before.get(name)!r} as in the settings of {folder}, got {value!r}")
 
 
 def tell_tests(tests: Mapping[str, Any], threshold: float | None) -> None:
     """Print the results of a policy's tests, if it has any, and whether they solve the task."""
     if not {"mean", "num_episodes"} <= tests.keys() or not isinstance(tests["mean"], int | float):
         return
-    verdict = "the task names no threshold"
+    verdict = "the task has no reward threshold"
     if threshold is not None:
-        verdict = f"{'solved' if tests['mean'] >= threshold else 'not solved'} (the task asks for {threshold:g})"
+        verdict = f"{'solved' if tests['mean'] >= threshold else 'not solved'} (the task requires {threshold:g})"
     error = f" ± {tests['standard_error']:.1f}" if isinstance(tests.get("standard_error"), int | float) else ""
     episodes = f"{tests['num_episodes']} fresh episodes" + (f", seed {tests['seed']}" if "seed" in tests else "")
     out.print(f"test reward {tests['mean']:.1f}{error} ({episodes}): {verdict}")

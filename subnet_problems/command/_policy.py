@@ -1,4 +1,4 @@
-"""``test``, ``show``, ``record`` and ``export``: what is done with a policy."""
+"""``test``, ``show``, ``record`` and ``export``: commands for one policy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ._options import Elsewhere, File, Form, OtherConfig, OtherLength, out, read
 
 def play(
     file: File,
-    num_episodes: Annotated[int, typer.Option(help="Fresh episodes, on Gymnasium itself.", min=2)] = 100,
-    seed: Annotated[int, typer.Option(help="Of the episodes.", min=0)] = 0,
+    num_episodes: Annotated[int, typer.Option(help="Number of fresh episodes on Gymnasium itself.", min=2)] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.", min=0)] = 0,
     env: Elsewhere = None,
     env_config: OtherConfig = None,
     episode_length: OtherLength = None,
 ) -> None:
-    """Test a policy on fresh episodes: mean, standard error, solved or not by the task's own threshold."""
+    """Test a policy on fresh episodes: print mean, standard error, and whether the task is solved."""
     subnet = player(file, env)
     with of_the_file(env):
         task = subnet.make_task(env, env_config=_other(env_config), episode_length=episode_length)
@@ -37,9 +37,9 @@ def play(
 
 def show(
     file: File,
-    plot: Annotated[Path | None, typer.Option(help="A file for the picture of its masks.", show_default=False)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture file for a plot of its masks.", show_default=False)] = None,
 ) -> None:
-    """Tell what a file holds and how many units are dead, write the formula of a small policy, and draw its masks."""
+    """Print the contents of a policy file, its dead units, the formula of a small policy; optionally plot its masks."""
     if plot is not None:
         from ..pictures._saving import check_picture
 
@@ -60,18 +60,18 @@ def show(
         units, alive = subnet.live_units(), subnet.prune().num_active
         dead = ", ".join(f"{(~level).sum()} of {len(level)}" for level in units[1:-1]) or "no hidden layers"
         paths = reached(layers)
-        lines["dead units"] = f"{dead}; without them {alive:,} weights do the same"
+        lines["dead units"] = f"{dead}; {alive:,} weights are left without them"
         lines["inputs"] = f"{paths.any(axis=0).sum()} of {paths.shape[1]} reach an output"
         formula = subnet.formula() if alive <= MAX_WEIGHTS else ""
     except ValueError:
-        lines["dead units"] = "unknown: the network is no chain of linear layers"
+        lines["dead units"] = "unknown: the network is not a chain of linear layers"
     lines["normalized"] = "yes" if subnet.normalizer is not None else "no"
     for name, text in lines.items():
         table.add_row(name, text)
     out.print(table, highlight=False)
     try:
         threshold = subnet.make_task().reward_threshold
-    except ValueError:  # the task is not known here
+    except ValueError:  # the task is not registered here
         threshold = None
     tell_tests(subnet.tests, threshold)
     if formula:
@@ -85,13 +85,13 @@ def show(
 
 def record(
     file: File,
-    path: Annotated[Path, typer.Argument(help="The film: .gif, or .mp4 (which needs moviepy).", show_default=False)],
-    seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
+    path: Annotated[Path, typer.Argument(help="The video file: .gif, or .mp4 (needs moviepy).", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Seed of the episode.", min=0)] = 0,
     env: Elsewhere = None,
     env_config: OtherConfig = None,
     episode_length: OtherLength = None,
 ) -> None:
-    """Film one episode."""
+    """Record a video of one episode."""
     from ..pictures import record_video
 
     subnet, config = player(file, env), _other(env_config)
@@ -101,18 +101,17 @@ def record(
 
 
 def player(file: Path, env: str | None) -> Subnetwork:
-    """The policy of a file, which must say what it plays, if nobody else does."""
+    """Load the policy of a file; it must have a task if ``env`` is None."""
     subnet = Subnetwork.load(file)
     if env is None and subnet.env is None:
         raise ValueError(
-            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which does not say what it plays: "
-            "give --env"
+            f"FILE: expected a policy of a task with a Gymnasium id, got {file}, which has no task: give --env"
         )
     return subnet
 
 
 def of_the_file(env: str | None) -> AbstractContextManager[None]:
-    """Errors of the environment are the file's, where no other environment is given."""
+    """Context in which errors of the environment name FILE, unless ``--env`` is given."""
     return naming(env="FILE") if env is None else nullcontext()
 
 
@@ -122,19 +121,19 @@ def _other(env_config: str | None) -> Any:
 
 def export(
     file: File,
-    path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for the header.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="An .onnx file, or a folder for the C header.", show_default=False)],
     form: Annotated[
         Form | None,
         typer.Option(
             help="; ".join(f"{name}: {target.description}" for name, target in EXPORTS.items())
-            + ". By default the first one for the file's suffix, or for a folder.",
+            + ". Default: the first one that fits the file's suffix, or a folder.",
             show_default=False,
         ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="Of the header, and what all in it begins with: lander.h, lander_act. By default the folder's. "
+            help="Name of the header and prefix of everything in it: lander.h, lander_act. Default: the folder's name. "
             "Not for ONNX.",
             show_default=False,
         ),
@@ -151,6 +150,6 @@ def export(
     if suffix != target.suffix if target.suffix else path.is_file() or (suffix and suffix in others):
         raise ValueError(f"path: expected {expected} for {form}, got {path}")
     if name is not None and not target.has_name:
-        raise ValueError(f"--name: expected none for {form}, whose path has the name, got {name!r}")
+        raise ValueError(f"--name: expected none for {form}, which is named by its path, got {name!r}")
     path = target.write(Subnetwork.load(file), path, name)
     out.print(f"{path}, {path.stat().st_size:,} bytes")

@@ -1,4 +1,4 @@
-"""Errors in the words of the command line: they name options as the user typed them."""
+"""Error messages of the command line, which name options as the user typed them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..problems._errors import WorkersLostError
 from ..tasks._episodes import EvaluationError
 from ._options import err
 
-#: What a user may have done, or the machine; all else is a fault of this package, and is shown as one.
+#: Errors that a user or the machine may cause. All others are bugs of this package and get a traceback.
 _MISTAKES = (
     ValueError, TypeError, OSError, ImportError, gymnasium.error.Error, CheckpointError, EvaluationError,
     ProcessLostError, WorkersLostError,
 )  # fmt: skip
 
-#: What functions of this package call what a command has under another name: the first of these that it has.
+#: Argument names of this package, and options that a command may have for them: the first one that it has is named.
 _OTHER_NAMES = {
     "network_seed": ("seed",),
     "num_jobs": ("jobs",),
-    "env": ("file",),  # which says what is played
+    "env": ("file",),  # the file names the task
     "log": ("logs",),
     "policy": ("file",),
     "folder": ("output",),
@@ -37,11 +37,11 @@ _OTHER_NAMES = {
 
 
 class Refused(Exception):  # noqa: N818
-    """What is wrong, as the user is to read it."""
+    """An error message for the user."""
 
 
 def in_the_users_words(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose mistakes are ``Refused``, and which ends with code 130 wherever Ctrl-C comes."""
+    """Wrap a command: a user's mistakes raise ``Refused``, and Ctrl-C exits with code 130."""
     words = _words(command)
 
     @wraps(command)
@@ -59,7 +59,7 @@ def in_the_users_words(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _words(command: Callable[..., None]) -> dict[str, str]:
-    """From the names of Python's arguments to what is typed for them: ``--hidden-sizes``, ``ENV``."""
+    """Map the names of Python's arguments to their spelling on the command line: ``--hidden-sizes``, ``ENV``."""
     words = {}
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
         (info,) = parameter.annotation.__metadata__

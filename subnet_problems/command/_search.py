@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 def search(
     env: Env,
-    output: Annotated[Path, typer.Option(help="Folder for all that comes of it.")] = Path("results/search"),
+    output: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("results/search"),
     env_config: EnvConfig = "{}",
     hidden_sizes: Hidden = None,
     network: Network = None,
@@ -54,7 +54,7 @@ def search(
     weight_gain: Gain = 1.0,
     sparsity: Sparsity = None,
     mask: Rule = None,
-    algorithm: Annotated[Algorithm, typer.Option(help="The search.")] = "elitist",
+    algorithm: Annotated[Algorithm, typer.Option(help="The search algorithm.")] = "elitist",
     popsize: Popsize = None,
     num_episodes: Episodes = None,
     episode_length: Length = None,
@@ -63,15 +63,15 @@ def search(
     budget: Budget = 1_000_000,
     seed: Seed = 0,
     network_seed: NetworkSeed = None,
-    num_actors: Annotated[int, typer.Option(help="Ray actors; 0 for none.", min=0)] = 0,
+    num_actors: Annotated[int, typer.Option(help="Number of Ray actors; 0 for none.", min=0)] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Generations between two checkpoints.", min=1)] = 20,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
     test_episodes: Tests = 100,
 ) -> None:
-    """Search a mask for a task, test what was found, and keep it as a file.
+    """Search for a mask that solves a task, test the policy, and save it to a file.
 
-    The folder has log.csv (each generation), subnetwork.safetensors and run.checkpoint. After Ctrl-C or a kill,
-    [bold]resume FOLDER[/] goes on, to the same bits. A finished search goes on with a larger --budget.
+    The folder has log.csv (one row per generation), subnetwork.safetensors and run.checkpoint. After Ctrl-C or a kill,
+    [bold]resume FOLDER[/] continues with identical results. A finished search continues with a larger --budget.
     """
     import torch
 
@@ -100,11 +100,11 @@ def search(
 
 def resume_search(
     folder: Annotated[Path, typer.Argument(help="The folder of a search.", show_default=False)],
-    budget: Annotated[int | None, typer.Option(help="Another number of environment steps.", min=1)] = None,
+    budget: Annotated[int | None, typer.Option(help="New number of environment steps in total.", min=1)] = None,
 ) -> None:
-    """Go on with a search that was stopped, or with a finished one and a larger --budget.
+    """Continue a stopped search, or a finished search with a larger --budget.
 
-    A checkpoint is a pickle: resume only those that you trust.
+    A checkpoint is a pickle, and loading one can run any code: resume only checkpoints that you trust.
     """
     from algorithms import resume
 
@@ -112,7 +112,9 @@ def resume_search(
 
     settings = read_settings("FOLDER", folder)
     if settings.keys() != {"budget", "test_episodes"}:
-        raise ValueError(f"FOLDER: expected that of the command search, got {folder}, which is of another command")
+        raise ValueError(
+            f"FOLDER: expected a folder of the command search, got {folder}, which is from a different command"
+        )
     try:
         searcher = resume(folder / "run.checkpoint", allow_pickle=True)
     except FileNotFoundError:
@@ -145,7 +147,7 @@ def plot(
 
 
 def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes: int) -> None:
-    """Search until the budget is spent, show how it goes, test, save."""
+    """Search until the budget is spent, with a progress bar, then test and save the policy."""
     from algorithms import ElitistGaussianResampling
 
     from ..experiments import hand_out, spend
@@ -154,7 +156,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     try:
         stopped = spend(searcher, budget, console=err)
     except Exception as error:
-        error.add_note(f"To go on from the last checkpoint: python -m subnet_problems resume {folder}")
+        error.add_note(f"To continue from the last checkpoint: python -m subnet_problems resume {folder}")
         raise
     if searcher.step_count:
         subnet = problem.to_subnetwork(hand_out(searcher))
@@ -169,11 +171,11 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
         out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
         tell_tests(subnet.tests, problem.task.reward_threshold)
     if stopped:
-        out.print(f"Stopped. To go on: python -m subnet_problems resume {folder}")
+        out.print(f"Stopped. To continue: python -m subnet_problems resume {folder}")
         raise typer.Exit(130)
     if isinstance(searcher, ElitistGaussianResampling) and searcher.step_count < searcher.last_level_from:
         out.print(
-            f"The search stopped at sparsity {searcher.status['mean_sparsity']:.3f}, before it reached the one asked "
-            "for. The policy was found there, and earns less at yours. To go on:\n"
+            f"The search stopped at sparsity {searcher.status['mean_sparsity']:.3f}, before it reached the requested "
+            "one. The policy was found there and earns less at the requested sparsity. To continue:\n"
             f"python -m subnet_problems resume {folder} --budget {2 * budget}"
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = None) -> bool:
-    """Run a search until its problem has taken so many environment steps. A progress bar shows how it goes.
+    """Run a search until its problem has counted ``budget`` environment steps, with a progress bar.
 
     Example:
         >>> from algorithms import ElitistGaussianResampling
@@ -28,11 +28,12 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
 
     Args:
         searcher: A search on a problem of this package.
-        budget: Environment steps, counted from the beginning of the problem. The last generation may exceed it.
-        console: Where the bar is drawn. Default: a terminal's stderr, or a notebook.
+        budget: Environment steps, including those that the problem has counted before. The last generation may exceed
+            it.
+        console: Console for the bar. Default: stderr of the terminal, or the notebook.
 
     Returns:
-        Whether Ctrl-C came first. The search can go on then.
+        True if Ctrl-C stopped the search, which can then be continued; False if the budget is spent.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -58,14 +59,17 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
 def spend_steps(
     step: Callable[[], Any], count: Callable[[], int], budget: int, *, describe: Callable[[], str], console: Console
 ) -> bool:
-    """Step until the count has come to the budget, with a bar; whether Ctrl-C came first.
+    """Step until the count reaches the budget, with a progress bar.
 
     Args:
-        step: One generation.
-        count: How many environment steps were taken so far.
-        budget: How many there may be.
-        describe: What the bar says after a generation.
-        console: Where it is drawn.
+        step: Runs one generation.
+        count: Returns the number of environment steps so far.
+        budget: Number of environment steps to reach.
+        describe: Returns the text of the bar after a generation.
+        console: Console for the bar.
+
+    Returns:
+        True if Ctrl-C stopped the search.
     """
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}%"))
     first, start = count(), time.perf_counter()

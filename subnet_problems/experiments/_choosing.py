@@ -1,4 +1,4 @@
-"""Which policies make a front: they are trimmed, and chosen on Gymnasium, by evaluations that others do not share."""
+"""Choose the policies of a front: candidates are trimmed, then selected by fresh evaluations on Gymnasium."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from ..problems._pareto import ParetoSparsityProblem
 from ..subnetworks._subnetwork import Subnetwork
 from ._trimming import smaller
 
-# Successive halving: in each round so many of a group are left, and each of these is evaluated so many times more.
-#: Among the candidates of each level.
+# Successive halving. Each pair is one round: candidates left per group, and further evaluations of each of these.
+#: For the candidates of each level.
 _OF_LEVELS = ((5, 3), (2, 4))
-#: Among the versions of a policy with a weight fewer, after so many evaluations in the search's own simulator.
+#: For the versions of a policy with one weight fewer: evaluations of each in the search's own simulator, then rounds.
 _FIRST, _OF_SMALLER = 3, ((6, 6), (2, 12))
-#: Among the three of each size that earned most, such versions among them.
+#: For the 3 candidates of each size with the highest rewards, including such versions.
 _OF_SIZES = ((3, 6), (1, 8))
-#: The best of each size, by evaluations of their own; those that leave the front are not evaluated further.
+#: For the best candidate of each size, by fresh evaluations; candidates that leave the front are not evaluated further.
 _FRESH = ((1, 15), (1, 15), (1, 30))
-#: Smaller versions are made of policies of at most so many weights, if there are any.
+#: Smaller versions are made only of policies with at most this number of weights, if there are any.
 _SMALL_ENOUGH = 80
-#: Each of the seven rounds above has a share of the steps, smaller versions have five.
+#: Number of shares into which the steps are divided, one for each of the 7 rounds above, and shares for smaller
+#: versions.
 _SHARES, _FOR_SMALLER = 12, 5
-#: Up to so many weights each number of weights is a size of its own; larger sizes are so many times as large.
+#: Up to 40 weights, each number of weights is a separate size; each larger size has 1.08 times as many weights.
 _SMALL, _RATIO = 40, 1.08
 
 
@@ -44,27 +45,28 @@ def choose(
     trim: bool = True,
     max_steps: int | None = None,
 ) -> list[tuple[Subnetwork, float, int]]:
-    """The policies of a front: of each size the best, without those that a sparser one beats, sparsest first.
+    """Choose the policies of a front: the best of each size that no sparser policy beats, sparsest first.
 
-    They are evaluated on Gymnasium itself, in episodes of full length, since what a policy earns in another simulator
-    says little of a sparse one: the few best again and again (successive halving), those of the front by 60 evaluations
-    of their own. On the way those are left out that a sparser one beats clearly (see ``_not_beaten``).
+    Policies are evaluated on Gymnasium itself in episodes of full length, since the return of a sparse policy in
+    another simulator is a poor estimate. Successive halving evaluates the best again and again; the policies of the
+    front get 60 fresh evaluations. Policies that a sparser one clearly beats are dropped along the way (see
+    ``_not_beaten``).
 
-    First the best individuals of each group are found. Those of few weights are then trimmed, weight by weight: of the
-    versions with a weight fewer (see ``smaller``) the best goes on. Of all that come of it the best of each size are
-    found. Trimmed are policies whose dead weights are not counted, under a rule whose factors do not depend on the
-    mask.
+    First, the best individuals of each group are found. Those with few weights are then trimmed weight by weight: the
+    best version with one weight fewer (see ``smaller``) is trimmed next. Finally, the best of each size are found among
+    all policies. Trimming requires that dead weights are not counted and that the factors of the mask rule do not
+    depend on the mask.
 
     Args:
-        problem: The problem, which counts these evaluations, too.
-        groups: Individuals ``(n, D + 1)`` of about one density, the most promising first.
-        min_reward: Policies with less fitness are left out, where there are others.
-        trim: Whether policies are trimmed, where they can be.
-        max_steps: About how many environment steps this takes at most. Where not all can be evaluated, it is those by
-            which the front gains most (``_worth_it``). Default no limit.
+        problem: The problem, which counts these evaluations too.
+        groups: Individuals ``(n, D + 1)`` of similar density in each group, the most promising first.
+        min_reward: Policies with less fitness are left out, if others reach it. Default: None.
+        trim: Whether to trim policies, if possible. Default: True.
+        max_steps: Approximate maximum of environment steps. If not all candidates can be evaluated, those that improve
+            the front most are (``_worth_it``). Default: None, no limit.
 
     Returns:
-        Policies, each with the mean of its own evaluations, and their number.
+        Tuples of a policy, the mean of its fresh evaluations, and their number.
     """
     masked = problem.masked
     trim = trim and problem.count == "live" and masked.mask_rule.rescale is not True
@@ -74,14 +76,14 @@ def choose(
         masks = problem.mask(individuals)
         counted = live_masks(masked.network, masks) if problem.count == "live" else masks
         candidates = map(_Candidate, counted if trim else masks, counted)
-        levels.append([one for one in candidates if one.key not in known])  # neighbors may have the same policy
+        levels.append([one for one in candidates if one.key not in known])  # neighbors may share a policy
         known |= {one.key for one in levels[-1]}
     games = _Games(masked, math.inf if max_steps is None else max_steps / _SHARES)
     with _on_gymnasium(masked):
         sizes = _halved(games, [level for level in levels if level], _OF_LEVELS, min_reward, margin=math.inf)
         if trim:
             sizes = _by_size(_with_smaller(games, sizes, min_reward))
-        # Of many the luckiest have won: so what they were chosen by does not count, twice.
+        # Selection favors lucky candidates, so the rewards by which they were selected are discarded, twice.
         sizes = _halved(games, [_anew(size, _OF_SIZES[0][0]) for size in sizes], _OF_SIZES, min_reward, margin=1.0)
         fresh = _halved(games, [_anew(size, 1) for size in sizes], _FRESH, min_reward)
     policies = []
@@ -92,10 +94,10 @@ def choose(
 
 
 class _Candidate:
-    """A mask ``(D,)``, and the rewards it has earned; its size is how many weights ``counted`` has.
+    """A mask ``(D,)`` and its rewards so far; its size is the number of weights in ``counted``.
 
     Attributes:
-        hoped: What it is expected to earn while it has no rewards.
+        hoped: Its expected reward, used while it has no rewards.
     """
 
     def __init__(self, mask: Tensor, counted: Tensor | None = None) -> None:
@@ -107,12 +109,12 @@ class _Candidate:
 
     @property
     def mean(self) -> float:
-        """Of its rewards; without any, what is hoped for."""
+        """The mean of its rewards, or ``hoped`` if it has none."""
         return float(np.mean(self.rewards)) if self.rewards else self.hoped
 
 
 def _anew(group: Sequence[_Candidate], number: int) -> list[_Candidate]:
-    """So many that have earned most, without these rewards."""
+    """Copies of the ``number`` candidates with the highest means, without their rewards."""
     best = [copy(one) for one in sorted(group, key=lambda one: -one.mean)[:number]]
     for one in best:
         one.hoped, one.rewards = one.mean, []
@@ -120,15 +122,15 @@ def _anew(group: Sequence[_Candidate], number: int) -> list[_Candidate]:
 
 
 class _Games:
-    """What evaluates candidates on a problem, and knows what that costs.
+    """Evaluates candidates on a problem and tracks the cost in environment steps.
 
     Args:
         masked: The problem.
-        share: How many environment steps a round has.
+        share: Number of environment steps of a round.
 
     Attributes:
-        simulator: The problem's own.
-        steps: How many were taken.
+        simulator: The problem's own backend.
+        steps: Number of environment steps so far.
     """
 
     def __init__(self, masked: MaskedGymProblem, share: float) -> None:
@@ -136,16 +138,16 @@ class _Games:
         self.steps = self._num_evaluations = 0
 
     def play(self, candidates: Sequence[_Candidate], num_evaluations: int) -> None:
-        """Evaluate all of them so many times more."""
+        """Evaluate each candidate ``num_evaluations`` more times."""
         masks, before = torch.stack([one.mask for one in candidates]), self.masked.interaction_count
-        for _ in range(num_evaluations):  # one after the other: in a round, equal masks play the same episodes
+        for _ in range(num_evaluations):  # one at a time: within one call, equal masks play the same episodes
             for one, reward in zip(candidates, self.masked.evaluate_masks(masks), strict=True):
                 one.rewards.append(float(reward))
         self.steps += self.masked.interaction_count - before
         self._num_evaluations += num_evaluations * len(candidates)
 
     def affordable(self, num_evaluations: int) -> float:
-        """How many candidates a round has the steps for, by what evaluations cost so far."""
+        """How many candidates a round can evaluate, estimated from the cost of evaluations so far."""
         cost = num_evaluations * self.steps / max(self._num_evaluations, 1)
         return self.share / cost if cost else math.inf
 
@@ -161,7 +163,7 @@ def _halved(
     min_reward: float | None,
     margin: float = 0.5,
 ) -> list[list[_Candidate]]:
-    """The best of each group, sparsest first, after rounds in each of which fewer are evaluated, and more often."""
+    """The best of each group, sparsest first, after rounds of successive halving."""
     for num_left, num_evaluations in rounds:
         groups = [sorted(group, key=lambda one: -one.mean)[:num_left] for group in groups]
         groups = _worth_it(groups, games.affordable(num_evaluations))
@@ -171,7 +173,7 @@ def _halved(
 
 
 def _worth_it(groups: Sequence[list[_Candidate]], num_candidates: float) -> list[list[_Candidate]]:
-    """Groups of at most so many candidates in all, one at least: those whose best earns most above all sparser ones."""
+    """Keep the groups whose best gains most over all sparser ones: at most ``num_candidates``, at least one group."""
     if sum(map(len, groups)) <= num_candidates:
         return list(groups)
     bests = sorted(map(_best, groups), key=lambda one: one.size)
@@ -191,9 +193,10 @@ def _worth_it(groups: Sequence[list[_Candidate]], num_candidates: float) -> list
 def _not_beaten(
     groups: Sequence[list[_Candidate]], min_reward: float | None, margin: float = 0.5
 ) -> list[list[_Candidate]]:
-    """Groups, sparsest first, without those that a sparser one beats, or that earn too little, if any earns enough.
+    """Drop groups that a sparser one beats and, if any group reaches ``min_reward``, those that do not.
 
-    The best of a group counts, and so many standard errors of its mean are granted to each side.
+    Groups are compared by the means of their best candidates, each with a tolerance of ``margin`` standard errors. The
+    result is sorted, sparsest first.
     """
     groups = sorted(groups, key=lambda group: _best(group).size)
     rewards = [one.rewards for group in groups for one in group]
@@ -211,10 +214,10 @@ def _not_beaten(
 
 
 def _with_smaller(games: _Games, groups: Sequence[list[_Candidate]], min_reward: float | None) -> list[_Candidate]:
-    """All candidates, each once, and ever smaller versions of the best of each group.
+    """All candidates without duplicates, plus smaller and smaller versions of the best of each group.
 
-    Versions of a policy with a weight fewer are evaluated, and the best of them goes on, as long as it earns enough:
-    first those of the policy that has earned most, then, while there are steps left, those of the next.
+    The versions of a policy with one weight fewer are evaluated, and the best of them is made smaller next, as long as
+    it earns enough. This starts with the policy of the highest mean and continues with the next while steps are left.
     """
     known = {one.key: one for group in groups for one in group}
     bests = sorted(map(_best, groups), key=lambda one: -one.mean)
@@ -236,7 +239,7 @@ def _with_smaller(games: _Games, groups: Sequence[list[_Candidate]], min_reward:
 
 
 def _by_size(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
-    """Those of about the same number of weights together, the sparsest first."""
+    """Group candidates of similar numbers of weights, the sparsest first."""
     sizes: dict[int, list[_Candidate]] = {}
     for one in candidates:
         larger = 0 if one.size <= _SMALL else round(math.log(one.size / _SMALL, _RATIO))
@@ -245,7 +248,7 @@ def _by_size(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
 
 
 def _front(candidates: Sequence[_Candidate], min_reward: float | None) -> list[_Candidate]:
-    """Those that no sparser one beats, sparsest first, and that earn enough, if any does."""
+    """Candidates that no sparser one beats, sparsest first; if any reaches ``min_reward``, only those that do."""
     enough = [one for one in candidates if min_reward is None or one.mean >= min_reward]
     front: list[_Candidate] = []
     for one in sorted(enough or candidates, key=lambda one: (one.size, -one.mean)):
@@ -256,7 +259,7 @@ def _front(candidates: Sequence[_Candidate], min_reward: float | None) -> list[_
 
 @contextmanager
 def _on_gymnasium(masked: MaskedGymProblem) -> Iterator[None]:
-    """Within, a problem plays whole episodes on Gymnasium."""
+    """Context in which a problem plays episodes of full length on Gymnasium."""
     before = masked.backend, masked.episode_length
     try:
         masked.backend, masked.episode_length = "gymnasium", masked.task.at_full_length().max_steps

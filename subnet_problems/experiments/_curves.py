@@ -1,4 +1,4 @@
-"""Pictures of learning curves."""
+"""Plots of learning curves."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ def plot_learning_curves(
     threshold: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw test reward against environment steps: the median over seeds, and the interquartile range as a band.
+    """Plot test reward against environment steps: the median over seeds, with the interquartile range as a band.
 
     Args:
         rows: Tests, from ``experiments.perform`` or ``outcomes.read_tests``.
-        names: Whose runs; all of them, in order, by default.
-        labels: How they are called in the picture; by default by their names.
+        names: Names of the runs to plot. Default: all names, in the order of ``rows``.
+        labels: Labels of the runs. Default: their names.
         threshold: The reward at which the task is solved, or None.
-        ax: Where; a new one by default.
+        ax: Matplotlib axes. Default: new axes.
+
+    Returns:
+        The axes.
 
     Raises:
-        ValueError: There are no tests of one of the names, or not as many labels as names.
+        ValueError: There are no tests of one of the names, or the number of labels differs from that of names.
     """
     present = list(dict.fromkeys(row["name"] for row in rows))
     names = present if names is None else list(names)
@@ -38,7 +41,7 @@ def plot_learning_curves(
         raise ValueError(f"names: expected some of {present}, got {names}")
     labels = names if labels is None else labels
     if len(labels) != len(names):
-        raise ValueError(f"labels: expected one for each of {names}, got {labels}")
+        raise ValueError(f"labels: expected one per name of {names}, got {labels}")
     axes = ax if ax is not None else plt.figure(figsize=(8, 5), layout="constrained").subplots()
     for number, (name, label) in enumerate(zip(names, labels, strict=True)):
         at, lines = learning_curves(rows, name)

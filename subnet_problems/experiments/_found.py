@@ -1,4 +1,4 @@
-"""What comes of a search for a front: its policies are chosen on Gymnasium, tested, kept and drawn."""
+"""The results of a search for a front: policies are tested, saved and drawn."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..subnetworks._subnetwork import Subnetwork
 from ._front_plots import plot_front
 from ._outcomes import write_table
 
-#: What there is of the smallest policy that earns enough.
+#: Files of the smallest policy that earns enough.
 _SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")
-#: What there is of a front, beside its policies.
+#: Files of a front, apart from its policies.
 FILES = ("front.csv", "progress.csv", "front.png", *_SMALLEST)
 
 
@@ -31,7 +31,7 @@ class Found:
     Attributes:
         subnet: The policy, tested.
         seen: Its mean reward before the test, by which it was chosen.
-        num_evaluations: How many evaluations that is the mean of.
+        num_evaluations: Number of evaluations behind ``seen``.
     """
 
     subnet: Subnetwork
@@ -48,10 +48,10 @@ def keep_tested(
     test_episodes: int,
     test_seed: int,
 ) -> None:
-    """Test policies in order, save each at once, and then their table; those of an earlier front go in the end."""
+    """Test policies in order, save each at once, then their table; finally remove the policies of an earlier front."""
     saved = folder / "policies"
     saved.mkdir(exist_ok=True)
-    earlier = set(saved.glob("*_weights.safetensors"))  # of a front that was drawn when it was stopped
+    earlier = set(saved.glob("*_weights.safetensors"))  # from a search that was stopped after its front was drawn
     try:
         for subnet, seen, num_evaluations in policies:
             tested = subnet.tested(num_episodes=test_episodes, seed=test_seed, env=masked.task)
@@ -60,7 +60,7 @@ def keep_tested(
             found.append(Found(tested, seen, num_evaluations))
         for path in earlier:
             path.unlink()
-    finally:  # also of a front whose tests were stopped, or ended in a fault
+    finally:  # also if the tests were stopped or failed
         if found:
             for name in _SMALLEST:  # of an earlier front
                 (folder / name).unlink(missing_ok=True)
@@ -68,15 +68,15 @@ def keep_tested(
 
 
 def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:
-    """The policy of the fewest weights that earns a reward in its test; None where no policy earns it."""
+    """The policy with the fewest weights that earns ``min_reward`` in its test; None if no policy does."""
     enough = [one for one in found if min_reward is not None and one.subnet.tests["mean"] >= min_reward]
     return min(enough, key=lambda one: (one.subnet.num_active, -one.subnet.tests["mean"]), default=None)
 
 
 def verdict(small: Found | None, min_reward: float | None) -> str:
-    """What is said of the smallest policy."""
+    """The printed sentence about the smallest policy."""
     if min_reward is None:
-        return "No policy is called the smallest: the task names no threshold, and no min_reward is given."
+        return "There is no smallest policy: the task has no reward threshold, and min_reward is not given."
     if small is None:
         return f"No policy earns {min_reward:g}; a longer search (or another seed) may find one."
     tests = small.subnet.tests
@@ -87,7 +87,7 @@ def verdict(small: Found | None, min_reward: float | None) -> str:
 
 
 def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, folder: Path) -> None:
-    """Draw the front; save the smallest policy, with its graph and formula, film and C header, where possible."""
+    """Draw the front; save the smallest policy and, if possible, its graph with formula, its video and its C header."""
     if small is not None:
         small.subnet.save(folder / "smallest.safetensors")
     with drawn_if_possible(folder / "front.png"):
@@ -101,7 +101,7 @@ def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, 
     subnet = small.subnet
     with drawn_if_possible(folder / "smallest.gif"):
         record_video(subnet, masked.task, folder / "smallest.gif")
-    if not is_chain(subnet.network):  # there is neither a graph nor a header of it
+    if not is_chain(subnet.network):  # graphs and headers exist only for chains of layers
         return
     with drawn_if_possible(folder / "smallest.h"):
         subnet.export_c(folder, name="smallest")
@@ -110,7 +110,7 @@ def draw(found: Sequence[Found], small: Found | None, masked: MaskedGymProblem, 
 
 
 def table(found: Sequence[Found], test_episodes: int) -> Table:
-    """The front, to be printed."""
+    """The front as a table for printing."""
     result = Table(title=f"Pareto front; tests: {test_episodes} fresh episodes on Gymnasium")
     columns = ("sparsity", "weights", "reward when chosen", "test reward", "standard error")
     for column in columns:
@@ -125,7 +125,7 @@ def table(found: Sequence[Found], test_episodes: int) -> Table:
 
 
 def _row(one: Found) -> dict[str, float]:
-    """A policy's line in ``front.csv``."""
+    """A policy's row in ``front.csv``."""
     return {
         "sparsity": one.subnet.sparsity,
         "weights_kept": one.subnet.num_active,

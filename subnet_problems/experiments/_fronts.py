@@ -1,4 +1,4 @@
-"""Fronts of reward and density as numbers: the area that they dominate, and what a share of all seeds attains."""
+"""Measures of fronts of reward and density: hypervolume and empirical attainment surfaces."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Floats = NDArray[np.float64]
 
 
 class Front(NamedTuple):
-    """The policies of a front, in any order. Dominated ones may be among them: they change nothing.
+    """The policies of a front, in any order. It may contain dominated policies: they have no effect.
 
     Attributes:
-        rewards: ``(n,)``, the higher the better; negative infinity is infinitely bad.
-        densities: ``(n,)`` in [0, 1], the share of the weights that is kept (or live).
+        rewards: ``(n,)``, higher is better; negative infinity is infinitely bad.
+        densities: ``(n,)`` in [0, 1], the share of kept (or live) weights.
     """
 
     rewards: Floats
@@ -39,26 +39,26 @@ def hypervolume(
 ) -> float:
     """The area that policies dominate in the plane of reward and density, in units of reward times decades.
 
-    A policy of reward r and density d dominates a rectangle: r - ``worst`` wide, and as high as the decades from
-    density 1 down to d, -log10(d). The hypervolume is the area of the union of these rectangles. So a reward of 100
-    above ``worst`` at a tenth of the weights is 100; at a hundredth it is 200. The greatest hypervolume possible is
-    (``best`` - ``worst``) times log10(1 / ``least_density``).
+    A policy with reward r and density d dominates a rectangle of width r - ``worst`` and height -log10(d), the number
+    of decades from density 1 down to d. The hypervolume is the area of the union of these rectangles. For example, a
+    reward of 100 above ``worst`` with 1/10 of the weights has an area of 100; with 1/100 of the weights the area is
+    200. The maximum hypervolume is (``best`` - ``worst``) times log10(1 / ``least_density``).
 
-    Hypervolumes are comparable where ``worst``, ``best`` and ``least_density`` are the same.
+    Hypervolumes are comparable if ``worst``, ``best`` and ``least_density`` are the same.
 
     Args:
-        rewards: ``(n,)``. A policy whose reward is at most ``worst``, negative infinity included, adds nothing.
+        rewards: ``(n,)``. A policy with a reward of at most ``worst``, such as negative infinity, adds nothing.
         densities: ``(n,)`` in [0, 1]. A policy that keeps all weights adds nothing.
-        worst: The reward from which on a policy counts, such as that of a random mask.
-        best: Rewards above it count as this one, since the task asks for no more; None for no such limit.
-        least_density: Densities below it count as this one.
+        worst: The reward above which a policy counts, such as that of a random mask.
+        best: Higher rewards count as ``best``, for tasks that require no more. Default: None, no limit.
+        least_density: Lower densities count as ``least_density``. Default: 0.001.
 
     Returns:
-        The area; 0 where there is no policy.
+        The area; 0 if there is no policy.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: Rewards and densities have wrong or different shapes, or contain NaN; a reward is positive infinity,
+        ValueError: Rewards and densities have wrong or different shapes, or contain NaN; a reward is positive infinity
             and ``best`` is None; a density is outside [0, 1]; ``best`` is at most ``worst``; or ``least_density`` is
             not within (0, 1).
     """
@@ -76,41 +76,41 @@ def hypervolume(
 def attainment(
     fronts: Sequence[tuple[ArrayLike, ArrayLike] | ArrayLike], *, percentiles: Sequence[float]
 ) -> dict[float, Floats]:
-    """Empirical attainment surfaces: which rewards at which densities a share of all fronts attains.
+    """Empirical attainment surfaces: the rewards and densities that a given share of the fronts attains.
 
-    A front attains a point (r, d) where one of its policies has a reward of at least r and a density of at most d.
-    Of n fronts, the surface of percentile p is the best points (those that no other dominates) among all that are
-    attained by at least p percent of the fronts, which is at least ceil(p n / 100) of them. So 50 is the median: at
-    least half of the seeds came to each of its points or further. 100 is the worst: all of them did. At a density
-    between two points of a surface, the reward is that of the sparser one; below its least density there is none.
+    A front attains a point (r, d) if one of its policies has a reward of at least r and a density of at most d. The
+    surface of percentile p consists of the nondominated points among all points that at least p percent of the n fronts
+    attain, that is, at least ceil(p n / 100) fronts. So 50 is the median: at least half of the seeds attain each of its
+    points. 100 is the worst: all seeds attain each of its points. At a density between two points of a surface, the
+    reward is that of the sparser point; below the lowest density of the surface, there is no reward.
 
-    Each point is attained by as many fronts, but not always by the same ones: no single front needs to be this good
-    at all densities.
+    Different points of a surface may be attained by different fronts: no single front needs to be this good at all
+    densities.
 
     The definition is that of Grunert da Fonseca, Fonseca and Hall (2001), the computation that of ``moocore.eaf``.
 
     Args:
-        fronts: One for each seed: a tuple ``(rewards, densities)`` of arrays ``(n,)`` such as a ``Front``, or an array
-            ``(n, 2)`` with these columns. One without policies, or whose rewards are all negative infinity, attains
-            nothing and counts as a front nevertheless.
-        percentiles: Each in (0, 100].
+        fronts: One front per seed: a tuple ``(rewards, densities)`` of arrays ``(n,)`` such as a ``Front``, or an array
+            ``(n, 2)`` with these columns. A front without policies, or with only rewards of negative infinity, attains
+            nothing but counts as a front.
+        percentiles: Numbers in (0, 100].
 
     Returns:
-        For each percentile ``(n, 2)`` points, reward and density, by ascending density and reward. There are none where
-        so many fronts have no point in common.
+        For each percentile, ``(n, 2)`` points of reward and density, in ascending order of both. The array is empty if
+        too few fronts attain a common point.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: There is no front or no percentile, one of these is out of range, or a front has a wrong shape, a
+        ValueError: There is no front or no percentile, a percentile is out of range, or a front has a wrong shape, a
             NaN, a reward of positive infinity, or a density outside [0, 1].
     """
     if isinstance(fronts, str | bytes) or not isinstance(fronts, Sequence | np.ndarray):
         raise TypeError(f"fronts: expected a sequence of fronts, got {fronts!r}")
     if not len(fronts):
-        raise ValueError("fronts: expected one at least, got none")
+        raise ValueError("fronts: expected at least one, got none")
     levels = _checked_percentiles(percentiles)
     checked = [_checked_front(f"fronts[{i}]", front) for i, front in enumerate(fronts)]
-    # one that attains nothing is a point that everything dominates: without a point, moocore would not count it
+    # moocore ignores fronts without points, so each front gets a point that every other point dominates
     padded = [np.vstack([np.column_stack([-front.rewards, front.densities]), [[np.inf, np.inf]]]) for front in checked]
     sets = np.repeat(np.arange(len(padded)), [len(points) for points in padded])
     found = np.asarray(moocore.eaf(np.vstack(padded), sets, percentiles=levels))
@@ -123,14 +123,14 @@ def attainment(
 
 
 def read_front(path: str | Path) -> Front:
-    """Test rewards and densities of a ``front.csv``, as ``pareto_search`` writes it.
+    """Read test rewards and densities from a ``front.csv`` that ``pareto_search`` wrote.
 
     Args:
-        path: The file. It has at least the columns ``sparsity`` and ``test_reward``.
+        path: The file, with at least the columns ``sparsity`` and ``test_reward``.
 
     Raises:
-        TypeError: ``path`` is no path.
-        ValueError: The file has no such columns, or a line is not a policy.
+        TypeError: ``path`` is not a path.
+        ValueError: The file lacks these columns, or a line is not a policy.
         OSError: The file cannot be read.
     """
     path = check_path("path", path)
@@ -149,10 +149,10 @@ def read_front(path: str | Path) -> Front:
 
 
 def _checked_front(name: str, front: tuple[ArrayLike, ArrayLike] | ArrayLike) -> Front:
-    """A front that was given as a tuple or as an array.
+    """Convert a front that is a tuple or an array.
 
     Raises:
-        TypeError: It is not made of real numbers.
+        TypeError: It does not consist of real numbers.
         ValueError: See ``_checked``.
     """
     if isinstance(front, tuple):
@@ -168,12 +168,12 @@ def _checked_front(name: str, front: tuple[ArrayLike, ArrayLike] | ArrayLike) ->
 def _checked(
     rewards_name: str, densities_name: str, rewards: ArrayLike, densities: ArrayLike, *, greatest: float = np.inf
 ) -> Front:
-    """Rewards and densities ``(n,)`` as float64; ``greatest`` is what infinite rewards count as.
+    """Rewards and densities ``(n,)`` as a front of float64 arrays; infinite rewards later count as ``greatest``.
 
     Raises:
-        TypeError: They are not made of real numbers.
-        ValueError: A shape is wrong, a number is NaN, a density is outside [0, 1], or a reward is positive infinity,
-            and counts as infinite.
+        TypeError: They are not real numbers.
+        ValueError: A shape is wrong, a number is NaN, a density is outside [0, 1], or a reward and ``greatest`` are
+            both positive infinity.
     """
     front = Front(_floats(rewards_name, rewards), _floats(densities_name, densities))
     if front.rewards.ndim != 1:
@@ -203,7 +203,7 @@ def _checked_percentiles(percentiles: Sequence[float]) -> list[float]:
         raise TypeError(f"percentiles: expected numbers in (0, 100], got {percentiles!r}")
     levels = [check_real(f"percentiles[{i}]", level, above=0.0) for i, level in enumerate(percentiles)]
     if not levels:
-        raise ValueError("percentiles: expected one at least, got none")
+        raise ValueError("percentiles: expected at least one, got none")
     for i, level in enumerate(levels):
         if level > 100.0:
             raise ValueError(f"percentiles[{i}]: expected a number in (0, 100], got {level:g}")

@@ -1,4 +1,4 @@
-"""Loggers beside EvoTorch's own: a CSV file, and TensorBoard. They stay true when a search is stopped and resumed."""
+"""Loggers to CSV files and TensorBoard that stay correct when a search is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from .._files import check_file, check_folder, write_whole
 
 
 class CSVLogger(ScalarLogger):
-    """Writes the numbers of each status as a row of a CSV file, which has whole rows whenever the search is killed.
+    """Writes the numbers of each status as a row of a CSV file; a kill leaves only complete rows.
 
-    A number that first comes in a later generation gets a column, which is empty in the rows before. As part of a
-    checkpoint the logger knows how many rows there were then: once resumed, it goes on from there. Where the file is
-    gone or shorter by then, it goes on with what is left, with a warning. Where a row cannot be written (a full disk),
-    the search goes on without it, with a warning.
+    A number that first appears in a later generation gets a new column, which is empty in earlier rows. A checkpoint
+    stores the number of rows, and a resumed search continues from that row. If the file is missing or shorter then, the
+    logger continues with the rows that are left, with a warning. If a row cannot be written (a full disk), the search
+    continues without it, with a warning.
 
     Args:
         searcher: The search.
-        path: The file; one that is there is overwritten. Folders that are missing are made.
-        interval: Generations between two rows.
+        path: The file; an existing file is overwritten, and missing folders are created.
+        interval: Generations between two rows. Default: 1.
 
     Attributes:
-        path: The file. Set it anew where the file was moved before ``resume``.
+        path: The file. Set it to the new path if the file was moved before ``resume``.
 
     Raises:
-        TypeError: ``path`` is not one, or ``interval`` no whole number.
+        TypeError: ``path`` is not a path, or ``interval`` is not a whole number.
         ValueError: ``interval`` is below 1.
-        OSError: ``path`` is a folder, or in one that cannot be written to.
+        OSError: ``path`` is a folder, or its folder is not writable.
     """
 
     def __init__(self, searcher: SearchAlgorithm, path: str | Path, *, interval: int = 1) -> None:
@@ -45,7 +45,7 @@ class CSVLogger(ScalarLogger):
         self._fields: list[str] = []
         self._num_rows = 0
         self._length = 0  # of the header and these rows, in bytes
-        super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
+        super().__init__(searcher, interval=check_count("interval", interval))  # attaches the logger
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)
@@ -55,17 +55,17 @@ class CSVLogger(ScalarLogger):
                 self._write_anew([*self._fields, *new])
             self._append(numbers)
         except OSError as error:
-            warnings.warn(f"{self.path} lacks a row, which could not be written: {error}", stacklevel=2)
+            warnings.warn(f"{self.path} lacks a row that could not be written: {error}", stacklevel=2)
 
     def _is_as_it_was_left(self) -> bool:
-        """Whether the file still has what this logger wrote, under the same columns; it may have more."""
+        """Whether the file still has the columns and at least the length that this logger wrote."""
         if not self.path.exists() or self.path.stat().st_size < self._length:
             return False
         with open(self.path, "rb") as file:
             return file.readline() == _lines(self._fields)
 
     def _write_anew(self, fields: list[str]) -> None:
-        """The rows that are left of those that were written, under these columns."""
+        """Rewrite the file with these columns and the rows that are left of those written."""
         rows: list[dict[str, str]] = []
         if self._num_rows and self.path.exists():
             whole = self.path.read_bytes().rpartition(b"\n")[0]
@@ -78,7 +78,7 @@ class CSVLogger(ScalarLogger):
         self._fields, self._num_rows, self._length = fields, len(rows), len(data)
 
     def _append(self, numbers: dict[str, float]) -> None:
-        """One more row, in one piece; what a search that was killed wrote after it is cut off."""
+        """Append a row in one write, after cutting off rows that a killed search wrote later."""
         row = _lines(self._fields, [numbers], header=False)
         with open(self.path, "r+b", buffering=0) as file:
             file.truncate(self._length)
@@ -90,7 +90,7 @@ class CSVLogger(ScalarLogger):
 
 
 def _lines(fields: list[str], rows: Sequence[Mapping[str, Any]] = (), *, header: bool = True) -> bytes:
-    """Rows of a CSV file, as bytes."""
+    """Encode rows of a CSV file as bytes."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fields, restval="", extrasaction="ignore")
     if header:
@@ -100,22 +100,22 @@ def _lines(fields: list[str], rows: Sequence[Mapping[str, Any]] = (), *, header:
 
 
 class TensorBoardLogger(ScalarLogger):
-    """Writes the numbers of each status for TensorBoard, against environment steps where the problem counts them.
+    """Writes the numbers of each status for TensorBoard, against environment steps if the problem counts them.
 
-    As part of a checkpoint it knows what was written: once resumed, what had come after is hidden.
+    A checkpoint stores how far it was; after ``resume``, TensorBoard hides entries that were written later.
 
     Args:
         searcher: The search.
-        folder: Where TensorBoard looks (``tensorboard --logdir FOLDER``).
-        interval: Generations between two entries.
+        folder: The log folder of TensorBoard (``tensorboard --logdir FOLDER``).
+        interval: Generations between two entries. Default: 1.
 
     Attributes:
-        folder: The same. Set it anew where it was moved before ``resume``.
+        folder: The log folder. Set it to the new path if it was moved before ``resume``.
 
     Raises:
-        TypeError: ``folder`` is no path, or ``interval`` no whole number.
+        TypeError: ``folder`` is not a path, or ``interval`` is not a whole number.
         ValueError: ``interval`` is below 1.
-        OSError: ``folder`` is a file, or cannot be written to.
+        OSError: ``folder`` is a file, or is not writable.
         ImportError: The package tensorboard is not installed (``pip install subnet-problems[tensorboard]``).
     """
 
@@ -129,18 +129,18 @@ class TensorBoardLogger(ScalarLogger):
             raise ImportError(
                 f"TensorBoardLogger needs the package tensorboard (pip install subnet-problems[tensorboard]): {error}"
             ) from error
-        super().__init__(searcher, interval=check_count("interval", interval))  # it is attached now
+        super().__init__(searcher, interval=check_count("interval", interval))  # attaches the logger
 
     def _log(self, status: dict[str, Any]) -> None:
         numbers = _numbers(status)
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # TensorBoard reads files in the order of their names: they begin with the second in which they were
-            # opened, and two of one second would be read in any order.
+            # TensorBoard reads files in the order of their names. A name starts with the second in which the file was
+            # opened, so two files from the same second would be read in arbitrary order.
             while any(self.folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
                 time.sleep(0.05)
-            # What was logged after this step was so before a resume.
+            # Entries after this step were logged before the resume: hide them.
             self._writer = SummaryWriter(str(self.folder), purge_step=self._step + 1)
         self._step = int(numbers.get("total_interaction_count", numbers.get("iter", self._step + 1)))
         for name, value in numbers.items():

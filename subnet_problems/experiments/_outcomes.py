@@ -1,4 +1,4 @@
-"""What came of experiments: their tests in a CSV file, and what those say of the searches."""
+"""Results of experiments: tests in a CSV file, and their statistics."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .._files import write_whole
 
 Row = dict[str, Any]
 
-#: The columns of a file of tests, a row for each test. ``again_*`` are only in a run's last row: the policy of the
-#: highest test, tested once more, since the highest of many is lucky.
+#: The columns of a file of tests, with one row per test. ``again_*`` is only in a run's last row: a second test of the
+#: policy with the highest test reward, since the highest of many tests is biased upwards.
 FIELDS = ["name", "seed", "generation", "steps", "episodes", "mean_eval", "sparsity"]
 FIELDS += ["test_mean", "test_standard_error", "again_mean", "again_standard_error"]
 
 
 def read_tests(path: str | Path) -> list[Row]:
-    """The tests of the runs that are over; none where there is no file yet.
+    """Read the tests of finished runs; the list is empty if there is no file yet.
 
     Raises:
-        TypeError: ``path`` is no path.
+        TypeError: ``path`` is not a path.
         ValueError: The file is not a table of tests.
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     path = check_path("path", path)
     if not path.exists():
@@ -46,16 +46,16 @@ def read_tests(path: str | Path) -> list[Row]:
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
-    """Write rows as a CSV file. It appears whole or not at all.
+    """Write rows to a CSV file atomically.
 
     Args:
-        path: Where; folders that are missing are made.
-        rows: From the columns' names to values; what a row lacks stays empty.
-        fields: The columns; by default those of the first row.
+        path: The file; missing folders are created.
+        rows: Dicts from column names to values; missing values stay empty.
+        fields: The columns. Default: those of the first row.
 
     Raises:
-        TypeError: ``path`` is no path.
-        ValueError: There is neither a row nor ``fields``, or a row has something that is no column.
+        TypeError: ``path`` is not a path.
+        ValueError: There are neither rows nor ``fields``, or a row has a name that is not a column.
         OSError: The file cannot be written.
     """
     path = check_path("path", path)
@@ -70,7 +70,7 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Seq
 
 
 def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
-    """The tests of each run, in order; runs by name and seed."""
+    """Group tests by run, with keys (name, seed); the tests of a run are ordered by environment steps."""
     runs: dict[tuple[str, int], list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["name"], row["seed"], row["steps"])):
         runs.setdefault((row["name"], row["seed"]), []).append(row)
@@ -79,14 +79,14 @@ def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the runs of one name came to, a number for each seed.
+    """Results of all runs of one name, with one number per seed.
 
     Attributes:
         highest: The highest test reward.
-        again: The reward of that policy in other episodes.
+        again: The reward of that policy in a second test on other episodes.
         final: The last test reward.
-        samples: Environment steps until the first test that reached what is asked for; infinity where none did.
-        sparsity: Of the policy handed out at the end; NaN for a search on the weights themselves.
+        samples: Environment steps until the first test that reached the required reward; infinity if no test did.
+        sparsity: Sparsity of the final policy; NaN for a search on the weights themselves.
     """
 
     highest: NDArray[np.float64]
@@ -97,25 +97,25 @@ class Outcome:
 
     @property
     def num_seeds(self) -> int:
-        """How many runs."""
+        """Number of runs."""
         return len(self.samples)
 
     @property
     def num_solved(self) -> int:
-        """How many of them reached it."""
+        """Number of runs that reached the required reward."""
         return int(np.isfinite(self.samples).sum())
 
 
 def outcome(rows: Iterable[Row], name: str, *, solved: float) -> Outcome:
-    """What the runs of a name came to, by the order of seeds.
+    """Summarize all runs of a name, in the order of seeds.
 
     Args:
         rows: Tests.
-        name: Of the runs.
-        solved: The test reward that is asked for.
+        name: Name of the runs.
+        solved: The required test reward.
 
     Returns:
-        Arrays of length 0 where there are no runs of that name.
+        The outcome; its arrays have length 0 if there are no runs of that name.
     """
     runs = _runs_of(rows, name)
     first = [next((row["steps"] for row in tests if row["test_mean"] >= solved), np.inf) for tests in runs]
@@ -129,7 +129,7 @@ def outcome(rows: Iterable[Row], name: str, *, solved: float) -> Outcome:
 
 
 def learning_curves(rows: Iterable[Row], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Test reward of all seeds of a name at common numbers of environment steps, between tests on a straight line.
+    """Interpolate the test reward of all seeds of a name linearly at common numbers of environment steps.
 
     Returns:
         ``(points,)`` environment steps, and ``(seeds, points)`` test rewards.
@@ -139,17 +139,17 @@ def learning_curves(rows: Iterable[Row], name: str) -> tuple[NDArray[np.float64]
     """
     runs = _runs_of(rows, name)
     if not runs:
-        raise ValueError(f"name: expected that of some runs, got {name!r}")
+        raise ValueError(f"name: expected the name of a run, got {name!r}")
     at = np.linspace(max(tests[0]["steps"] for tests in runs), min(tests[-1]["steps"] for tests in runs), 201)
     return at, np.array([np.interp(at, [r["steps"] for r in t], [r["test_mean"] for r in t]) for t in runs])
 
 
 def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | None) -> Table:
-    """A table of what the searches of some names came to.
+    """Create a table that compares the runs of several names.
 
     Args:
         rows: Tests.
-        names: Of the runs.
+        names: Names of the runs.
         solved: The test reward that solves the task, or None.
 
     Raises:
@@ -162,7 +162,7 @@ def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | Non
     for name in names:
         found = outcome(rows, name, solved=np.inf if solved is None else solved)
         if not found.num_seeds:
-            raise ValueError(f"names: expected those of some runs, got {name!r}")
+            raise ValueError(f"names: expected names of runs, got {name!r}")
         steps = float(np.median(found.samples))
         result.add_row(
             name, str(found.num_seeds), *(f"{f(found.final):.1f}" for f in (np.median, np.min, np.max)),
@@ -173,13 +173,13 @@ def comparison(rows: Sequence[Row], names: Sequence[str], *, solved: float | Non
 
 
 def _runs_of(rows: Iterable[Row], name: str) -> list[list[Row]]:
-    """The tests of each run of a name, by the order of seeds."""
+    """The tests of each run of a name, in the order of seeds."""
     return list(by_run(row for row in rows if row["name"] == name).values())
 
 
 def _number(key: str | None, value: Any) -> Any:
     if key is None:
         raise ValueError(f"more cells than columns, {value}")
-    if key == "name" or key not in FIELDS or value == "":  # other columns are the caller's own
+    if key == "name" or key not in FIELDS or value == "":  # other columns belong to the caller
         return value
     return int(float(value)) if key in ("seed", "generation", "steps", "episodes") else float(value)

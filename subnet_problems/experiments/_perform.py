@@ -1,8 +1,8 @@
-"""Experiments: many seeded runs of searches, several at a time, tested as they go, kept as they end, and resumable.
+"""Experiments: many seeded runs of searches in parallel, with tests along the way, resumable.
 
-A run is one search with one seed. Each time it has spent another share of its budget, the policy that the search would
-hand out at that moment is tested on fresh episodes, on Gymnasium itself. The rows of a run that is over are in a CSV
-file; one that was stopped goes on from its checkpoint, to the same bits.
+A run is one search with one seed. At equal shares of its budget, the policy that the search would return is tested on
+fresh episodes in Gymnasium. The rows of a finished run are in a CSV file; a stopped run continues from its checkpoint
+and gives identical results.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ except ImportError:  # Windows
 
 
 def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = None, quiet: bool = False) -> list[Row]:
-    """Play the runs that have not been played yet, and show how far they are.
+    """Perform the runs that are not finished yet, with a progress bar.
 
-    After Ctrl-C or a kill the same call goes on, to the same bits: runs that are over are in the file, the others in
-    checkpoints in a folder beside it, which are deleted as their runs end. So it is after a fault in one of the runs,
-    which ends the call. Runs are played in new processes, so a script that calls this needs
-    ``if __name__ == "__main__":``. What is registered in Gymnasium by then is registered in them, too.
+    An error in one run ends the call. After an error, Ctrl-C or a kill, the same call continues with identical results:
+    finished runs are in the file, the others in checkpoints in a folder next to it. A checkpoint is deleted when its
+    run ends. Runs take place in new processes, so a script that calls this needs ``if __name__ == "__main__":``.
+    Environments that are registered in Gymnasium before the call are registered in the new processes too.
 
     Args:
-        runs: What is asked for. One whose name and seed are in the file, with at least its budget spent, is over.
-        path: The CSV file of all tests (see ``FIELDS``); it may hold other runs, too.
-        num_jobs: How many runs at a time, each in a process of its own; None takes the number of CPUs. Results
-            do not depend on it.
-        quiet: Whether no progress is shown.
+        runs: The runs to perform. A run is finished if the file has its name and seed with at least its budget spent.
+        path: The CSV file of all tests (see ``FIELDS``); it may contain other runs too.
+        num_jobs: Number of runs at a time, each in its own process. Results do not depend on it. Default: the number of
+            CPUs.
+        quiet: Whether to hide the progress bar. Default: False.
 
     Returns:
-        The rows of these runs; after Ctrl-C of those that are over.
+        The rows of these runs; after Ctrl-C, those of the finished runs.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A run is there twice, ``num_jobs`` is below 1, or a checkpoint is of a run with other settings.
-        BlockingIOError: Another process is at work on this file.
-        OSError: Nothing can be written there.
-        ProcessLostError: A process ended before its run did, as one does that takes too much memory, or before it began
-            to work.
-        RuntimeError: This process may not start others, or its script cannot be imported by them.
+        ValueError: A run is listed twice, ``num_jobs`` is below 1, or a checkpoint has different settings than its run.
+        BlockingIOError: Another process is using this file.
+        OSError: A file cannot be written.
+        ProcessLostError: A process ended before its run was finished, for example for lack of memory, or before it
+            started to work.
+        RuntimeError: This process may not start other processes, or they cannot import its script.
     """
     path = check_file("path", check_path("path", path))
     if not isinstance(runs, Iterable):
@@ -74,8 +74,8 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
             raise TypeError(f"runs: expected Runs, got {run!r}")
     num_jobs = num_cpus() if num_jobs is None else check_count("num_jobs", num_jobs)
     if len({(run.name, run.seed) for run in runs}) < len(runs):
-        raise ValueError("runs: expected each name with each seed once, got one twice")
-    if _missing(runs, path):  # what is wrong is said before minutes of work
+        raise ValueError("runs: expected each name with each seed once, got a duplicate")
+    if _missing(runs, path):  # report mistakes before minutes of work
         check_can_start_processes()
         for name, file in [("path", path), *(("keep", run.keep) for run in _missing(runs, path))]:
             if file is not None:
@@ -83,10 +83,10 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     _check_kept(runs, path)
     with heard_ctrl_c() as ctrl_c:
         _work(path).mkdir(parents=True, exist_ok=True)
-        with _locked(_work(path)), suppress(KeyboardInterrupt):  # which only a handler of the caller's own raises
+        with _locked(_work(path)), suppress(KeyboardInterrupt):  # only a handler of the caller raises it
             missing = _missing(runs, path)
             for run in runs:
-                if run not in missing:  # a kill may have come just before its checkpoint was removed
+                if run not in missing:  # a kill may have prevented the removal of its checkpoint
                     remove_checkpoint(_checkpoint(path, run))
             if missing:
                 _play_all(missing, path, num_jobs, quiet, ctrl_c)
@@ -95,7 +95,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
 
 
 def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_c: CtrlC) -> None:
-    """Play runs, each in one of some processes, until Ctrl-C; write each to the file as it ends."""
+    """Perform runs in parallel processes until Ctrl-C; write each to the file when it ends."""
     num_threads = max(1, num_cpus() // num_jobs)
     registrations = pickled_registrations()
     jobs = [(_pickled(run), registrations, _checkpoint(path, run), num_threads) for run in runs]
@@ -109,7 +109,7 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_
         bar = progress.add_task("", total=sum(run.budget for run in runs))
         while missing and not ctrl_c.came:
             messages = processes.listen(timeout=0.2)
-            for message in messages:  # what is over is kept first
+            for message in messages:  # save finished runs before errors are raised
                 if message.kind == "report":
                     progress.advance(bar, message.content)
                 elif message.kind == "result":
@@ -123,18 +123,18 @@ def _play_all(runs: Sequence[Run], path: Path, num_jobs: int, quiet: bool, ctrl_
                 if message.kind == "lost":
                     raise _lost(runs, message, processes.at_work, path)
         if missing:
-            progress.console.print("Stopped; what was played is kept.")
+            progress.console.print("Stopped; finished runs and checkpoints are kept.")
 
 
 def _check_kept(runs: Sequence[Run], path: Path) -> None:
-    """Refuse policies that would overwrite each other, or the tests."""
+    """Refuse ``keep`` files that would overwrite each other, or the file of tests."""
     taken = {path.absolute()}
     for run in runs:
         if run.keep is not None:
             keep = run.keep.absolute()
             if keep in taken or _work(path).absolute() in keep.parents:
                 raise ValueError(
-                    f"keep: expected a file of its own for {run.name!r} with seed {run.seed}, got {run.keep}"
+                    f"keep: expected a separate file for {run.name!r} with seed {run.seed}, got {run.keep}"
                 )
             taken.add(keep)
 
@@ -148,21 +148,21 @@ def _pickled(run: Run) -> bytes:
 
 
 def _lost(runs: Sequence[Run], message: Message, others: Iterable[int], path: Path) -> ProcessLostError:
-    """What is said where a process ended in the middle of a run."""
+    """The error for a process that ended in the middle of a run."""
     lost, *rest = (f"{runs[job].name!r} with seed {runs[job].seed}" for job in (message.job, *sorted(others)))
     return ProcessLostError(
-        f"the process that played {lost} {message.content}"
-        + (", as the system does where memory runs out. " if "SIGKILL" in message.content else ". ")
-        + (f"Stopped with it: {', '.join(rest)}. " if rest else "")
-        + f"What is over is in {path}; the same call goes on with the others from their last checkpoints."
+        f"the process of run {lost} {message.content}"
+        + (", as the system does when memory runs out. " if "SIGKILL" in message.content else ". ")
+        + (f"Also stopped: {', '.join(rest)}. " if rest else "")
+        + f"Finished runs are in {path}; the same call continues the others from their last checkpoints."
     )
 
 
 def has_begun(path: str | Path) -> bool:
-    """Whether there is something of an experiment with this file of tests, finished or not.
+    """Whether an experiment with this file of tests has been started or finished.
 
     Raises:
-        TypeError: ``path`` is no path.
+        TypeError: ``path`` is not a path.
     """
     path = check_path("path", path)
     return path.exists() or _work(path).exists()
@@ -170,7 +170,7 @@ def has_begun(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class _Best:
-    """The policy of the highest test."""
+    """The policy with the highest test reward."""
 
     mean: float
     problem: Any
@@ -179,7 +179,7 @@ class _Best:
 
 
 class _Diary:
-    """A row for each test of a search. As a logger it is part of the search's checkpoints."""
+    """Collects a row for each test of a search. As a logger, it is part of the search's checkpoints."""
 
     def __init__(self, searcher: SearchAlgorithm, run: Run) -> None:
         self.searcher, self.run = searcher, run
@@ -188,7 +188,7 @@ class _Diary:
         searcher.log_hook.append(self)
 
     def __call__(self, status: Row) -> None:
-        """What EvoTorch asks of a logger, after each generation."""
+        """Called by EvoTorch after each generation."""
         run, steps = self.run, status["total_interaction_count"]
         share = run.budget / run.num_tests if run.num_tests else 0.0
         if steps < min(share * (len(self.rows) + 1), run.budget):
@@ -204,17 +204,17 @@ class _Diary:
             self.best = _Best(tested[0], problem, solution.clone(), stats)
 
     def test(self, problem: Any, solution: torch.Tensor, *, number: int) -> tuple[float, float]:
-        """Mean return of fresh episodes and its standard error; each test of a run has episodes of its own."""
+        """Mean return of fresh episodes and its standard error; each test of a run has different episodes."""
         seed = 100_000 * (self.run.seed + 1) + number
         returns = problem.test(solution, num_episodes=self.run.test_episodes, seed=seed)
         tests = summary(returns, seed=seed)
         return tests["mean"], tests["standard_error"]
 
     def close(self) -> list[Row]:
-        """All rows, the last with one more test of the policy whose test was the highest."""
+        """All rows; the last one has a second test of the policy with the highest test reward."""
         best = self.best
         assert best is not None
-        if best.stats is not None:  # a policy is what normalizes its observations, too
+        if best.stats is not None:  # observation statistics are part of a policy
             best.problem.set_observation_stats(best.stats)
         again = self.test(best.problem, best.solution, number=99_999)
         if self.run.keep is not None:
@@ -225,22 +225,22 @@ class _Diary:
 
 
 def _sparsity(problem: Any, solution: torch.Tensor) -> float | str:
-    """Share of the weights that a policy does without; empty for a search on the weights themselves."""
+    """The sparsity of a policy; an empty string for a search on the weights themselves."""
     return 1.0 - float((problem.mask(solution) != 0).double().mean()) if hasattr(problem, "mask") else ""
 
 
 def _work_on(
     pickled_run: bytes, registrations: bytes, checkpoint: Path, num_threads: int, advance: Callable[[int], None]
 ) -> list[Row]:
-    """What a process of its own does with a run; it knows the environments that are registered in the main process."""
+    """Perform a run in its own process, after registering the environments of the main process."""
     register_pickled(registrations)
     torch.set_num_threads(num_threads)
-    logging.getLogger("evotorch").setLevel(logging.WARNING)  # of each problem it tells three lines
+    logging.getLogger("evotorch").setLevel(logging.WARNING)  # it would print three lines per problem
     return _play(cloudpickle.loads(pickled_run), checkpoint, num_threads, advance)
 
 
 def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int], None]) -> list[Row]:
-    """One run from its beginning, or from where it was stopped, to its end; ``advance`` takes the steps since."""
+    """Perform a run from its start or checkpoint to its end; ``advance`` receives numbers of new steps."""
     try:
         searcher = resume(checkpoint, allow_pickle=True)
     except FileNotFoundError:
@@ -259,11 +259,11 @@ def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int],
     for name in ("budget", "num_tests", "test_episodes", "keep"):
         before, now = getattr(diary.run, name), getattr(run, name)
         if before != now:
-            raise ValueError(f"{name}: expected {before!r}, that of the run in {checkpoint}, got {now!r}")
+            raise ValueError(f"{name}: expected {before!r} as in the checkpoint {checkpoint}, got {now!r}")
     if fingerprint(diary.run.make) != fingerprint(run.make):
         raise ValueError(
-            f"make: expected that of the run in {checkpoint}, got another: {fingerprint(run.make)} in place of "
-            f"{fingerprint(diary.run.make)}. Remove the checkpoint to begin anew"
+            f"make: expected that of the checkpoint {checkpoint}, got another: {fingerprint(run.make)} instead of "
+            f"{fingerprint(diary.run.make)}. Remove the checkpoint to start again"
         )
     spent = searcher.status.get("total_interaction_count", 0)
     advance(spent)
@@ -275,7 +275,7 @@ def _play(run: Run, checkpoint: Path, num_threads: int, advance: Callable[[int],
 
 
 def _work(path: Path) -> Path:
-    """The folder of what is not over yet."""
+    """The folder of unfinished runs."""
     return path.with_name(path.name + ".unfinished")
 
 
@@ -284,7 +284,7 @@ def _checkpoint(path: Path, run: Run) -> Path:
 
 
 def _missing(runs: Iterable[Run], path: Path) -> list[Run]:
-    """Those that are not over yet."""
+    """The runs that are not finished yet."""
     done = by_run(read_tests(path))
     return [run for run in runs if not _is_over(run, done)]
 
@@ -296,23 +296,23 @@ def _is_over(run: Run, done: dict[tuple[str, int], list[Row]]) -> bool:
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
-    """One process at a time; the lock of one that dies goes with it. Once left, an empty folder is removed."""
+    """Context for one process at a time; a lock ends with its process. On exit, an empty folder is removed."""
     with open(work / "lock", "w") as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise BlockingIOError(f"another process plays runs in {work}") from error
+                raise BlockingIOError(f"another process performs runs in {work}") from error
         try:
             yield
-        finally:  # by its owner alone
-            with suppress(OSError):  # something is left to go on with
+        finally:  # only the owner of the lock comes here
+            with suppress(OSError):  # the folder still has checkpoints
                 (work / "lock").unlink()
                 work.rmdir()
 
 
 def _add_tests(path: Path, tests: list[Row]) -> None:
-    """A run that is over, in the place of one of that name and seed; at every instant there is a whole file."""
+    """Write a finished run to the file, replacing one with its name and seed. The file is replaced atomically."""
     runs = {(row["name"], row["seed"]) for row in tests}
     rows = [row for row in read_tests(path) if (row["name"], row["seed"]) not in runs] + tests
     fields = list(dict.fromkeys([*FIELDS, *(key for row in rows for key in row)]))

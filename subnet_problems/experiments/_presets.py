@@ -1,4 +1,4 @@
-"""Searches by name, with settings that were tuned on LunarLander: what the command offers."""
+"""The searches that the command offers, by name, with settings tuned on LunarLander."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preset:
-    """A search with its settings. To add one to the command and to ``compare``, add a line to ``SEARCHES``.
+    """A search with its settings. A new line in ``SEARCHES`` adds a search to the command and to ``compare``.
 
     Attributes:
-        make: From a problem and a population size to the search.
-        popsize: The usual number of solutions of a generation.
-        num_episodes: The usual number of episodes of an evaluation.
-        least_popsize: The fewest solutions that it works with.
-        in_pairs: Whether it needs an even number of them.
+        make: Creates the search from a problem and a population size.
+        popsize: Default number of solutions per generation.
+        num_episodes: Default number of episodes per evaluation.
+        least_popsize: Minimum number of solutions per generation.
+        in_pairs: Whether the number of solutions must be even.
     """
 
     make: Callable[[Problem, int], SearchAlgorithm]
@@ -53,7 +53,7 @@ def _genetic(problem: Problem, popsize: int) -> SearchAlgorithm:
 
 
 def _evotorch(name: str, **settings: Any) -> Callable[[Problem, int], SearchAlgorithm]:
-    """One of EvoTorch's own searches, by the name of its class."""
+    """A factory of an EvoTorch search, by the name of its class."""
 
     def make(problem: Problem, popsize: int) -> SearchAlgorithm:
         from evotorch import algorithms
@@ -72,7 +72,7 @@ SEARCHES: dict[str, Preset] = {
             "PGPE", center_learning_rate=0.3, stdev_learning_rate=0.1, stdev_init=0.1, optimizer="clipup",
             optimizer_config={"max_speed": 0.6}, ranking_method="centered",
         ),
-        in_pairs=True,  # its solutions mirror each other
+        in_pairs=True,  # solutions are mirrored pairs
     ),
     "snes": Preset(_evotorch("SNES", stdev_init=0.1)),
     "cem": Preset(_evotorch("CEM", parenthood_ratio=0.25, stdev_init=0.1), least_popsize=8),
@@ -82,15 +82,15 @@ SEARCHES: dict[str, Preset] = {
 
 
 def make_search(name: str, problem: Problem, *, popsize: int | None = None) -> SearchAlgorithm:
-    """A search by its name.
+    """Create a search by its name.
 
     Args:
         name: One of ``SEARCHES``.
-        problem: What it searches.
-        popsize: How many solutions a generation has; None takes the search's usual number.
+        problem: The problem to search.
+        popsize: Number of solutions per generation. Default: that of the search's preset.
 
     Raises:
-        ValueError: There is no search of this name, or ``popsize`` is too small for it (or odd, for PGPE).
+        ValueError: ``name`` is unknown, or ``popsize`` is too small for it (or odd, for PGPE).
     """
     preset = SEARCHES[check_choice("name", name, SEARCHES)]
     if popsize is None:

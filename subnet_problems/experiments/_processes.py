@@ -1,4 +1,4 @@
-"""Jobs in new processes, several at a time. No process outlives the ``Processes`` that started it."""
+"""Jobs in new parallel processes. No process outlives the ``Processes`` that started it."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from typing import Any, Literal
 
 import cloudpickle
 
-#: Seconds that processes without work have to leave by themselves.
+#: Seconds within which processes without work must exit by themselves.
 _PATIENCE = 3.0
-#: Where multiprocessing looks for a script that was started by a relative path.
+#: The folder in which multiprocessing looks for a script with a relative path.
 _FIRST_FOLDER: str = getattr(process, "ORIGINAL_DIR", None) or ""
-#: The exit code of a new process whose script, while it was imported, asked for new processes itself.
+#: The exit code of a new process whose script starts new processes when it is imported.
 _NOT_GUARDED = 78
 
 
 class ProcessLostError(RuntimeError):
-    """A process ended before its job was over: it crashed, or the system killed it."""
+    """A process ended before its job was finished: it crashed, or the system killed it."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """News of a job.
+    """A message about a job.
 
     Attributes:
         job: The job's index.
-        kind: Whether it reported something, returned, raised, or lost its process.
-        content: The report; the result; the error; or, in words, how the process ended.
+        kind: Whether the job reported something, returned, raised, or lost its process.
+        content: The report, the result, the error, or a text that says how the process ended.
     """
 
     job: int
@@ -58,16 +58,16 @@ class _Worker:
 
 
 class Processes:
-    """New processes that do jobs. As a context manager, it ends them.
+    """New processes that run jobs. As a context manager, it ends them.
 
     Args:
-        work: Called as ``work(*job, report)`` in a process; whatever it passes to ``report`` comes out as a message.
-            It is pickled by its name.
-        jobs: What can be pickled.
-        num_processes: The most jobs at a time.
+        work: Called as ``work(*job, report)`` in a process; an argument of ``report`` becomes a message. It is pickled
+            by its name.
+        jobs: The arguments of each job, which can be pickled.
+        num_processes: Maximum number of jobs at a time.
 
     Raises:
-        RuntimeError: This process may not start others.
+        RuntimeError: This process may not start other processes.
     """
 
     def __init__(self, work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], num_processes: int) -> None:
@@ -88,18 +88,18 @@ class Processes:
 
     @property
     def at_work(self) -> list[int]:
-        """The jobs that are being done now."""
+        """Indices of the running jobs."""
         return [worker.job for worker in self._workers.values() if worker.job is not None]
 
     def listen(self, timeout: float) -> list[Message]:
-        """What came from the jobs, once there is something, or after ``timeout`` seconds.
+        """Wait for messages of the jobs, for at most ``timeout`` seconds, and return them.
 
         Raises:
-            ProcessLostError: A process ended before it began to work.
-            RuntimeError: The script that is running cannot be imported by new processes.
+            ProcessLostError: A process ended before it started to work.
+            RuntimeError: New processes cannot import the running script.
         """
         connection.wait([*self._workers], timeout)
-        # A process that ended is known by its exit code: what it started itself may hold its end of the link open.
+        # Detect ended processes by their exit code: their children may keep their end of the link open.
         ended = [link for link, worker in self._workers.items() if worker.process.exitcode is not None]
         messages: list[Message] = []
         for link in self._workers:
@@ -135,7 +135,7 @@ class Processes:
             worker.job = None
         if self._waiting:
             worker.job, job = self._waiting.popleft()
-            with suppress(OSError):  # it ended, as its exit code will say
+            with suppress(OSError):  # the process ended, and ``listen`` will see its exit code
                 link.send(job)
         return messages
 
@@ -146,13 +146,13 @@ class Processes:
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by {names.get(-code, f'signal {-code}')}"
         if code == _NOT_GUARDED:
             raise RuntimeError(
-                f"new processes import the script that starts them, and {_script()} would start some again as it is "
-                'imported: put what it does, this call above all, under `if __name__ == "__main__":`'
+                f"new processes import the script that starts them, and importing {_script()} would start more: "
+                'put its code, at least this call, under `if __name__ == "__main__":`'
             )
         if not worker.has_begun:
             raise ProcessLostError(
-                f"a new process, which first imports {_script()}, {how} before it began to work; what it printed says "
-                "why"
+                f"a new process, which first imports {_script()}, {how} before it started to work; its output has the "
+                "reason"
             )
         return [] if worker.job is None else [Message(worker.job, "lost", how)]
 
@@ -168,20 +168,20 @@ class Processes:
 
 
 def check_can_start_processes() -> None:
-    """Refuse where no new process can be started; in one that imports an unguarded script, end it.
+    """Check that new processes can be started; end this process if it is one that imports an unguarded script.
 
     Raises:
         RuntimeError: This process is a daemon.
     """
     current = multiprocessing.current_process()
-    if getattr(current, "_inheriting", False):  # what multiprocessing's own message goes by
+    if getattr(current, "_inheriting", False):  # the flag behind multiprocessing's own error
         raise SystemExit(_NOT_GUARDED)
     if current.daemon:
-        raise RuntimeError("expected a process that may start others, and this one is a daemon of multiprocessing")
+        raise RuntimeError("expected a process that may start others, got a daemon of multiprocessing")
 
 
 class CtrlC:
-    """Whether Ctrl-C was pressed."""
+    """A signal handler that records Ctrl-C in ``came``."""
 
     came = False
 
@@ -191,7 +191,7 @@ class CtrlC:
 
 @contextmanager
 def heard_ctrl_c() -> Iterator[CtrlC]:
-    """Within it, in the main thread and in place of Python's own handler, Ctrl-C sets ``came`` and raises nothing."""
+    """Context in which Ctrl-C sets ``came`` instead of raising; only in the main thread with Python's own handler."""
     ctrl_c = CtrlC()
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -210,11 +210,11 @@ def _script() -> str:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C comes after this instead of within it, and never to the processes that are started within it."""
+    """Context that delays Ctrl-C to its end; processes that are started within it never receive Ctrl-C."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # to start it lets Ctrl-C through
+    resource_tracker.ensure_running()  # starting it unblocks Ctrl-C, so do it first
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -224,7 +224,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 @contextmanager
 def _only_a_file_is_imported() -> Iterator[None]:
-    """New processes import the script, unless it is no file but came from standard input."""
+    """Context in which new processes do not import a script that is not a file, such as one from standard input."""
     main = sys.modules["__main__"]
     script = getattr(main, "__file__", None)
     if script is None or main.__spec__ is not None or Path(_FIRST_FOLDER, script).is_file():
@@ -238,8 +238,8 @@ def _only_a_file_is_imported() -> Iterator[None]:
 
 
 def _serve(link: Connection, work: Callable[..., Any]) -> None:
-    """What a new process does: jobs, until there are no more, or nobody is left to take their results."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that started this one, which ends it
+    """The main loop of a new process: run jobs until there are no more or the link is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C and ends this one
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -259,7 +259,7 @@ def _serve(link: Connection, work: Callable[..., Any]) -> None:
                 report(_sent(error), kind="error")
             else:
                 report(result, kind="result")
-    # As in a process that was forked, nothing is torn down: with PyTorch and EnvPool that takes seconds.
+    # Exit without teardown, as forked processes do: with PyTorch and EnvPool it takes seconds.
     atexit._run_exitfuncs()  # noqa: SLF001
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
@@ -268,9 +268,9 @@ def _serve(link: Connection, work: Callable[..., Any]) -> None:
 
 
 def _sent(error: BaseException) -> tuple[bytes | None, str]:
-    """An error and its traceback, fit for a pipe."""
+    """An error and its traceback in a form that can be sent through a pipe."""
     text = "".join(traceback.format_exception(error))
-    if not isinstance(error, Exception):  # such as SystemExit: it would end the process that takes it
+    if not isinstance(error, Exception):  # such as SystemExit: it would end the receiving process
         return None, text
     try:
         return cloudpickle.dumps(error), text
@@ -279,7 +279,7 @@ def _sent(error: BaseException) -> tuple[bytes | None, str]:
 
 
 class _Traceback(Exception):  # noqa: N818
-    """The traceback of another process, shown as the cause of its error."""
+    """The traceback of another process, displayed as the cause of its error."""
 
     def __str__(self) -> str:
         return f"\n\n{self.args[0]}"
@@ -288,7 +288,7 @@ class _Traceback(Exception):  # noqa: N818
 def _error_of(pickled: bytes | None, text: str) -> BaseException:
     error: BaseException = RuntimeError(text.strip().splitlines()[-1])
     if pickled is not None:
-        with suppress(Exception):  # some cannot be made again from what is pickled of them
+        with suppress(Exception):  # some errors cannot be unpickled
             error = cloudpickle.loads(pickled)
     error.__cause__ = _Traceback(text)
     return error

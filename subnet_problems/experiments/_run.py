@@ -1,4 +1,4 @@
-"""Run: what one seeded run of an experiment is made of."""
+"""Run: the settings of one seeded run of an experiment."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Run:
     """One search with one seed.
 
     Attributes:
-        name: What it is a run of; with the seed it says which run.
-        seed: The seed of the network, the search and the tests.
-        make: Makes the search from the seed and the number of threads that it may use.
+        name: Name of the run; name and seed identify it.
+        seed: Seed of the network, the search and the tests.
+        make: Creates the search from the seed and the number of threads that it may use.
         budget: Environment steps of the search.
-        num_tests: How often it is tested, at equal distances (less often where a generation takes more steps); 0 for
-            after every generation.
-        test_episodes: Fresh episodes a test.
-        keep: A file for the policy of the highest test, of a masked problem; or None. It is written as the run ends,
-            not for a run that is over already.
+        num_tests: Number of tests, at equal intervals of environment steps (fewer if a generation takes more steps than
+            an interval); 0 for a test after every generation. Default: 20.
+        test_episodes: Number of fresh episodes per test. Default: 100.
+        keep: File for the policy with the highest test reward, on a masked problem. It is written when the run ends,
+            not for a run that is finished already. Default: None, no file.
 
     Raises:
         TypeError: An attribute has the wrong type.
-        ValueError: A number is out of range, or the name is not fit for a file's name.
+        ValueError: A number is out of range, or the name is not suitable as a file name.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Run:
         if not isinstance(self.name, str):
             raise TypeError(f"name: expected a string, got {self.name!r}")
         if not self.name.isprintable() or not 0 < len(self.name.encode()) <= 200 or {"/", os.sep} & set(self.name):
-            raise ValueError(f"name: expected one fit for a file's name, got {self.name!r}")
-        check_count("seed", self.seed, minimum=0, maximum=2**46)  # seeds of tests are made of it
+            raise ValueError(f"name: expected a string that can be a file name, got {self.name!r}")
+        check_count("seed", self.seed, minimum=0, maximum=2**46)  # seeds of tests are computed from it
         if not callable(self.make):
-            raise TypeError(f"make: expected a callable that makes a search, got {self.make!r}")
+            raise TypeError(f"make: expected a callable that creates a search, got {self.make!r}")
         check_count("budget", self.budget)
         check_count("num_tests", self.num_tests, minimum=0)
         check_count("test_episodes", self.test_episodes, minimum=2)  # a standard error needs two
@@ -59,16 +59,16 @@ class Run:
 
 
 def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
-    """What a search would hand out now: the center of its distribution if it has one, else its best solution.
+    """The current solution of a search: the center of its distribution if it has one, else its best solution.
 
-    For EvoTorch's restarters (``Restart``, ``IPOP``) it is what the search within would hand out, as long as that is
-    the first. Later ones know nothing of those before: then it is the best solution of all evaluations.
+    For EvoTorch's restarters (``Restart``, ``IPOP``) it is the solution of the inner search until the first restart.
+    After that, it is the best solution of all evaluations, since the inner search starts without earlier results.
 
     Returns:
         ``(solution_length,)``.
 
     Raises:
-        TypeError: ``searcher`` is no EvoTorch search.
+        TypeError: ``searcher`` is not an EvoTorch search.
         ValueError: It has neither a center nor a best solution, as before its first step or with several objectives.
     """
     if not isinstance(searcher, SearchAlgorithm):
@@ -81,14 +81,14 @@ def hand_out(searcher: SearchAlgorithm) -> torch.Tensor:
     solution = solution.values if isinstance(solution, Solution) else solution
     if not isinstance(solution, torch.Tensor):
         raise ValueError(
-            f"searcher: expected one that has a center, a pop_best or a best solution by now, got {searcher!r}, whose "
+            f"searcher: expected one that has a center, a pop_best or a best solution, got {searcher!r}, whose "
             f"status has {sorted(status)}"
         )
     return torch.as_tensor(solution)
 
 
 def mean_eval(status: Mapping[str, Any]) -> float:
-    """The mean fitness of the last population; EvoTorch's restarters leave it to the search within."""
+    """The mean fitness of the last population; EvoTorch's restarters have it only in the inner search."""
     while "mean_eval" not in status:
         status = status["search_algorithm"]
     return float(status["mean_eval"])

@@ -1,4 +1,4 @@
-"""Sparsify a policy: go on searching from it with fewer and fewer weights, as far as it earns enough."""
+"""Sparsify a policy: continue to search from it with fewer and fewer weights while it earns enough."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ def sparsify(
     console: Console | None = None,
     **options: Any,
 ) -> Subnetwork | None:
-    """The smallest version of a policy that still earns enough, as far as a search finds one.
+    """Search for the smallest version of a policy that still earns enough.
 
-    The search begins with the policy's own mask, at the policy's own sparsity, and lowers the number of weights step by
-    step (``algorithms.Continuation``); weights that change no output go first. What it found at each step is tested on
-    fresh episodes and kept in the folder, as a table, as policies and as pictures: see ``pareto_search.run``. All of
-    these policies have the given one's network.
+    The search starts from the policy's mask at the policy's sparsity and lowers the number of weights step by step
+    (``algorithms.Continuation``). Weights that change no output are removed first. The policies found along the way are
+    tested on fresh episodes and saved in the folder, with a table and pictures: see ``pareto_search.run``. All of them
+    have the network of the given policy.
 
-    Ctrl-C ends the search early, and what was found until then is tested. To go on, call it again with ``resume=True``.
+    Ctrl-C ends the search early; the policies found so far are then tested. To continue, call it again with
+    ``resume=True``.
 
     Example:
         >>> smaller = sparsify("lander.safetensors", "smaller", min_reward=200.0)
@@ -55,35 +56,37 @@ def sparsify(
         57
 
     Args:
-        policy: A policy, its file, or a search on a ``MaskedGymProblem``, whose policy is the one that it hands out.
-        folder: Where all is kept.
-        min_reward: The mean reward that the policy is to earn in its test. Default the task's own threshold.
-        budget: Environment steps of the search. Choosing and testing take more of them.
-        env: The task, for a policy that does not know its own. Default the policy's, or the search's.
-        max_sparsity: Where the search ends. Default 0.998, or where a tenth of the policy's weights are left.
-        popsize: Individuals of a generation, default 64.
-        seed: Of the search and its episodes.
-        test_episodes: Fresh episodes of each test, on Gymnasium itself.
-        resume: Whether to go on with the search that was stopped in the folder, to the same bits. It has the policy,
-            ``env``, ``max_sparsity``, ``popsize``, ``seed`` and ``options`` that it was begun with. **It is a pickle,
-            and loading a pickle can run any code**: resume only what you trust.
-        console: Where progress and the table are shown. Default stderr.
-        **options: See ``MaskedGymProblem.from_subnetwork``: ``env_config``, ``episode_length``, ``num_actors`` and the
-            like.
+        policy: A policy, its file, or a search on a ``MaskedGymProblem`` that has a current solution (``hand_out``).
+        folder: The folder of all results.
+        min_reward: Mean reward that the policy must earn in its test. Default: the task's reward threshold.
+        budget: Environment steps of the search. Choosing and testing take additional steps. Default: 1,000,000.
+        env: The task, for a policy without one. Default: that of the policy or of the search.
+        max_sparsity: Sparsity at which the search ends. Default: 0.998, or the sparsity that keeps a tenth of the
+            policy's weights if that is higher.
+        popsize: Individuals per generation. Default: 64.
+        seed: Seed of the search and its episodes. Default: 0.
+        test_episodes: Fresh episodes of each test on Gymnasium itself. Default: 100.
+        resume: Whether to continue the search that was stopped in the folder, with identical results. It keeps its own
+            policy, ``env``, ``max_sparsity``, ``popsize``, ``seed`` and ``options``. **It is a pickle, and loading a
+            pickle can run any code**: resume only what you trust. Default: False.
+        console: Console for the progress bar and the table. Default: stderr.
+        **options: Options of ``MaskedGymProblem.from_subnetwork``, such as ``env_config``, ``episode_length`` and
+            ``num_actors``.
 
     Returns:
-        The policy of fewest weights, tested, without those that change no output (where these are known). None where
-        none that was found earns ``min_reward``, or where neither this nor the task says what is to be earned. A
-        printed sentence says which.
+        The tested policy with the fewest weights, without weights that change no output (if these are known). None if
+        no policy earns ``min_reward``, or if neither ``min_reward`` nor a threshold of the task exists. A printed
+        sentence gives the reason.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or the policy does not fit the task.
-        SubnetworkFileError: The file is not that of a policy.
-        EvaluationError: An environment raised, or returned something that is not finite. What was tested is kept.
-        FileExistsError: There is a search that was stopped in the folder, and ``resume`` is False.
-        FileNotFoundError: ``resume`` is True, and no search was stopped there.
-        OSError: The file cannot be read, or nothing can be written there.
+        SubnetworkFileError: The file is not a policy file.
+        EvaluationError: An environment raised an error or returned a number that is not finite. Tested policies are
+            kept.
+        FileExistsError: The folder has a stopped search, and ``resume`` is False.
+        FileNotFoundError: The folder has no stopped search, and ``resume`` is True.
+        OSError: The file cannot be read, or the folder is not writable.
     """
     folder = check_path("folder", folder)
     min_reward = None if min_reward is None else check_real("min_reward", min_reward)
@@ -112,11 +115,11 @@ def begin(
     seed: int = 0,
     **options: Any,
 ) -> Algorithm:
-    """The search of ``sparsify`` before its first generation, which ``pareto_search.run`` runs; its arguments."""
+    """Create the search of ``sparsify``, with the same arguments; ``pareto_search.run`` runs it."""
     seed = check_seed("seed", seed)
     with naming(searcher="policy"):
         subnet = _policy(policy)
-    # Weights are removed, and those that stay remain what they are, whatever the density of their layer.
+    # Fixed factors: weights that are kept must not change with the density of their layer.
     subnet = replace(subnet, rescale=subnet.rescale and tuple(subnet.scales))
     if isinstance(policy, SearchAlgorithm) and env is None:
         task = policy.problem.task
@@ -131,25 +134,25 @@ def begin(
 
 
 def _stopped(folder: Path) -> Algorithm:
-    """The search that was stopped in a folder.
+    """Load the stopped search of a folder.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: The folder has no stopped search.
         CheckpointError: It cannot be read.
     """
     try:
         algorithm: Algorithm = resume_search(folder / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"resume: expected a search that was stopped, and there is none in {folder}") from None
+        raise FileNotFoundError(f"resume: expected a stopped search, got none in {folder}") from None
     return algorithm
 
 
 def _policy(policy: PolicyLike) -> Subnetwork:
-    """The policy that a user means.
+    """Convert the user's ``policy`` argument.
 
     Raises:
-        TypeError: It is not a policy.
-        ValueError: A search has none to hand out yet, or is not one for masks.
+        TypeError: It is not a policy, a file or a search.
+        ValueError: A search has no solution yet, or is not on a ``MaskedGymProblem``.
     """
     if isinstance(policy, Subnetwork):
         return policy
@@ -163,10 +166,10 @@ def _policy(policy: PolicyLike) -> Subnetwork:
 
 
 def _rule(subnet: Subnetwork) -> TopK:
-    """The rule under which a search begins with the policy's own mask.
+    """The mask rule that can reproduce the policy's own mask, so that a search can start from it.
 
-    Layers keep their shares (``scope="erdos_renyi"``) where the policy has these, as it has from a search for a front;
-    else all weights are ranked together, so that no layer must keep more or fewer than in the policy.
+    It is ``scope="erdos_renyi"`` if the policy's layers have these shares, as after a search for a front. Otherwise all
+    weights are ranked together, so that the numbers of weights per layer are free.
     """
     rule = TopK(subnet.sparsity if subnet.num_active else 0.0, scope="erdos_renyi", rescale=subnet.rescale)
     if torch.equal(rule(subnet.mask[None].float(), subnet.network.layers)[0], subnet.mask):

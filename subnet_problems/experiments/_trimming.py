@@ -1,4 +1,4 @@
-"""Smaller versions of a policy without a search: a weight goes, and other units do instead what its units did."""
+"""Smaller versions of a policy without a search: weights are removed, and hidden units are replaced."""
 
 from __future__ import annotations
 
@@ -25,36 +25,37 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Floats], Floats]] = {
     nn.Identity: lambda x: x, nn.Tanh: np.tanh, nn.ReLU: lambda x: np.maximum(x, 0.0, dtype=np.float32),
 }  # fmt: skip
 
-#: How many observations say how much a weight matters.
+#: Number of observations on which outputs are compared.
 _NUM_OBSERVATIONS = 100
-#: Of a policy, the versions that change its outputs least are proposed: so many without a weight, and so many fitted.
+#: Number of versions that are proposed, those that change the outputs least: versions without a weight, fitted
+#: versions.
 _PLAIN, _FITTED = 16, 12
-#: How many units of a version are replaced at most, and by how much each has to lower the change of the outputs.
+#: Maximum number of replaced units of a version, and how much each must reduce the change of the outputs.
 _REPLACED, _LEAST = 4, 1e-4
-#: Of a policy of many weights, one in so many goes from one policy to the next, and one in so many at once.
+#: From a policy with many weights, 1 in 20 weights is removed in total, and 1 in 80 at once.
 _PART, _AT_ONCE = 20, 80
 
 
 def smaller(masked: MaskedGymProblem, mask: Tensor, *, num_episodes: int = 4) -> Tensor:
-    """A policy's masks with a weight fewer (one in 20, if it has many): those whose outputs are most like its own.
+    """Masks with one weight fewer (or 1 in 20 fewer, if there are many) whose outputs are closest to the policy's own.
 
-    In a frozen network no weight can be trained to make up for one that is gone, but there are other units: all of a
-    layer are random, so that one of them may do what another did, and what the weight did. So of the most promising
-    versions there is also one in which hidden units are replaced by others of their layer, as long as this brings the
-    outputs nearer to the policy's own: of all replacements always the one that does most. A unit that replaces another
-    has the other's connections.
+    In a frozen network no weight can be trained to compensate for a removed one. But all units of a layer are random,
+    so another unit may compute what the old unit computed with the weight. So each of the most promising versions also
+    has a fitted version: its hidden units are replaced by others of their layer, always by the replacement that brings
+    the outputs closest to the policy's own, until none brings them closer. The new unit takes over the connections of
+    the old one.
 
-    Outputs are compared, clipped to the actions' bounds, by their mean absolute difference on observations from the
-    policy's own episodes. Weights that are dead without the one that goes are gone, too. The factors of the mask rule
-    must not depend on the mask, so that what stays remains what it is.
+    Outputs are clipped to the actions' bounds and compared by their mean absolute difference on observations from the
+    policy's own episodes. Weights that become dead by a removal are removed too. The factors of the mask rule must not
+    depend on the mask, so that the remaining weights keep their values.
 
     Args:
-        masked: The problem, on whose task the episodes are played; it counts them.
+        masked: The problem; the episodes are played on its task, and it counts them.
         mask: ``(D,)``, of live weights of a chain of layers.
-        num_episodes: Episodes that give observations.
+        num_episodes: Number of episodes that provide observations. Default: 4.
 
     Returns:
-        ``(N, D)`` masks of live weights, each once; none where no weight can go.
+        ``(N, D)`` distinct masks of live weights; N is 0 if no weight can be removed.
     """
     device, mask = mask.device, mask.cpu()
     chain, observations = _Chain(masked), _observed(masked, mask, num_episodes)
@@ -76,7 +77,7 @@ def smaller(masked: MaskedGymProblem, mask: Tensor, *, num_episodes: int = 4) ->
 
 
 def without_one(masked: MaskedGymProblem, mask: Tensor) -> Tensor:
-    """What is live of a mask ``(D,)`` of live weights without each of them, where something is: ``(n, D)``."""
+    """The live weights of a mask ``(D,)`` without each of its weights in turn: ``(n, D)``, empty masks left out."""
     kept = torch.nonzero(mask)[:, 0]
     without = mask.repeat(len(kept), 1)
     without[torch.arange(len(kept)), kept] = False
@@ -85,15 +86,15 @@ def without_one(masked: MaskedGymProblem, mask: Tensor) -> Tensor:
 
 
 class _Chain:
-    """A chain of layers with all its weights, as matrices; where a layer has biases, they are the last column.
+    """A chain of layers with all its weights, as one matrix per layer; biases, if any, are the last column.
 
     Attributes:
         size: D.
-        weights: Of each layer ``(out, in)``, times the mask rule's factors.
-        index: Of the same shapes, where the weights are in the ``(D,)`` vector.
-        has_bias: Of each layer, whether it has biases.
-        activations: Of each layer, what comes after it.
-        limits: Between which outputs matter, or None.
+        weights: Per layer ``(out, in)``, multiplied by the mask rule's factors.
+        index: Per layer ``(out, in)``, the indices of the weights in the ``(D,)`` vector.
+        has_bias: Per layer, whether it has biases.
+        activations: Per layer, its activation function.
+        limits: Bounds to which outputs are clipped, or None.
     """
 
     def __init__(self, masked: MaskedGymProblem) -> None:
@@ -111,12 +112,12 @@ class _Chain:
         self.limits = masked.task.actions.limits
 
     def between(self, n: int, units: Sequence[Places]) -> tuple[Places, Places]:
-        """Where the weights of a layer between such units are in its matrix; the column of biases is with them."""
+        """Rows and columns of a layer's matrix for the weights between the given units, including biases."""
         columns = np.append(units[n], self.weights[n].shape[1] - 1) if self.has_bias[n] else units[n]
         return units[n + 1][:, None], columns[None]
 
     def with_ones(self, n: int, values: Floats) -> Floats:
-        """What goes into a layer: values of units ``(..., M, in)``, and 1 for the biases, if it has any."""
+        """The inputs of a layer: values of units ``(..., M, in)``, plus a 1 for the biases, if it has any."""
         if not self.has_bias[n]:
             return values
         return np.concatenate([values, np.ones((*values.shape[:-1], 1), np.float32)], axis=-1)
@@ -127,18 +128,18 @@ class _Chain:
 
 
 class _Units:
-    """A policy's live units, and what they are for M observations ``(M, obs_length)``.
+    """A policy's live units, and their values for M observations ``(M, obs_length)``.
 
     Args:
         chain: The network.
-        units: Of the inputs and of each layer, which units there are: all inputs, live hidden ones, all outputs.
-        kept: Of each layer, which of the weights between these are kept, ``(out, in)``; biases are the last column.
-        observations: The observations.
+        units: Indices of the units: all inputs, the live units of each hidden layer, all outputs.
+        kept: Per layer, which of the weights between these units are kept, ``(out, in)``; biases are the last column.
+        observations: The observations, ``(M, obs_length)``.
 
     Attributes:
-        weights: Of each layer ``(out, in)``, 0 where removed.
-        values: What goes into each layer, ``(M, in)``.
-        sums: What comes of each layer before its activation, ``(M, out)``.
+        weights: Per layer ``(out, in)``; removed weights are 0.
+        values: Per layer, its inputs, ``(M, in)``.
+        sums: Per layer, its outputs before the activation, ``(M, out)``.
         outputs: ``(M, act_length)``, clipped to the actions' bounds.
     """
 
@@ -157,26 +158,26 @@ class _Units:
 
     @classmethod
     def of(cls, chain: _Chain, mask: Tensor, observations: Floats) -> _Units:
-        """Those of a mask ``(D,)`` of live weights."""
+        """The units of a mask ``(D,)`` of live weights."""
         kept = [mask.numpy()[index] for index in chain.index]
         hidden = [np.flatnonzero(some.any(axis=1)) for some in kept[:-1]]
         units = [np.arange(observations.shape[1]), *hidden, np.arange(len(kept[-1]))]
         return cls(chain, units, [some[chain.between(n, units)] for n, some in enumerate(kept)], observations)
 
     def mask(self) -> NDArray[np.bool_]:
-        """``(D,)``."""
+        """The mask of the kept weights, ``(D,)``."""
         mask = np.zeros(self.chain.size, dtype=bool)
         for n, kept in enumerate(self.kept):
             mask[self.chain.index[n][self.chain.between(n, self.units)]] = kept
         return mask
 
     def with_another(self, wanted: Floats) -> tuple[_Units, float]:
-        """With one hidden unit replaced, so that the outputs are as near to ``wanted`` as they can be; and how near."""
+        """Replace the hidden unit that brings the outputs closest to ``wanted``; also return the difference left."""
         best, least = self, np.inf
         for n, units in enumerate(self.units[1:-1]):
             for i in range(len(units)):
                 changes = self._changes(n, i, wanted)
-                changes[units] = np.inf  # those are there
+                changes[units] = np.inf  # these units are in use already
                 other = int(np.argmin(changes))
                 if changes[other] < least:
                     least, place, unit = float(changes[other]), (n + 1, i), other
@@ -187,7 +188,7 @@ class _Units:
         return best, least
 
     def _changes(self, n: int, i: int, wanted: Floats) -> Floats:
-        """How far outputs are from ``wanted`` with each of the layer's units in the place of one: ``(units,)``."""
+        """Change of the outputs from ``wanted`` if each unit of the layer replaces unit ``i``: ``(units,)``."""
         chain, kept = self.chain, self.kept[n + 1][:, i, None]
         before = chain.between(n, self.units)[1]
         weights = chain.weights[n][:, before[0]] * self.kept[n][i]
@@ -202,7 +203,7 @@ class _Units:
 
 
 def _fitted(policy: _Units, wanted: Floats) -> _Units:
-    """A policy with units replaced until its outputs come no nearer to ``wanted``."""
+    """Replace units of a policy until its outputs come no closer to ``wanted``, at most 4 times."""
     change = float(_change(policy.outputs, wanted))
     for _ in range(_REPLACED):
         other, least = policy.with_another(wanted)
@@ -218,7 +219,7 @@ def _change(outputs: Floats, wanted: Floats) -> Floats:
 
 
 class _Recorder(nn.Module):
-    """A network that remembers what it is asked."""
+    """A network that records its inputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -231,7 +232,7 @@ class _Recorder(nn.Module):
 
 
 def _observed(masked: MaskedGymProblem, mask: Tensor, num_episodes: int) -> Floats:
-    """What the network of a policy sees in some episodes, normalized if that is on: ``(n, obs_length)``."""
+    """Network inputs of a policy from its episodes, normalized if the policy normalizes: ``(100, obs_length)``."""
     subnet, task = masked.mask_to_subnetwork(mask), masked.task
     recorder, steps = _Recorder(subnet.network.to_module(subnet.weights)), 0
     policy = PolicyModule(recorder, subnet.normalizer, None)

@@ -1,4 +1,4 @@
-"""Jobs whose rows are collected in one CSV file: several at a time, each kept as it ends, and none played twice."""
+"""Parallel jobs whose rows are collected in one CSV file. Each job is saved when it ends, and none runs twice."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def collect(
     num_jobs: int | None = None,
     quiet: bool = False,
 ) -> list[Row]:
-    """Do jobs in new processes, and add the rows of each to a file as it ends.
+    """Run jobs in new processes, and add the rows of each job to a file when it ends.
 
-    The same call goes on with the jobs that have no row yet: after Ctrl-C, a kill or a fault. A job that was not over
-    begins anew. A script that calls this needs ``if __name__ == "__main__":``.
+    After Ctrl-C, a kill or an error, the same call continues with the jobs that have no row yet. An unfinished job
+    starts again. A script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
-        work: Called as ``work(**job)``; returns one row at least, from columns to numbers, strings or None. Pickled by
-            its name.
-        jobs: The arguments: numbers and strings under the same names for all. They are the first columns of the rows,
-            and say which job a row is of.
+        work: Called as ``work(**job)``; returns at least one row, a dict from columns to numbers, strings or None. It
+            is pickled by its name.
+        jobs: The arguments of each job: numbers and strings, with the same names for all jobs. They become the first
+            columns of the rows and identify the job of a row.
         path: The CSV file.
-        num_jobs: How many jobs at a time; None takes the number of CPUs.
-        quiet: Whether no progress is shown.
+        num_jobs: Number of jobs at a time. Default: the number of CPUs.
+        quiet: Whether to hide the progress bar. Default: False.
 
     Returns:
-        All rows of the file; after Ctrl-C of the jobs that are over.
+        All rows of the file; after Ctrl-C, those of the finished jobs.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: There is no job, one is there twice, jobs have different names, or one has no row.
+        ValueError: There are no jobs, one is listed twice, jobs have different names, or a job returned no row.
         OSError: The file cannot be written.
-        ProcessLostError: A process ended before its job did.
-        RuntimeError: This process may not start others.
+        ProcessLostError: A process ended before its job was finished.
+        RuntimeError: This process may not start other processes.
     """
     path = check_file("path", check_path("path", path))
     num_jobs = num_cpus() if num_jobs is None else check_count("num_jobs", num_jobs)
     if not jobs or len({tuple(job) for job in jobs}) > 1:
-        raise ValueError(f"jobs: expected one at least, all with the same names, got {jobs!r}")
+        raise ValueError(f"jobs: expected at least one, all with the same names, got {jobs!r}")
     names, keys = list(jobs[0]), [tuple(job.values()) for job in jobs]
     if len(set(keys)) < len(keys):
-        raise ValueError(f"jobs: expected each once, got {jobs!r}")
+        raise ValueError(f"jobs: expected no duplicates, got {jobs!r}")
     check_can_start_processes()
     done = {tuple(row.get(name) for name in names) for row in _texts(path)}
     missing = [job for job in jobs if tuple("" if value is None else str(value) for value in job.values()) not in done]
@@ -69,12 +69,12 @@ def collect(
         bar = progress.add_task("runs", total=len(jobs), completed=len(jobs) - len(missing))
         left = len(missing)
         while left and not ctrl_c.came:
-            # results first: an error ends all
+            # results first, because an error ends everything
             for message in sorted(processes.listen(timeout=0.2), key=lambda message: message.kind != "result"):
                 job = missing[message.job]
                 if message.kind == "result":
                     if not message.content:
-                        raise ValueError(f"work: expected a row at least of each job, got none of {job!r}")
+                        raise ValueError(f"work: expected at least one row of each job, got none of {job!r}")
                     rows = [*read_rows(path), *({**job, **row} for row in message.content)]
                     write_table(path, rows)
                     progress.advance(bar)
@@ -87,11 +87,11 @@ def collect(
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """All rows of a file that ``collect`` wrote; none where there is no file yet.
+    """Read all rows of a file that ``collect`` wrote; the list is empty if there is no file yet.
 
     Raises:
-        TypeError: ``path`` is no path.
-        OSError: It cannot be read.
+        TypeError: ``path`` is not a path.
+        OSError: The file cannot be read.
     """
     return [{name: _value(text) for name, text in row.items()} for row in _texts(check_path("path", path))]
 

@@ -1,4 +1,4 @@
-"""The search for a front of sparse policies, as the example and the command run it: search, tests, files."""
+"""The search for a front of sparse policies, which the example and the command run: search, tests, files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ._found import Found
 from ._fronts import hypervolume
 from ._outcomes import write_table
 
-#: The searches, and between which sparsities each looks where the caller does not say.
+#: The searches and their default ranges of sparsity.
 SPARSITIES = {"continuation": (0.9, 0.998), "nsga2": (0.0, 0.99)}
-#: The mask rule that suits each. Continuation removes weights, and those that stay remain what they are.
+#: The mask rule that suits each search. Continuation removes weights, so the kept weights must keep their values.
 RULES = {
     "continuation": TopK(0.9, scope="erdos_renyi", rescale="fixed"),
     "nsga2": TopK(0.5, scope="erdos_renyi"),
@@ -50,34 +50,37 @@ def begin(
     start: Tensor | ArrayLike | None = None,
     budget: int | None = None,
 ) -> Algorithm:
-    """A search on the trade-off of a masked problem, before its first generation.
+    """Create a search on the trade-off of a masked problem between reward and sparsity.
 
-    A kept weight that can change no output costs nothing: what counts is the live ones, and policies are handed out
-    without the others. (In a network that is no chain of layers all that are kept count.)
+    Only live weights count: a kept weight that can change no output costs nothing and is removed from the policies that
+    are returned. (If the network is not a chain of layers, all kept weights count.)
 
     Args:
-        masked: The problem; its mask rule is ``TopK`` (``RULES`` has the one that suits each search). Its
-            ``common_random_numbers`` should be off for the continuation: a center learns more from as many episodes as
-            it has children than from one.
-        folder: Where ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
-        algorithm: ``"continuation"``, or ``"nsga2"``: pymoo's NSGA-II with the operators of ``algorithms``.
-        popsize: Individuals of a generation, at least 4, default 64; for NSGA-II the survivors of one, each of which
-            has five children, default 24.
-        seed: Of the search.
-        min_sparsity: The least sparsity that is looked for. Default 0.9, or where ten weights are left, for NSGA-II 0.
-        max_sparsity: The greatest. Default 0.998, for NSGA-II 0.99, with ``start`` that at which a tenth of its weights
-            are left, if that is more; in a network of few weights that at which one is left.
-        start: ``(D,)`` bool, a mask that the continuation begins from, at its own sparsity; ``min_sparsity`` is then
-            that sparsity.
-        budget: How many environment steps the search will have. The continuation spends 16 % of them, and 25
-            generations, at its first level; where there is a ``start``, or where the budget is not said, ten or 25
-            generations.
+        masked: The problem; its mask rule is ``TopK`` (``RULES`` has the one that suits each search). Turn off its
+            ``common_random_numbers`` for the continuation: a center learns more if each child plays a different
+            episode.
+        folder: The folder in which ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
+        algorithm: ``"continuation"`` (default), or ``"nsga2"``: pymoo's NSGA-II with the operators of ``algorithms``.
+        popsize: Individuals per generation, at least 4. Default: 64. For NSGA-II: survivors per generation, with five
+            children per survivor. Default: 24.
+        seed: Seed of the search. Default: 0.
+        min_sparsity: Minimum sparsity. Default: 0.9, or the sparsity that keeps 10 weights if that is lower; for
+            NSGA-II 0.
+        max_sparsity: Maximum sparsity. Default: 0.998; for NSGA-II 0.99. With ``start``, the sparsity that keeps a
+            tenth of its weights, if that is higher. In a small network, the sparsity that keeps one weight.
+        start: ``(D,)`` bool, a mask from which the continuation starts; its sparsity is then the minimum sparsity.
+        budget: Environment steps that the search will have. The first level of the continuation lasts until 16 % of
+            them are spent, and for at least 25 generations. Without a budget it lasts 25 generations, with ``start``
+            10 generations.
+
+    Returns:
+        The search, before its first generation.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, the greatest sparsity keeps no weight, or it is below the least.
-        FileExistsError: There is a checkpoint already.
-        OSError: Nothing can be written there.
+        ValueError: An argument is out of range, the maximum sparsity keeps no weight, or it is below the minimum.
+        FileExistsError: A checkpoint exists already.
+        OSError: The folder is not writable.
     """
     check_choice("algorithm", algorithm, SPARSITIES)
     if not isinstance(masked, MaskedGymProblem):
@@ -92,17 +95,17 @@ def begin(
     scores: Tensor | None = None
     if start is not None:
         if algorithm != "continuation" or min_sparsity is not None:
-            raise ValueError("start: expected None for another search than the continuation, and with min_sparsity")
+            raise ValueError("start: expected None for a search other than continuation, or with min_sparsity")
         bits = check_mask("start", start, num_weights)
         if not bits.any():
-            raise ValueError("start: expected a mask that keeps a weight, got one that keeps none")
+            raise ValueError("start: expected a mask that keeps a weight, got an empty mask")
         with naming(mask="start"):
             scores = masked.scores_from_mask(bits, seed=seed)
         num_kept = int(bits.sum())
         low, high = 1.0 - num_kept / num_weights, max(high, 1.0 - num_kept / num_weights / 10)
     low, high = (min(sparsity, 1.0 - 1.0 / num_weights) for sparsity in (low, high))  # one weight stays
     if min_sparsity is None and max_sparsity is not None and check_sparsity("max_sparsity", max_sparsity) < low:
-        whose = "where min_sparsity is not given" if start is None else "as that of start"
+        whose = "the default min_sparsity" if start is None else "the sparsity of start"
         raise ValueError(f"max_sparsity: expected at least {low:g}, {whose}, got {max_sparsity!r}")
     problem = ParetoSparsityProblem(
         masked,
@@ -119,7 +122,8 @@ def begin(
     else:
         center = np.append(scores.cpu().numpy(), problem.xu[-1])
         with naming(pop_size="popsize"):
-            # A policy's scores are drawn anew: until the search knows which weights matter, small steps keep it.
+            # The policy's scores are random: small steps preserve the policy until the search knows which weights
+            # matter.
             search = Continuation(popsize or 64, center=center, stdev=0.02, first_generations=10)
     folder.mkdir(parents=True, exist_ok=True)
     with naming(path="folder"):
@@ -129,11 +133,11 @@ def begin(
 
 
 class _Keeper(ParetoCheckpointer):
-    """Notes the hypervolume after each generation, and writes checkpoints that have it.
+    """Records the hypervolume after each generation, and writes checkpoints that include it.
 
     Args:
         path: The checkpoint.
-        from_policy: Whether the first generation is around a policy. Else it is of random masks.
+        from_policy: Whether the first generation is drawn around a policy, instead of random masks.
     """
 
     def __init__(self, path: Path, *, from_policy: bool) -> None:
@@ -143,7 +147,7 @@ class _Keeper(ParetoCheckpointer):
     def _update(self, algorithm: Algorithm) -> None:
         rewards, densities = -algorithm.opt.get("F")[:, 0], algorithm.opt.get("F")[:, 1]
         finite, data, area = np.isfinite(rewards), algorithm.data, 0.0
-        if "floor" not in data:  # the reward from which on a policy counts: what the first generation was seen to earn
+        if "floor" not in data:  # the reward above which a policy counts, from the first generation
             seen = -algorithm.pop.get("F")[:, 0]
             seen = seen[np.isfinite(seen)] if np.isfinite(seen).any() else np.zeros(1)
             data["floor"], data["progress"] = float(seen.min() if self._from_policy else np.median(seen)), []
@@ -158,43 +162,45 @@ def run(
     algorithm: Algorithm, folder: str | Path, *, budget: int, min_reward: float | None = None,
     test_episodes: int = 100, test_seed: int = 12345, console: Console | None = None,
 ) -> tuple[list[Found], bool]:  # fmt: skip
-    """Search until the budget is spent or Ctrl-C, choose the policies of the front, test them, and keep all of it.
+    """Search until the budget is spent or Ctrl-C, then choose, test and save the policies of the front.
 
-    The candidates of each level (all policies of the last population of NSGA-II) are evaluated on Gymnasium itself, in
-    whole episodes, and the best of them make the front (see ``choose``). Those of the front are then tested on fresh
-    episodes.
+    The candidates of each level (for NSGA-II all policies of the last population) are evaluated on Gymnasium itself in
+    episodes of full length, and the best of them form the front (see ``choose``). The policies of the front are then
+    tested on fresh episodes.
 
-    The folder then has ``policies/<weights>_weights.safetensors``, ``front.csv``, ``front.png`` and ``progress.csv``:
-    the hypervolume after each generation, see ``fronts.hypervolume``. Of the policy with the fewest weights that earns
-    ``min_reward`` it has ``smallest.safetensors``, ``smallest.gif`` (a film), ``smallest.h`` (C) and ``smallest.png``
-    (its graph, with its numbers and its formula if there are few). Policies are saved as they are tested, and a picture
-    that cannot be drawn is a warning. Policies of an earlier front stay until all of this one are tested. Once the
-    budget is spent, the checkpoint is removed.
+    The folder then has ``policies/<weights>_weights.safetensors``, ``front.csv``, ``front.png`` and ``progress.csv``,
+    the hypervolume after each generation (see ``hypervolume``). It also has four files of the smallest policy, the one
+    with the fewest weights that earns ``min_reward``: ``smallest.safetensors``, ``smallest.gif`` (a video),
+    ``smallest.h`` (C) and ``smallest.png`` (its graph, with numbers and formula if it has few weights). Each policy is
+    saved when it is tested. A picture that cannot be drawn causes a warning. Policies of an earlier front stay until
+    all of this front are tested. When the budget is spent, the checkpoint is removed.
 
-    Ctrl-C in the search leads to choosing and tests, Ctrl-C in the tests to the pictures of what was tested; a second
-    one ends at once. The checkpoint stays: ``algorithms.resume`` goes on from it, to the same bits.
+    Ctrl-C in the search starts choosing and testing. Ctrl-C in the tests starts drawing the tested policies. A second
+    Ctrl-C ends at once. After Ctrl-C the checkpoint is kept: ``algorithms.resume`` continues from it with identical
+    results.
 
     Args:
-        algorithm: From ``begin`` or ``algorithms.resume``.
-        folder: Where all is kept.
-        budget: Environment steps of the search. Choosing takes up to about half as many again, or 50,000; tests take
-            more of them.
-        min_reward: What the smallest policy earns in its test. Policies that earn less when they are chosen are not on
-            the front, where others earn it (and where fitness is the plain return). Default the task's own threshold,
-            if it has one.
-        test_episodes: Fresh episodes of each test, on Gymnasium itself.
-        test_seed: Their seed.
-        console: Where progress and the table are shown.
+        algorithm: A search from ``begin`` or ``algorithms.resume``.
+        folder: The folder of all results.
+        budget: Environment steps of the search. Choosing takes up to about half of that in addition, or 50,000 steps if
+            that is more; tests take additional steps.
+        min_reward: Reward that the smallest policy must earn in its test. If fitness is the plain return, policies that
+            earn less when they are chosen are left out of the front, unless all earn less. Default: the task's reward
+            threshold, if it has one.
+        test_episodes: Fresh episodes of each test on Gymnasium itself. Default: 100.
+        test_seed: Seed of the tests. Default: 12345.
+        console: Console for the progress bar and the table. Default: stderr.
 
     Returns:
-        What was tested of the front, sparsest first (nothing, where the search was stopped before its first
-        generation), and whether it was stopped by Ctrl-C.
+        The tested policies of the front, sparsest first (an empty list if the search was stopped before the end of its
+        first generation), and True if Ctrl-C stopped the search.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: A number is out of range.
-        EvaluationError: An environment raised, or returned something that is not finite. What was tested is kept.
-        OSError: Nothing can be written there.
+        EvaluationError: An environment raised an error or returned a number that is not finite. Tested policies are
+            kept.
+        OSError: The folder is not writable.
     """
     if not isinstance(getattr(algorithm, "problem", None), ParetoSparsityProblem):
         raise TypeError(f"algorithm: expected a search from begin or resume, got {algorithm!r}")
@@ -227,7 +233,7 @@ def run(
             if stopped or not found:
                 raise
             stopped = True
-            console.print("Stopped: the policies that were tested so far make the front.")
+            console.print("Stopped: the policies tested so far form the front.")
         small = _front.smallest(found, min_reward)
         console.print(_front.table(found, test_episodes))
         console.print(_front.verdict(small, min_reward))
@@ -237,26 +243,27 @@ def run(
             _front.draw(found, small, masked, folder)
     except KeyboardInterrupt:
         stopped = True
-        console.print("Stopped: the policies that were tested are kept.")
+        console.print("Stopped: the tested policies are kept.")
     if not stopped:
         remove_checkpoint(folder / "checkpoint")
     return found, stopped
 
 
 def groups_of(algorithm: Algorithm) -> list[NDArray[np.float64]]:
-    """Among which individuals of a search ``choose`` chooses the front's policies, one from each group.
+    """Group the individuals of a search; ``choose`` chooses one policy of the front from each group.
 
     Args:
-        algorithm: A search of pymoo's on a ``ParetoSparsityProblem``.
+        algorithm: A pymoo search on a ``ParetoSparsityProblem``.
 
     Returns:
-        The candidates ``(n, D + 1)`` of each level of a ``Continuation``, those that have shown most first; of other
-        searches each individual of the population.
+        For a ``Continuation``, the candidates ``(n, D + 1)`` of each level, most promising first. For other searches,
+        each individual of the population as its own group.
     """
     if not isinstance(algorithm, Continuation):
         return [individual.X[None] for individual in algorithm.pop]
     num_weights = algorithm.problem.masked.network.num_weights
-    by_size: dict[int, list[list[NDArray[np.float64]]]] = {}  # in a small network levels may keep as many weights
+    # In a small network, several levels may keep the same number of weights.
+    by_size: dict[int, list[list[NDArray[np.float64]]]] = {}
     for log2_density, level in zip(algorithm.levels, algorithm.promising(), strict=True):
         by_size.setdefault(round(num_weights * 2.0**log2_density), []).append([member.x for member in level])
     in_turns = ([x for xs in zip_longest(*levels) for x in xs if x is not None] for levels in by_size.values())
@@ -264,7 +271,7 @@ def groups_of(algorithm: Algorithm) -> list[NDArray[np.float64]]:
 
 
 def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:
-    """Search until the budget is spent; whether Ctrl-C came first."""
+    """Search until the budget is spent. Return True if Ctrl-C stopped the search."""
 
     def describe() -> str:
         noted = algorithm.data.get("progress") or [{"hypervolume": 0.0}]
@@ -277,7 +284,9 @@ def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:
         algorithm.next, lambda: int(problem.interaction_count), budget, describe=describe, console=console
     )
     if stopped and algorithm.is_initialized:
-        console.print("Stopped: what was found so far is tested and drawn (Ctrl-C ends that); it can be resumed.")
+        console.print(
+            "Stopped: policies found so far are now tested and drawn (Ctrl-C ends that). The search can be resumed."
+        )
     elif stopped:
-        console.print("Stopped before the first generation was over.")
+        console.print("Stopped before the end of the first generation.")
     return stopped

@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_leaves_the_older_checkpoint_and_the_search_goes_on(
     def fill() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # every longer file is refused
-        with pytest.warns(UserWarning, match="could not be written, the older one stays"):
+        with pytest.warns(UserWarning, match="could not be written, the older one is kept"):
             searcher.run(3)
         assert searcher.step_count == 5
 
@@ -274,7 +274,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(two_checkpoints):
     content = two_checkpoints.read_bytes()
     for damaged in damages(content):
         two_checkpoints.write_bytes(damaged)
-        with pytest.warns(UserWarning, match=r"going on from the checkpoint before, .*checkpoint\.previous"):
+        with pytest.warns(UserWarning, match=r"continuing from the previous checkpoint, .*checkpoint\.previous"):
             header, _ = read(two_checkpoints)
         assert header["generation"] == 2
 
@@ -294,7 +294,7 @@ def test_other_versions_are_named(two_checkpoints):
     with pytest.warns(UserWarning, match=r"other versions .*'torch': \('1\.0', .*'Box2D': \(None, "):
         assert load(two_checkpoints).step_count == 3
     write(two_checkpoints, header, pickle.dumps(0)[:-1])
-    with pytest.raises(CheckpointError, match=r"is sound, written by other versions .*'torch': \('1\.0', "):
+    with pytest.raises(CheckpointError, match=r"is undamaged, written by other versions .*'torch': \('1\.0', "):
         load(two_checkpoints)
 
 
@@ -363,7 +363,7 @@ def test_a_run_does_not_write_over_another(make, two_checkpoints):
     two_checkpoints.unlink()
     with pytest.raises(FileExistsError, match="previous"):
         make(two_checkpoints)
-    with pytest.raises(FileNotFoundError, match="path: expected a file in a folder that exists"):
+    with pytest.raises(FileNotFoundError, match="path: expected a file in an existing folder"):
         make(two_checkpoints.parent / "no folder" / "checkpoint")
 
 
@@ -384,7 +384,7 @@ def test_what_cannot_be_pickled_is_named_before_the_first_generation(tmp_path):
 def test_a_pymoo_algorithm_that_a_pickle_does_not_hold_whole_is_refused(algorithm, lost, tmp_path):
     problem = get_problem("sphere" if isinstance(algorithm, CMAES) else "zdt1")
     algorithm.setup(problem, termination=("n_gen", 5), seed=0, callback=ParetoCheckpointer(tmp_path / "checkpoint"))
-    with pytest.raises(TypeError, match=f"algorithm: expected one that a pickle holds whole, got .*{lost}"):
+    with pytest.raises(TypeError, match=f"algorithm: expected one that can be pickled completely, got .*{lost}"):
         algorithm.run()
     assert not (tmp_path / "checkpoint").exists()
 
@@ -399,7 +399,7 @@ def test_an_environment_that_cannot_be_pickled_is_named(tmp_path):
             return gym.make("CartPole-v1")
 
         searcher = searcher_of(MaskedGymProblem(make, hidden_sizes=(4,), episode_length=10, seed=0))
-        with pytest.raises(TypeError, match=r"_problem\._task\.env .*Give environments by"):
+        with pytest.raises(TypeError, match=r"_problem\._task\.env .*Give environments as"):
             Checkpointer(searcher, tmp_path / "checkpoint")
 
 

@@ -435,7 +435,7 @@ def test_all_children_may_be_elites():
         ),
         (
             {"popsize": 1, "clone_elites": True, "recombination": "uniform"},
-            "clone_elites: expected False with popsize=1, of which no child would be left, got True",
+            "clone_elites: expected False with popsize=1, which leaves no children, got True",
         ),
     ],
 )
@@ -766,7 +766,7 @@ def test_arguments_after_the_problem_go_by_name():
         (
             Problem("min", solution_length=3, bounds=(0.0, 1.0)),
             ValueError,
-            "problem: expected one without strict bounds",
+            "problem: expected no strict bounds",
         ),
         (
             Problem(["min", "max"], solution_length=3, initial_bounds=(0.0, 1.0)),

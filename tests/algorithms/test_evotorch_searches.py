@@ -236,7 +236,9 @@ def test_what_has_nothing_to_hand_out_is_refused():
     with pytest.raises(ValueError, match=r"^searcher: expected one that has a center, a pop_best or a best solution"):
         hand_out(genetic)
     fresh = ElitistGaussianResampling(cart_pole())
-    with pytest.raises(ValueError, match=r"^searcher: expected one that has a center, .* by now"):
+    with pytest.raises(
+        ValueError, match=r"^searcher: expected one that has a center, a pop_best or a best solution, got"
+    ):
         hand_out(fresh)
     with pytest.raises(TypeError, match=r"^searcher: expected an EvoTorch SearchAlgorithm, got 3"):
         hand_out(3)

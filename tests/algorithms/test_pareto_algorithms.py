@@ -187,7 +187,7 @@ def test_the_same_seed_gives_the_same_bits_with_a_kill_between_or_a_checkpoint_i
     killed = set_up(name, Noisy(), callback=ParetoCheckpointer(tmp_path / "checkpoint", every=2))
     if name in WITH_ARCHIVE:
         with pytest.raises(
-            TypeError, match=f"^algorithm: expected one that a pickle .*{name}, which loses {WITH_ARCHIVE[name]}"
+            TypeError, match=f"^algorithm: expected one that can be pickled .*{name}, which loses {WITH_ARCHIVE[name]}"
         ):
             killed.run()
         again = set_up(name, Noisy())
@@ -289,11 +289,11 @@ DIRECTIONS = {"ref_dirs": np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}
         (NSGA2, {"min_evaluations": 0}, ValueError, "min_evaluations: expected a whole number >= 1"),
         (NSGA2, {"num_niches": 2.0}, TypeError, "num_niches: expected a whole number >= 1"),
         (NSGA2, {"mating": Mating(None, None, None)}, ValueError, "mating: expected none, since crossover"),
-        (NSGA2, {"mutation": PM(), "stdev": 0.1}, ValueError, "stdev: expected None where mutation is given"),
-        (NSGA3, {"num_niches": 3, **DIRECTIONS}, ValueError, "num_niches: expected None where NSGA3 has its own surv"),
-        (NSDE, {"last_stdev": 0.1}, ValueError, "last_stdev: expected None where NSDE has its own mutation, got 0.1"),
-        (NSDE, {"mutation": PM()}, ValueError, "mutation: expected none where NSDE has its own"),
-        (MOEAD, {"selection": RandomSelection(), **DIRECTIONS}, ValueError, "selection: expected none where MOEAD"),
+        (NSGA2, {"mutation": PM(), "stdev": 0.1}, ValueError, "stdev: expected None when mutation is given"),
+        (NSGA3, {"num_niches": 3, **DIRECTIONS}, ValueError, "num_niches: expected None when NSGA3 has its own surv"),
+        (NSDE, {"last_stdev": 0.1}, ValueError, "last_stdev: expected None when NSDE has its own mutation, got 0.1"),
+        (NSDE, {"mutation": PM()}, ValueError, "mutation: expected none when NSDE has its own"),
+        (MOEAD, {"selection": RandomSelection(), **DIRECTIONS}, ValueError, "selection: expected none when MOEAD"),
         (MOEAD, {"min_evaluations": 4, "num_parents": 2, **DIRECTIONS}, ValueError, "min_evaluations: .*no survival"),
         (MOEAD, DIRECTIONS, ValueError, "num_parents: expected a whole number <= 3, the number of MOEAD's neighbors"),
         (CLASSES["CTAEA"], {"num_parents": 1, **DIRECTIONS}, ValueError, "num_parents: expected a whole number >= 2"),
@@ -301,19 +301,19 @@ DIRECTIONS = {"ref_dirs": np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}
             RNSGA2,
             {"ref_points": np.ones((1, 2)), "survival": RankAndCrowding()},
             ValueError,
-            "survival: expected none where RNSGA2 has its own",
+            "survival: expected none when RNSGA2 has its own",
         ),
         (NSGA2, {"pop_size": 0}, ValueError, "pop_size: expected a whole number >= 1, got 0"),
         (NSGA2, {"n_offsprings": 2.5}, TypeError, "n_offsprings: expected a whole number >= 1, got 2.5"),
         (CLASSES["GDE32NN"], {}, TypeError, "algorithm: expected one of pymoo's classes"),
-        (MOEAD, {"survival": RankAndCrowding(), **DIRECTIONS}, ValueError, "survival: expected none where MOEAD has"),
-        (MOEAD, {"pop_size": 8, **DIRECTIONS}, ValueError, "pop_size: expected none where MOEAD has its own, got 8"),
-        (CLASSES["AGEMOEA"], {"survival": RankAndCrowding()}, ValueError, "survival: expected none where AGEMOEA has"),
+        (MOEAD, {"survival": RankAndCrowding(), **DIRECTIONS}, ValueError, "survival: expected none when MOEAD has"),
+        (MOEAD, {"pop_size": 8, **DIRECTIONS}, ValueError, "pop_size: expected none when MOEAD has its own, got 8"),
+        (CLASSES["AGEMOEA"], {"survival": RankAndCrowding()}, ValueError, "survival: expected none when AGEMOEA has"),
         (
             NSGA2,
             {"survival": ReevaluatingSurvival(), "min_evaluations": 3},
             ValueError,
-            "min_evaluations: expected None where survival is a ReevaluatingSurvival, got 3",
+            "min_evaluations: expected None when survival is a ReevaluatingSurvival, got 3",
         ),
     ],
 )
@@ -324,5 +324,5 @@ def test_what_cannot_be_served_or_would_have_no_effect_is_refused(algorithm, arg
 
 def test_nsga2s_operators_in_an_algorithm_with_a_survival_of_its_own_are_an_error_that_says_what_to_do():
     algorithm = NSGA3(np.eye(2), pop_size=8, **pareto_operators(0.5))
-    with pytest.raises(AttributeError, match=r"survival: expected one with 'opt', .* by pareto_algorithm"):
+    with pytest.raises(AttributeError, match=r"survival: expected one with 'opt', .* with pareto_algorithm"):
         minimize(Noisy(), algorithm, ("n_gen", 2), seed=0)

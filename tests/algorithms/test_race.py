@@ -233,12 +233,12 @@ class Silent(SearchAlgorithm):
     [
         (lambda: [search(0)], {}, ValueError, "searchers: expected at least two"),
         (lambda: [search(0), 3], {}, TypeError, "searchers: expected EvoTorch searches, got 3"),
-        (lambda: [search(0)] * 2, {}, ValueError, "searchers: expected at least two, each on a problem of its own"),
+        (lambda: [search(0)] * 2, {}, ValueError, "searchers: expected at least two, each on its own problem"),
         (
             lambda: [search(0), SNES(Problem("max", sum, solution_length=2, initial_bounds=(0, 1)), stdev_init=1.0)],
             {}, TypeError, "searchers: expected problems that count environment steps",
         ),
-        (lambda: [search(0), race()], {}, TypeError, "searchers: expected searches that are no races"),
+        (lambda: [search(0), race()], {}, TypeError, "searchers: expected searches that are not races"),
         (
             lambda: [search(0), Silent(search(1).problem)],
             {}, TypeError, "searchers: expected searches whose status has a mean_eval",

@@ -85,7 +85,7 @@ def test_a_nan_is_an_error_that_names_the_individual_and_changes_none():
 def test_only_who_was_evaluated_can_be_evaluated_again():
     problem = Given()
     pop = Population.merge(given(problem, [[0.0, 0.0]]), Population.new(X=np.zeros((1, 2))))
-    with pytest.raises(ValueError, match=r"^individuals: expected evaluated ones, with 2 objectives, got 0 at index 1"):
+    with pytest.raises(ValueError, match=r"^individuals: expected evaluated ones with 2 objectives, got 0 at index 1"):
         evaluate_again(problem, pop)
 
 

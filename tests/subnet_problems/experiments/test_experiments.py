@@ -288,8 +288,8 @@ def test_a_process_that_is_killed_takes_nothing_with_it_but_its_last_steps(tmp_p
     with pytest.raises(ProcessLostError) as caught:
         perform(asked, path, num_jobs=2, quiet=True)
     assert str(caught.value) == (
-        "the process that played 'lost' with seed 0 was killed by SIGKILL, as the system does where memory runs out. "
-        f"Stopped with it: 'long' with seed 1. What is over is in {path}; the same call goes on with the others from "
+        "the process of run 'lost' with seed 0 was killed by SIGKILL, as the system does when memory runs out. "
+        f"Also stopped: 'long' with seed 1. Finished runs are in {path}; the same call continues the others from "
         "their last checkpoints."
     )
     assert set(by_run(read_tests(path))) == {("masks", 0)}
@@ -302,7 +302,7 @@ def test_a_script_without_a_guard_is_told_so_and_starts_nothing_else(tmp_path):
     err = process.communicate(timeout=300.0)[1]
     assert process.returncode == 1
     assert err.count("Traceback") == err.count("Error:") == 1
-    assert 'put what it does, this call above all, under `if __name__ == "__main__":`' in err
+    assert 'put its code, at least this call, under `if __name__ == "__main__":`' in err
     assert_all_gone(process.pid)
 
 
@@ -366,7 +366,7 @@ def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(tmp_path):
         perform([run], path, num_jobs=1, quiet=True)
     (checkpoint,) = Path(f"{path}.unfinished").glob("*.checkpoint")
     for name, value in (("budget", 999), ("num_tests", 3), ("test_episodes", 5), ("keep", Path("policy"))):
-        with pytest.raises(ValueError, match=f"{name}: expected .*, that of the run in .*checkpoint, got"):
+        with pytest.raises(ValueError, match=f"{name}: expected .* as in the checkpoint .*checkpoint, got"):
             experiments._play(replace(run, **{name: value}), checkpoint, 1, int)
 
 
@@ -422,7 +422,7 @@ def test_one_process_at_a_time_plays_into_a_file(played, tmp_path):
     Path(f"{path}.unfinished").mkdir()
     with open(f"{path}.unfinished/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(BlockingIOError, match="another process plays runs in"):
+        with pytest.raises(BlockingIOError, match="another process performs runs in"):
             perform(runs(), path, num_jobs=1, quiet=True)
         assert Path(f"{path}.unfinished/lock").exists()  # it is another's
     assert len(by_run(perform(runs(), path, num_jobs=1, quiet=True))) == 2
@@ -444,10 +444,10 @@ def test_a_run_of_less_budget_is_played_again_in_its_place(played, tmp_path):
     ("change", "error", "message"),
     [
         ({"name": 3}, TypeError, "name: expected a string, got 3"),
-        ({"name": "a/b"}, ValueError, "name: expected one fit for a file's name, got 'a/b'"),
-        ({"name": ""}, ValueError, "name: expected one fit"),
+        ({"name": "a/b"}, ValueError, "name: expected a string that can be a file name, got 'a/b'"),
+        ({"name": ""}, ValueError, "name: expected a string that can be a file name"),
         ({"seed": -1}, ValueError, "seed: expected"),
-        ({"make": "PGPE"}, TypeError, "make: expected a callable that makes a search, got 'PGPE'"),
+        ({"make": "PGPE"}, TypeError, "make: expected a callable that creates a search, got 'PGPE'"),
         ({"seed": 2**50}, ValueError, "seed: expected"),
         ({"keep": 3}, TypeError, "keep: expected"),
         ({"budget": 0}, ValueError, "budget: expected"),
@@ -462,7 +462,7 @@ def test_a_wrong_run_is_refused_by_name(change, error, message):
 
 def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
     path = tmp_path / "tests.csv"
-    with pytest.raises(ValueError, match="runs: expected each name with each seed once, got one twice"):
+    with pytest.raises(ValueError, match="runs: expected each name with each seed once, got a duplicate"):
         perform(runs() + runs(), path)
     with pytest.raises(ValueError, match="num_jobs: expected"):
         perform(runs(), path, num_jobs=0)
@@ -487,7 +487,7 @@ def test_policies_do_not_overwrite_each_other_nor_the_tests(tmp_path):
     work = tmp_path / "tests.csv.unfinished" / "a.safetensors"
     for keeps in ([path], [tmp_path / "a.st", tmp_path / "b" / ".." / "a.st"], [work]):
         asked = [Run(f"run {i}", 0, search, 10, keep=Path(os.path.normpath(keep))) for i, keep in enumerate(keeps)]
-        with pytest.raises(ValueError, match=r"^keep: expected a file of its own for 'run \d' with seed 0, got "):
+        with pytest.raises(ValueError, match=r"^keep: expected a separate file for 'run \d' with seed 0, got "):
             perform(asked, path, num_jobs=1, quiet=True)
     assert path.read_text() == header
 
@@ -503,7 +503,7 @@ def test_what_is_no_search_and_what_cannot_be_pickled_is_refused_by_name(tmp_pat
     with pytest.raises(IsADirectoryError, match=r"^path: expected a file, got the folder"):
         perform([], tmp_path)
     for name in ("\0", "x" * 300, "\ud800", "a/b", ""):
-        with pytest.raises(ValueError, match=r"^name: expected one fit for a file's name"):
+        with pytest.raises(ValueError, match=r"^name: expected a string that can be a file name"):
             Run(name, 0, search, 10)
 
 
@@ -523,5 +523,5 @@ def test_a_run_that_was_stopped_does_not_go_on_as_another_search(tmp_path):
     with pytest.raises(KeyboardInterrupt):  # the same, made anew
         started(partial(search, sparsity=0.5))
     for other in (partial(search, sparsity=0.9), search, lambda seed, threads: search(seed, threads, sparsity=0.5)):
-        with pytest.raises(ValueError, match=r"^make: expected that of the run in .*, got another: "):
+        with pytest.raises(ValueError, match=r"^make: expected that of the checkpoint .*, got another: "):
             started(other)

@@ -36,16 +36,16 @@ def test_what_was_done_before_a_fault_is_kept(tmp_path):
     with pytest.raises(ValueError, match=r"^seed: expected another"):
         collect(work, jobs_of("a", "fails", seeds=(0,)), path, num_jobs=1, quiet=True)
     assert [row["name"] for row in read_rows(path)] == ["a", "a"]
-    with pytest.raises(ValueError, match=r"^work: expected a row at least of each job, got none of .*'nothing'"):
+    with pytest.raises(ValueError, match=r"^work: expected at least one row of each job, got none of .*'nothing'"):
         collect(work, jobs_of("nothing", seeds=(0,)), path, num_jobs=1, quiet=True)
 
 
 @pytest.mark.parametrize(
     ("jobs", "message"),
     [
-        ([], "jobs: expected one at least"),
-        ([{"name": "a", "seed": 0}, {"seed": 0, "name": "b"}], "jobs: expected one at least, all with the same names"),
-        (jobs_of("a", "a"), "jobs: expected each once"),
+        ([], "jobs: expected at least one"),
+        ([{"name": "a", "seed": 0}, {"seed": 0, "name": "b"}], "jobs: expected at least one, all with the same names"),
+        (jobs_of("a", "a"), "jobs: expected no duplicates"),
     ],
 )
 def test_jobs_that_cannot_be_told_apart_are_refused(jobs, message, tmp_path):

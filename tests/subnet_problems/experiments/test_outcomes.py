@@ -25,9 +25,9 @@ def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_
 
 def test_names_without_runs_come_to_nothing_and_have_no_curve():
     assert outcome([], "a", solved=1.0).num_seeds == 0
-    with pytest.raises(ValueError, match=r"^name: expected that of some runs, got 'a'"):
+    with pytest.raises(ValueError, match=r"^name: expected the name of a run, got 'a'"):
         learning_curves([], "a")
-    with pytest.raises(ValueError, match=r"^names: expected those of some runs, got 'a'"):
+    with pytest.raises(ValueError, match=r"^names: expected names of runs, got 'a'"):
         comparison([], ["a"], solved=None)
 
 

@@ -248,7 +248,7 @@ def test_of_the_smallest_policy_that_earns_enough_there_are_file_film_header_and
     ("min_reward", "sentence"),
     [
         (1e6, "No policy earns 1e+06; a longer search (or another seed) may find one."),
-        (None, "No policy is called the smallest: the task names no threshold, and no min_reward is given."),
+        (None, "There is no smallest policy: the task has no reward threshold, and min_reward is not given."),
     ],
 )
 def test_where_no_policy_is_the_smallest_a_sentence_says_why_and_files_of_an_earlier_one_go(
@@ -312,7 +312,7 @@ def test_ctrl_c_in_the_first_generation_leaves_nothing(tmp_path, monkeypatch):
     console = quiet()
     assert pareto_search.run(begun(tmp_path), tmp_path, budget=3_000, console=console) == ([], True)
     assert not names_in(tmp_path)
-    assert "Stopped before the first generation was over." in console.file.getvalue()
+    assert "Stopped before the end of the first generation." in console.file.getvalue()
 
 
 def test_ctrl_c_as_the_first_generation_ends_leads_to_tests(tmp_path, monkeypatch):
@@ -420,7 +420,7 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
         ({"max_sparsity": 1.0}, r"^max_sparsity: expected"),
         (
             {"max_sparsity": 0.2},
-            r"^max_sparsity: expected at least 0\.666667, where min_sparsity is not given, got 0\.2$",
+            r"^max_sparsity: expected at least 0\.666667, the default min_sparsity, got 0\.2$",
         ),
         ({"max_sparsity": float("nan")}, r"^max_sparsity: expected"),
         ({"min_sparsity": 0.99}, r"^min_sparsity: expected at most max_sparsity = 0\.966"),
@@ -431,7 +431,7 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
         ({"algorithm": "nsga3"}, r"^algorithm: expected one of"),
         (
             {"start": np.arange(30) < 15, "max_sparsity": 0.4},
-            r"^max_sparsity: expected at least 0\.5, as that of start",
+            r"^max_sparsity: expected at least 0\.5, the sparsity of start",
         ),
         ({"start": np.arange(30) < 15, "min_sparsity": 0.4}, r"^start: expected None"),
         ({"start": np.arange(30) < 15, "algorithm": "nsga2"}, r"^start: expected None"),

@@ -135,7 +135,7 @@ def test_a_daemon_may_not_start_any(capfd):
     process.start()
     process.join()
     assert process.exitcode == 1
-    assert "RuntimeError: expected a process that may start others, and this one is a daemon" in capfd.readouterr().err
+    assert "RuntimeError: expected a process that may start others, got a daemon" in capfd.readouterr().err
 
 
 def report_for_ever(report):
@@ -198,7 +198,7 @@ def test_a_script_without_a_guard_is_told_what_it_lacks_once(tmp_path):
     done = script("unguarded.py", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == done.stderr.count("Error:") == 1
-    assert "unguarded.py would start some again as it is imported" in done.stderr
+    assert "unguarded.py would start more: put its code" in done.stderr
     assert 'under `if __name__ == "__main__":`' in done.stderr
 
 
@@ -212,12 +212,12 @@ def test_a_script_that_fails_as_it_is_imported_is_named(tmp_path):
     (tmp_path / "fails.py").write_text(f"import sys\nif __name__ != '__main__':\n    sys.exit('no')\n{SCRIPT}")
     done = script("fails.py", cwd=tmp_path)
     assert "no\n" in done.stderr
-    assert "fails.py, ended with exit code 1 before it began to work; what it printed says why" in done.stderr
+    assert "fails.py, ended with exit code 1 before it started to work; its output has the reason" in done.stderr
 
 
 def test_an_odd_end_before_the_first_job_is_an_error():
     with Processes(double, [(21,)], 1) as processes:
         (child,) = multiprocessing.active_children()
         child.kill()
-        with pytest.raises(ProcessLostError, match="was killed by SIGKILL before it began to work"):
+        with pytest.raises(ProcessLostError, match="was killed by SIGKILL before it started to work"):
             listened_until(processes, len)

@@ -158,7 +158,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypa
     again = sparsify(subnet, stopped, resume=True, **options)
     assert torch.equal(again.mask, small.mask)
     assert contents(stopped) == contents(whole)
-    with pytest.raises(FileNotFoundError, match=r"^resume: expected a search that was stopped, and there is none in "):
+    with pytest.raises(FileNotFoundError, match=r"^resume: expected a stopped search, got none in "):
         sparsify(subnet, stopped, resume=True, **options)
     with open(whole / "progress.csv", newline="") as file:
         areas = [float(row["hypervolume"]) for row in csv.DictReader(file)]
@@ -168,7 +168,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("env", "min_reward", "sentence"),
     [
-        (Echo, None, "No policy is called the smallest: the task names no threshold, and no min_reward is given."),
+        (Echo, None, "There is no smallest policy: the task has no reward threshold, and min_reward is not given."),
         (Echo, 1e9, "No policy earns 1e+09; a longer search (or another seed) may find one."),
     ],
 )
@@ -201,7 +201,7 @@ def of_dense_weights():
             policy,
             {"max_sparsity": 0.2},
             ValueError,
-            r"^max_sparsity: expected at least 0\.\d+, as that of start, got 0\.2$",
+            r"^max_sparsity: expected at least 0\.\d+, the sparsity of start, got 0\.2$",
         ),
         (
             policy,

@@ -296,19 +296,19 @@ def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plot_front([]), "subnets: expected at least one, each of them tested"),
-        (lambda: plot_front([make()]), "subnets: expected at least one, each of them tested"),
+        (lambda: plot_front([]), "subnets: expected at least one, all tested"),
+        (lambda: plot_front([make()]), "subnets: expected at least one, all tested"),
         (
             lambda: plot_front([policy(0.5, 1.0, 1.0)], seen=[]),
             "seen: expected a reward for each of 1",
         ),
-        (lambda: plot_attainment({}), "groups: expected one that half of its seeds attain"),
-        (lambda: plot_attainment({"a": [([], [])]}), "groups: expected one that half of its seeds attain"),
-        (lambda: plot_attainment({"a": []}), r"groups\['a'\]: expected one at least"),
+        (lambda: plot_attainment({}), "groups: expected one with a policy from at least half"),
+        (lambda: plot_attainment({"a": [([], [])]}), "groups: expected one with a policy from at least half"),
+        (lambda: plot_attainment({"a": []}), r"groups\['a'\]: expected at least one"),
         (lambda: plot_attainment({"a": [([1.0], [2.0])]}), r"groups\['a'\]\[0\]\[1\]: expected densities"),
         (lambda: plot_learning_curves([]), "names: expected some of"),
         (lambda: plot_learning_curves(rows(), ["c"]), r"names: expected some of \['b', 'a'\], got \['c'\]"),
-        (lambda: plot_learning_curves(rows(), labels=["x"]), "labels: expected one for each of"),
+        (lambda: plot_learning_curves(rows(), labels=["x"]), "labels: expected one per name of"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message):
