@@ -14,6 +14,7 @@ Writes ablation.csv (every test of every run), ablation.md and ablation.png.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from evotorch import SolutionBatch
 from evotorch.algorithms import SearchAlgorithm
 from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report, significance
@@ -49,7 +51,13 @@ NUM_TESTS, TEST_EPISODES = 10, 50
 class NoRepulsion(ElitistGaussianResampling):
     """The center moves towards the elites, but not away from the worst."""
 
-    _repulsion = 0.0
+    def _moved_center(self, population: SolutionBatch, num_children: int) -> Tensor:
+        elites = population.values.as_subclass(Tensor)[self._rank(population, num_children)[: self.num_elites]]
+        weights = [math.log(len(elites) + 0.5) - math.log(rank + 1) for rank in range(len(elites))]
+        center = torch.zeros_like(elites[0])
+        for elite, weight in zip(elites, weights, strict=True):
+            center += elite * (weight / sum(weights))
+        return center
 
 
 class NoCandidates(ElitistGaussianResampling):
