@@ -13,12 +13,13 @@ from . import _policy as policy
 from . import _search as search
 from ._options import app, err
 from ._refusals import Refused, in_the_users_words
+from ._resume import resume
 
 __all__ = ["main"]
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search,
-    "resume": search.resume_search,
+    "resume": resume,
     "plot": search.plot,
     "test": policy.play,
     "show": policy.show,

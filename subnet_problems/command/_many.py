@@ -37,12 +37,14 @@ from ._options import (
     Tests,
     Wide,
     check_new,
+    check_settings,
     layers_or,
     make_problem,
     new_folder,
     out,
     read_config,
-    same_folder,
+    resuming,
+    stopped_too_early,
     write_settings,
 )
 from ._policy import of_the_file, player
@@ -80,14 +82,11 @@ def pareto(
     network_seed: NetworkSeed = None,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
-    go_on: Annotated[
-        bool, typer.Option("--resume", help="Continue the search that was stopped in the folder.")
-    ] = False,
 ) -> None:
     """Search for a front of policies, reward against sparsity; test, draw and save all of them.
 
-    The smallest policy that earns enough also gets a video, a C header, and a graph with its formula. After Ctrl-C, the
-    same command with [bold]--resume[/] continues with identical results.
+    The smallest policy that earns enough also gets a video, a C header, and a graph with its formula. After Ctrl-C,
+    [bold]resume FOLDER[/] continues with identical results.
     """
     from ..experiments import pareto_search
 
@@ -97,25 +96,18 @@ def pareto(
         "network_seed": network_seed, "episode_length": episode_length,
         "observation_normalization": observation_normalization, "seed": seed,
     }  # fmt: skip
-    settings = {
-        **options, "algorithm": algorithm, "popsize": popsize, "min_sparsity": min_sparsity,
-        "max_sparsity": max_sparsity,
-    }  # fmt: skip
-    searching = _stopped(output, settings) if go_on else None
-    if searching is None:
-        check_new(output)
-        masked = make_problem(
-            **options,
-            num_episodes=1,
-            mask_rule=pareto_search.RULES[algorithm],
-            common_random_numbers=algorithm == "nsga2",
-        )
-        searching = pareto_search.begin(
-            masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
-            max_sparsity=max_sparsity, budget=budget,
-        )  # fmt: skip
-        write_settings(output, settings)
-    _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+    check_new(output)
+    masked = make_problem(
+        **options,
+        num_episodes=1,
+        mask_rule=pareto_search.RULES[algorithm],
+        common_random_numbers=algorithm == "nsga2",
+    )
+    searching = pareto_search.begin(
+        masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
+        max_sparsity=max_sparsity, budget=budget,
+    )  # fmt: skip
+    start_front("pareto", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 
 
 def sparsify(
@@ -136,61 +128,60 @@ def sparsify(
     seed: Annotated[int, typer.Option(help="Seed of the search and the episodes.", min=0)] = 0,
     min_reward: MinReward = None,
     test_episodes: Tests = 100,
-    go_on: Annotated[
-        bool, typer.Option("--resume", help="Continue the search that was stopped in the folder.")
-    ] = False,
 ) -> None:
     """Make a policy sparser and sparser while it earns enough; test, draw and save the policies found.
 
     The folder has the same files as that of [bold]pareto[/]: smallest.safetensors is the smallest policy that earns
-    enough. After Ctrl-C, the same command with [bold]--resume[/] continues with identical results.
+    enough. After Ctrl-C, [bold]resume FOLDER[/] continues with identical results.
     """
     from ..experiments._sparsify import begin
 
-    settings = {
-        "file": str(file), "env": env, "env_config": env_config, "episode_length": episode_length, "popsize": popsize,
-        "max_sparsity": max_sparsity, "seed": seed,
-    }  # fmt: skip
-    searching = _stopped(output, settings) if go_on else None
-    if searching is None:
-        check_new(output)
-        options: dict[str, Any] = {"episode_length": episode_length}
-        if env_config is not None:
-            options["env_config"] = read_config(env_config)
-        subnet = player(file, env)
-        with of_the_file(env):
-            searching = begin(subnet, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
-        write_settings(output, settings)
-    _run_front(searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+    check_new(output)
+    options: dict[str, Any] = {"episode_length": episode_length}
+    if env_config is not None:
+        options["env_config"] = read_config(env_config)
+    subnet = player(file, env)
+    with of_the_file(env):
+        searching = begin(subnet, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
+    start_front("sparsify", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 
 
-def _stopped(output: Path, settings: dict[str, Any]) -> Any:
-    """Load the stopped search of a folder after checking its settings; None if it has no first generation."""
+def start_front(name: str, searching: Any, output: Path, **options: Any) -> None:
+    """Write what ``resume`` needs to know of a search for a front, and search."""
+    write_settings(output, {"command": name, **options})
+    _run_front(searching, output, **options)
+
+
+def resume_front(output: Path, settings: dict[str, Any]) -> None:
+    """Continue the search for a front that was stopped in a folder."""
     from algorithms import resume
 
-    same_folder(output, settings)
-    if [file.name for file in output.iterdir()] == ["settings.json"]:  # stopped during the first generation
-        return None
+    check_settings(output, settings, {"budget", "min_reward", "test_episodes"})
     try:
-        return resume(output / "checkpoint", allow_pickle=True)
+        searching = resume(output / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"--resume: expected a stopped search; the search in {output} is finished") from None
+        if (output / "front.csv").exists():
+            raise FileNotFoundError(
+                f"FOLDER: expected a search that was stopped; the search in {output} is finished"
+            ) from None
+        raise stopped_too_early(output) from None
+    _run_front(searching, output, **settings)
 
 
 def _run_front(searching: Any, output: Path, **options: Any) -> None:
-    """Run the search and print its results."""
+    """Search, and print a summary."""
     from ..experiments import pareto_search
 
     try:
         found, stopped = pareto_search.run(searching, output, console=out, **options)
     except Exception as error:
-        error.add_note("To continue from the last checkpoint: the same command with --resume")
+        error.add_note(f"To continue from the last checkpoint: {resuming(output)}")
         raise
     if found:
         files = sorted(path.name for path in output.iterdir() if path.name != "settings.json")
         out.print(f"{output}: {', '.join(files)}")
     if stopped:
-        out.print("Stopped. To continue: the same command with --resume")
+        out.print(f"Stopped. To continue: {resuming(output)}")
         raise typer.Exit(130)
 
 
@@ -218,54 +209,62 @@ def compare(
     num_tests: Annotated[int, typer.Option(help="Number of tests per run.", min=1)] = 12,
     test_episodes: Tests = 20,
     jobs: Annotated[int | None, typer.Option(help="Number of runs at a time. Default: one per CPU.", min=1)] = None,
-    go_on: Annotated[bool, typer.Option("--resume", help="Continue the runs that were stopped in the folder.")] = False,
 ) -> None:
     """Compare search algorithms on one task with the same seeds and budget: a table and learning curves."""
-    from algorithms import ElitistGaussianResampling
-
-    from ..experiments import Run, by_run, make_search, perform
-
     names = list(dict.fromkeys(name for name in algorithms.split(",") if name))
     if not names or not set(names) <= set(SEARCHES):
         raise ValueError(f"--algorithms: expected some of {','.join(SEARCHES)}, got {algorithms!r}")
-    tests = output / "tests.csv"
     options: dict[str, Any] = {
         "env": env, "env_config": env_config, "hidden_sizes": layers_or("64,64", hidden_sizes, network),
         "network": network, "network_seed": None, "bias": bias, "weight_init": weight_init, "weight_gain": weight_gain,
         "sparsity": sparsity, "mask": mask, "observation_normalization": observation_normalization,
         "episode_length": episode_length, "backend": backend,
     }  # fmt: skip
-    settings = {
-        **options, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
-        "test_episodes": test_episodes,
+    settings: dict[str, Any] = {
+        "names": names, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
+        "test_episodes": test_episodes, "budget": budget, "seeds": seeds, "jobs": jobs, "options": options,
     }  # fmt: skip
-    if go_on:
-        same_folder(output, settings)
-    else:
-        check_new(output)
+    check_new(output)
+    _run_comparison(output, settings, is_new=True)
+
+
+def resume_comparison(output: Path, settings: dict[str, Any]) -> None:
+    """Continue the runs that were stopped in a folder."""
+    names = {"names", "popsize", "num_episodes", "num_tests", "test_episodes", "budget", "seeds", "jobs", "options"}
+    check_settings(output, settings, names)
+    _run_comparison(output, settings, is_new=False)
+
+
+def _run_comparison(output: Path, settings: dict[str, Any], *, is_new: bool) -> None:
+    """Perform the runs of a comparison that are not finished, and print a summary."""
+    from algorithms import ElitistGaussianResampling
+
+    from ..experiments import Run, by_run, make_search, perform
+
+    names, popsize, num_episodes, options = (settings[key] for key in ("names", "popsize", "num_episodes", "options"))
     problem = make_problem(seed=0, num_episodes=1, **options)  # report mistakes before anything runs
     searches = {name: make_search(name, problem, popsize=popsize) for name in names}
-    if not go_on:
-        new_folder(output, settings)
+    if is_new:
+        new_folder(output, {"command": "compare", **settings})
     runs = [
         Run(
             name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),
-            budget, num_tests, test_episodes,
+            settings["budget"], settings["num_tests"], settings["test_episodes"],
         )
-        for seed in range(seeds) for name in names
+        for seed in range(settings["seeds"]) for name in names
     ]  # fmt: skip
     try:
-        rows = perform(runs, tests, num_jobs=jobs)
+        rows = perform(runs, output / "tests.csv", num_jobs=settings["jobs"])
     except Exception as error:
-        error.add_note("Finished runs are kept. To continue: the same command with --resume")
+        error.add_note(f"Finished runs are kept. To continue: {resuming(output)}")
         raise
     if rows:
-        _tell(rows, names, problem.task.reward_threshold, f"{env}, {problem.network.architecture}", output)
+        _tell(rows, names, problem.task.reward_threshold, f"{options['env']}, {problem.network.architecture}", output)
         for name, searcher in searches.items():
             if isinstance(searcher, ElitistGaussianResampling):
                 _tell_of_levels(rows, name, searcher.last_level_from)
     if len(by_run(rows)) < len(runs):
-        out.print("Stopped. To continue: the same command with --resume")
+        out.print(f"Stopped. To continue: {resuming(output)}")
         raise typer.Exit(130)
 
 

@@ -173,13 +173,27 @@ def make_problem(
     )  # fmt: skip
 
 
-def check_new(folder: Path, *, go_on: str = "the same command with --resume") -> None:
+def check_new(folder: Path) -> None:
     """Refuse a folder that is not empty or not writable; the error says how to continue in it."""
     check_folder("--output", folder)
     if folder.exists() and {file.name for file in folder.iterdir()} - {"settings.json"}:  # Ctrl-C may leave this file
         raise FileExistsError(
-            f"--output: expected a new or empty folder, got {folder}, which has files; to continue there: {go_on}"
+            f"--output: expected a new or empty folder, got {folder}, which has files; to continue there: "
+            f"{resuming(folder)}"
         )
+
+
+def resuming(folder: Path) -> str:
+    """The command that continues in a folder."""
+    return f"python -m subnet_problems resume {folder}"
+
+
+def stopped_too_early(folder: Path) -> FileNotFoundError:
+    """The error for a folder without a checkpoint."""
+    return FileNotFoundError(
+        f"FOLDER: expected a search with a checkpoint, got {folder}, which has none: it was stopped too early; run its "
+        "command again"
+    )
 
 
 def new_folder(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -210,12 +224,10 @@ def read_settings(name: str, folder: Path) -> dict[str, Any]:
     return settings
 
 
-def same_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to continue in a folder with different settings than its own."""
-    before = read_settings("--output", folder)
-    for name, value in settings.items():
-        if before.get(name) != value:
-            raise ValueError(f"{name}: expected {before.get(name)!r} as in the settings of {folder}, got {value!r}")
+def check_settings(folder: Path, settings: Mapping[str, Any], names: set[str]) -> None:
+    """Refuse settings with other names than a command writes."""
+    if settings.keys() != names:
+        raise ValueError(f"FOLDER: expected {folder / 'settings.json'} to have {sorted(names)}, got {sorted(settings)}")
 
 
 def tell_tests(tests: Mapping[str, Any], threshold: float | None) -> None:

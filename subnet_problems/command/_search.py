@@ -1,9 +1,9 @@
-"""``search``, ``resume`` and ``plot``."""
+"""``search`` and ``plot``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,14 +29,15 @@ from ._options import (
     Sparsity,
     Tests,
     check_new,
+    check_settings,
     err,
     layers_or,
     make_problem,
     new_folder,
     out,
-    read_settings,
+    resuming,
+    stopped_too_early,
     tell_tests,
-    write_settings,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def search(
 
     from ..experiments import CSVLogger, TensorBoardLogger, make_search
 
-    check_new(output, go_on=f"python -m subnet_problems resume {output}")
+    check_new(output)
     num_episodes = num_episodes or SEARCHES[algorithm].num_episodes
     problem = make_problem(
         env=env, env_config=env_config, hidden_sizes=layers_or("64,64", hidden_sizes, network), network=network,
@@ -93,42 +94,27 @@ def search(
     if tensorboard:
         TensorBoardLogger(searcher, output / "tensorboard")
     settings = {"budget": budget, "test_episodes": test_episodes}
-    new_folder(output, settings)
+    new_folder(output, {"command": "search", **settings})
     Checkpointer(searcher, output / "run.checkpoint", every=checkpoint_every)
     _run(searcher, output, **settings)
 
 
-def resume_search(
-    folder: Annotated[Path, typer.Argument(help="The folder of a search.", show_default=False)],
-    budget: Annotated[int | None, typer.Option(help="New number of environment steps in total.", min=1)] = None,
-) -> None:
-    """Continue a stopped search, or a finished search with a larger --budget.
-
-    A checkpoint is a pickle, and loading one can run any code: resume only checkpoints that you trust.
-    """
+def resume_search(folder: Path, settings: dict[str, Any]) -> None:
+    """Continue the search of a folder, finished or not."""
     from algorithms import resume
 
     from ..experiments import CSVLogger, TensorBoardLogger
 
-    settings = read_settings("FOLDER", folder)
-    if settings.keys() != {"budget", "test_episodes"}:
-        raise ValueError(
-            f"FOLDER: expected a folder of the command search, got {folder}, which is from a different command"
-        )
+    check_settings(folder, settings, {"budget", "test_episodes"})
     try:
         searcher = resume(folder / "run.checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"FOLDER: expected a search with a checkpoint, got {folder}, which has none: it was stopped too early"
-        ) from None
+        raise stopped_too_early(folder) from None
     for logger in searcher.log_hook:  # the folder may have been moved
         if isinstance(logger, CSVLogger):
             logger.path = (folder / "log.csv").absolute()
         elif isinstance(logger, TensorBoardLogger):
             logger.folder = (folder / "tensorboard").absolute()
-    if budget is not None:
-        settings["budget"] = budget
-        write_settings(folder, settings)
     _run(searcher, folder, **settings)
 
 
@@ -156,7 +142,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     try:
         stopped = spend(searcher, budget, console=err)
     except Exception as error:
-        error.add_note(f"To continue from the last checkpoint: python -m subnet_problems resume {folder}")
+        error.add_note(f"To continue from the last checkpoint: {resuming(folder)}")
         raise
     if searcher.step_count:
         subnet = problem.to_subnetwork(hand_out(searcher))
@@ -171,11 +157,11 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
         out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
         tell_tests(subnet.tests, problem.task.reward_threshold)
     if stopped:
-        out.print(f"Stopped. To continue: python -m subnet_problems resume {folder}")
+        out.print(f"Stopped. To continue: {resuming(folder)}")
         raise typer.Exit(130)
     if isinstance(searcher, ElitistGaussianResampling) and searcher.step_count < searcher.last_level_from:
         out.print(
             f"The search stopped at sparsity {searcher.status['mean_sparsity']:.3f}, before it reached the requested "
             "one. The policy was found there and earns less at the requested sparsity. To continue:\n"
-            f"python -m subnet_problems resume {folder} --budget {2 * budget}"
+            f"{resuming(folder)} --budget {2 * budget}"
         )

@@ -86,7 +86,7 @@ def begin(
     if not isinstance(masked, MaskedGymProblem):
         raise TypeError(f"masked: expected a MaskedGymProblem, got {masked!r}")
     budget = None if budget is None else check_count("budget", budget)
-    popsize = None if popsize is None else check_count("popsize", popsize, minimum=2)
+    popsize = None if popsize is None else check_count("popsize", popsize, minimum=4)
     seed = check_seed("seed", seed)
     folder = check_folder("folder", check_path("folder", folder))
     num_weights = masked.network.num_weights

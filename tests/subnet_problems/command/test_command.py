@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -223,13 +224,12 @@ def test_searches_are_compared(tmp_path):
     ]
     again = command(*words)
     assert again.code == 1
-    assert "to continue there: the same command with --resume" in again.err.replace("\n", "")
-    assert accepted(*words, "--resume") == out
-    other = command("compare", "Acrobot-v1", *words[2:], "--resume")
-    assert other.code == 1
-    assert "ENV: expected 'CartPole-v1' as in the settings of" in other.err
-    other = command(*words[:-1], 6, "--resume")
-    assert "--test-episodes: expected 5 as in the settings of" in other.err
+    resuming = f"to continue there: python -m subnet_problems resume {tmp_path / 'out'}"
+    assert resuming in again.err.replace("\n", "")
+    assert accepted("resume", tmp_path / "out") == out
+    accepted("resume", tmp_path / "out", "--seeds", 3)
+    rows = read_tests(tmp_path / "out" / "tests.csv")
+    assert {row["seed"] for row in rows} == {0, 1, 2}
 
 
 def test_a_front_is_searched(tmp_path):
@@ -252,11 +252,12 @@ def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subnetwork, "test", stop)
         stopped = command(*words, "--output", tmp_path / "out")
-    assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
+    resuming = f"python -m subnet_problems resume {tmp_path / 'out'}"
+    assert (stopped.code, resuming in stopped.out.replace("\n", "")) == (130, True)
     assert not (tmp_path / "out" / "front.csv").exists()
-    other = command(*words, "--output", tmp_path / "out", "--resume", "--max-sparsity", 0.95)
-    assert (other.code, "Error: --max-sparsity: expected None as in the settings of" in other.err) == (1, True)
-    accepted(*words, "--output", tmp_path / "out", "--resume")
+    other = command("resume", tmp_path / "out", "--seeds", 2)
+    assert (other.code, "--seeds: expected none for a folder of the command pareto, got 2" in other.err) == (1, True)
+    accepted("resume", tmp_path / "out")
     for name in ("front.csv", "progress.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "out" / "checkpoint").exists()
@@ -310,15 +311,19 @@ def test_a_policy_whose_sparsifying_was_stopped_goes_on_to_the_same(evaluations,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MaskedGymProblem, "_run_round", play)
         stopped = command(*words)
-    assert (stopped.code, "the same command with --resume" in stopped.out) == (130, True)
+    resuming = f"python -m subnet_problems resume {tmp_path / 'out'}"
+    assert (stopped.code, resuming in stopped.out.replace("\n", "")) == (130, True)
     assert (tmp_path / "out" / "front.csv").exists() == (evaluations > 0)  # nothing is found in the first generation
-    other = command(*words, "--resume", "--seed", 1)
-    assert (other.code, "Error: --seed: expected 0 as in the settings of" in other.err) == (1, True)
-    accepted(*words, "--resume")
+    if evaluations:
+        accepted("resume", tmp_path / "out")
+    else:
+        early = command("resume", tmp_path / "out")
+        assert (early.code, "it was stopped too early; run its command again" in early.err) == (1, True)
+        accepted(*words)
     for name in ("front.csv", "progress.csv", "smallest.safetensors", "smallest.h"):
         assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
-    over = command(*words, "--resume")
-    assert (over.code, "Error: --resume: expected a stopped search; the search in " in over.err) == (1, True)
+    over = command("resume", tmp_path / "out")
+    assert (over.code, "Error: FOLDER: expected a search that was stopped; the search in " in over.err) == (1, True)
 
 
 def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, tmp_path):
@@ -339,10 +344,12 @@ def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, t
         ([file, "--env", "Acrobot-v1"], "--env: expected"),
         ([file, "--env-config", "{"], "--env-config: expected JSON, got '{'"),
         ([file, "--max-sparsity", 0.1], "--max-sparsity: expected at least 0.5, the sparsity of start, got 0.1"),
-        ([file, "--max-sparsity", 0.999], "--max-sparsity: expected one that keeps a weight of 48, got 0.999"),
-        ([file, "--popsize", 1], "--popsize: expected a whole number >= 2, got 1"),
+        (
+            [file, "--max-sparsity", 0.999],
+            "--max-sparsity: expected one that keeps at least 1 of 48 weights, got 0.999",
+        ),
+        ([file, "--popsize", 1], "--popsize: expected a whole number >= 4, got 1"),
         ([file, "--seed", 2**63], "--seed: expected a whole number in [0, 2**63)"),
-        ([file, "--resume"], "--output: expected a folder of an earlier run"),
     ]:
         done = command("sparsify", *words, "--output", tmp_path / "out")
         assert done.code == 1
@@ -359,8 +366,7 @@ def test_biases_are_weights_like_all_others(tmp_path):
     accepted("compare", "CartPole-v1", *small, "--output", tmp_path / "compare", "--algorithms", "snes", "--seeds", 1)
     for file in [tmp_path / "search" / "subnetwork.safetensors", *(tmp_path / "pareto" / "policies").iterdir()]:
         assert Subnetwork.load(file).num_weights == 4 * 8 + 8 + 8 * 2 + 2
-    other = command("compare", "CartPole-v1", *small[:-1], "--output", tmp_path / "compare", "--resume")
-    assert "--bias: expected True as in the settings of" in other.err
+    assert json.loads((tmp_path / "compare" / "settings.json").read_text())["options"]["bias"] is True
 
 
 def test_all_searches_are_offered():
@@ -421,7 +427,6 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
         (["test", "missing.safetensors"], 1, "Error: [Errno 2] No such file or directory: 'missing.safetensors'"),
         (["resume", "missing"], 1, "Error: FOLDER: expected a folder of an earlier run, got missing"),
         (["pareto", "CartPole-v1", "--seed", str(2**63)], 1, "Error: --seed: expected a whole number in [0, 2**63)"),
-        (["pareto", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder of an earlier run"),
         (["pareto", "CartPole-v1", "--max-sparsity", "0.99999"], 1, "Error: --max-sparsity: expected one that keeps a"),
         (
             ["pareto", "CartPole-v1", "--max-sparsity", "0.3"],
@@ -429,8 +434,7 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
             "Error: --max-sparsity: expected at least 0.9, the default min_sparsity",
         ),
         (["pareto", "CartPole-v1", "--min-sparsity", "0.999"], 1, "Error: --min-sparsity: expected at most"),
-        (["pareto", "CartPole-v1", "--popsize", "1"], 1, "Error: --popsize: expected a whole number >= 2, got 1"),
-        (["compare", "CartPole-v1", "--resume"], 1, "Error: --output: expected a folder of an earlier run"),
+        (["pareto", "CartPole-v1", "--popsize", "1"], 1, "Error: --popsize: expected a whole number >= 4, got 1"),
         (["compare", "CartPole-v1", "--hidden-sizes", "0"], 1, "Error: --hidden-sizes[0]: expected a whole number"),
         (["compare", "CartPole-v1", "--algorithms", "sgd"], 1, "Error: --algorithms: expected some of elitist,"),
         (
@@ -520,15 +524,23 @@ def test_a_fault_says_how_to_go_on(tmp_path):
 def test_a_folder_is_resumed_by_the_command_that_began_it(tmp_path):
     (tmp_path / "settings.json").write_text("{")
     assert "FOLDER: expected " in command("resume", tmp_path).err
-    (tmp_path / "settings.json").write_text('{"env": "CartPole-v1"}')
-    assert "FOLDER: expected a folder of the command search" in command("resume", tmp_path).err
+    for settings, message in [
+        ({"env": "CartPole-v1"}, "to name one of ['compare', 'pareto', 'search', 'sparsify'], got None"),
+        ({"command": "show"}, "to name one of ['compare', 'pareto', 'search', 'sparsify'], got 'show'"),
+        ({"command": "search", "budget": 10}, "to have ['budget', 'test_episodes'], got ['budget']"),
+        ({"command": "pareto", "budget": 10}, "to have ['budget', 'min_reward', 'test_episodes'], got ['budget']"),
+        ({"command": "compare"}, "to have ['budget', 'jobs', "),
+    ]:
+        (tmp_path / "settings.json").write_text(json.dumps(settings))
+        done = command("resume", tmp_path)
+        assert (done.code, message in done.err.replace("\n", " ")) == (1, True)
 
 
 def test_a_front_that_is_over_cannot_be_resumed(tmp_path):
     words = ["pareto", SHORT_POLE, "--hidden-sizes", 4, "--popsize", 4, "--budget", 500, "--test-episodes", 2]
     accepted(*words, "--output", tmp_path / "out")
-    done = command(*words, "--output", tmp_path / "out", "--resume")
-    assert (done.code, "Error: --resume: expected a stopped search; the search in " in done.err) == (1, True)
+    done = command("resume", tmp_path / "out")
+    assert (done.code, "Error: FOLDER: expected a search that was stopped; the search in " in done.err) == (1, True)
 
 
 def test_tests_of_a_users_own_are_no_hindrance(tmp_path):
@@ -610,7 +622,7 @@ def test_the_network_and_the_mask_rule_are_chosen_in_a_shell(tmp_path):
     accepted(*words, "--hidden-sizes", 5, "--output", tmp_path / "sizes")
     assert Subnetwork.load(tmp_path / "sizes" / "subnetwork.safetensors").network.seed == 3
     for wrong, message in [
-        (["--network", string, "--hidden-sizes", 5], "--network: expected none where --hidden-sizes is given, got"),
+        (["--network", string, "--hidden-sizes", 5], "--network: expected none when --hidden-sizes is given, got"),
         (["--mask", "layer"], "--sparsity: expected the fraction of weights removed for layer, got none"),
         (["--mask", "threshold", "--sparsity", 0.5], "--sparsity: expected none for threshold (its sparsity is free)"),
         (["--network", "Linear("], "--network: EvoTorch cannot read the network string 'Linear('"),

@@ -427,7 +427,7 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
         ({"min_sparsity": 0.5, "max_sparsity": 0.4}, r"^min_sparsity: expected at most max_sparsity = 0\.4, got 0\.5$"),
         ({"min_sparsity": 0.5, "max_sparsity": 0.4, "algorithm": "nsga2"}, r"^min_sparsity: expected at most"),
         ({"min_sparsity": -0.1}, r"^min_sparsity: expected"),
-        ({"popsize": 1}, r"^popsize: expected a whole number >= 2, got 1$"),
+        ({"popsize": 3}, r"^popsize: expected a whole number >= 4, got 3$"),
         ({"algorithm": "nsga3"}, r"^algorithm: expected one of"),
         (
             {"start": np.arange(30) < 15, "max_sparsity": 0.4},

@@ -209,7 +209,7 @@ def of_dense_weights():
             ValueError,
             r"^max_sparsity: expected one that keeps at least 1 of 48 weights, got 0\.999$",
         ),
-        (policy, {"popsize": 1}, ValueError, r"^popsize: expected a whole number >= 2, got 1$"),
+        (policy, {"popsize": 3}, ValueError, r"^popsize: expected a whole number >= 4, got 3$"),
         (policy, {"seed": -1}, ValueError, r"^seed: expected"),
         (policy, {"env": "Acrobot-v1"}, ValueError, r"^env: expected"),
         (policy, {"resume": 1}, TypeError, r"^resume: expected"),
