@@ -81,7 +81,7 @@ def main() -> None:
             )  # fmt: skip
             algorithm = pareto_search.begin(
                 masked, args.output, algorithm=args.algorithm, popsize=args.popsize, seed=args.seed,
-                min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity, budget=args.budget,
+                min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity,
             )  # fmt: skip
     except (FileExistsError, FileNotFoundError) as error:
         raise SystemExit(f"{error}\n(--resume continues a run, --output selects another folder)") from None

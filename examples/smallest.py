@@ -54,6 +54,8 @@ TASKS: dict[str, tuple[dict[str, Any], float, int, float]] = {
     ),
     "Pendulum": ({"env": "Pendulum-v1", "bias": True, "weight_gain": 6.0}, -200.0, 6_000_000, 0.999),
 }  # fmt: skip
+#: The share of the budget that is spent at the first level, if its 25 generations are too few to solve the task there.
+FIRST_LEVEL = {"LunarLander": 0.3}
 
 
 def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
@@ -67,7 +69,8 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     )  # fmt: skip
     output = Path(folder) / task / str(seed)
     remove_checkpoint(output / "checkpoint")  # from a stopped run
-    algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity, budget=budget)
+    first = int(FIRST_LEVEL.get(task, 0.0) * budget)
+    algorithm = pareto_search.begin(masked, output, seed=seed, max_sparsity=max_sparsity, first_interactions=first)
     console = Console(file=io.StringIO())
     found, _ = pareto_search.run(
         algorithm, output, budget=budget, min_reward=solved, test_episodes=100 if budget > QUICK else 5, console=console

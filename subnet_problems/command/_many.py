@@ -76,6 +76,9 @@ def pareto(
         ),
     ] = None,
     max_sparsity: MaxSparsity = None,
+    first_steps: Annotated[
+        int, typer.Option(help="Minimum environment steps at the first level, for a hard task.", min=0)
+    ] = 0,
     backend: Backend = "auto",
     budget: Budget = 1_600_000,
     seed: Seed = 0,
@@ -105,7 +108,7 @@ def pareto(
     )
     searching = pareto_search.begin(
         masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
-        max_sparsity=max_sparsity, budget=budget,
+        max_sparsity=max_sparsity, first_interactions=first_steps,
     )  # fmt: skip
     start_front("pareto", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 

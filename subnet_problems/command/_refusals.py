@@ -30,6 +30,7 @@ _OTHER_NAMES = {
     "num_jobs": ("jobs",),
     "env": ("file",),  # the file names the task
     "log": ("logs",),
+    "first_interactions": ("first_steps",),
     "policy": ("file",),
     "folder": ("output",),
     "path": ("output", "file"),

@@ -34,8 +34,6 @@ RULES = {
     "continuation": TopK(0.9, scope="erdos_renyi", rescale="fixed"),
     "nsga2": TopK(0.5, scope="erdos_renyi"),
 }
-#: The share of a budget that the first level of the continuation has: see "The first level" in docs/front.md.
-_FIRST_SHARE = 0.16
 
 
 def begin(
@@ -48,7 +46,7 @@ def begin(
     min_sparsity: float | None = None,
     max_sparsity: float | None = None,
     start: Tensor | ArrayLike | None = None,
-    budget: int | None = None,
+    first_interactions: int = 0,
 ) -> Algorithm:
     """Create a search on the trade-off of a masked problem between reward and sparsity.
 
@@ -69,9 +67,8 @@ def begin(
         max_sparsity: Maximum sparsity. Default: 0.998; for NSGA-II 0.99. With ``start``, the sparsity that keeps a
             tenth of its weights, if that is higher. In a small network, the sparsity that keeps one weight.
         start: ``(D,)`` bool, a mask from which the continuation starts; its sparsity is then the minimum sparsity.
-        budget: Environment steps that the search will have. The first level of the continuation lasts until 16 % of
-            them are spent, and for at least 25 generations. Without a budget it lasts 25 generations, with ``start``
-            10 generations.
+        first_interactions: Minimum environment steps at the first level of a continuation without ``start``. Give a
+            hard task about a third of its budget. Default: 0, that is, 25 generations.
 
     Returns:
         The search, before its first generation.
@@ -85,8 +82,13 @@ def begin(
     check_choice("algorithm", algorithm, SPARSITIES)
     if not isinstance(masked, MaskedGymProblem):
         raise TypeError(f"masked: expected a MaskedGymProblem, got {masked!r}")
-    budget = None if budget is None else check_count("budget", budget)
     popsize = None if popsize is None else check_count("popsize", popsize, minimum=4)
+    first_interactions = check_count("first_interactions", first_interactions, minimum=0)
+    if first_interactions and (algorithm != "continuation" or start is not None):
+        raise ValueError(
+            f"first_interactions: expected 0 for nsga2, and with start, got {first_interactions}; they have no first "
+            "level to learn at"
+        )
     seed = check_seed("seed", seed)
     folder = check_folder("folder", check_path("folder", folder))
     num_weights = masked.network.num_weights
@@ -118,7 +120,7 @@ def begin(
         search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
     elif scores is None:
         with naming(pop_size="popsize"):
-            search = Continuation(popsize or 64, first_interactions=int(_FIRST_SHARE * (budget or 0)))
+            search = Continuation(popsize or 64, first_interactions=first_interactions)
     else:
         center = np.append(scores.cpu().numpy(), problem.xu[-1])
         with naming(pop_size="popsize"):

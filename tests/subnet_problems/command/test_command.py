@@ -434,6 +434,11 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
             "Error: --max-sparsity: expected at least 0.9, the default min_sparsity",
         ),
         (["pareto", "CartPole-v1", "--min-sparsity", "0.999"], 1, "Error: --min-sparsity: expected at most"),
+        (
+            ["pareto", "CartPole-v1", "--first-steps", "9", "--algorithm", "nsga2"],
+            1,
+            "Error: --first-steps: expected 0 for nsga2",
+        ),
         (["pareto", "CartPole-v1", "--popsize", "1"], 1, "Error: --popsize: expected a whole number >= 4, got 1"),
         (["compare", "CartPole-v1", "--hidden-sizes", "0"], 1, "Error: --hidden-sizes[0]: expected a whole number"),
         (["compare", "CartPole-v1", "--algorithms", "sgd"], 1, "Error: --algorithms: expected some of elitist,"),

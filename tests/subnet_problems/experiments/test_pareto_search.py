@@ -428,6 +428,8 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
         ({"min_sparsity": 0.5, "max_sparsity": 0.4, "algorithm": "nsga2"}, r"^min_sparsity: expected at most"),
         ({"min_sparsity": -0.1}, r"^min_sparsity: expected"),
         ({"popsize": 3}, r"^popsize: expected a whole number >= 4, got 3$"),
+        ({"first_interactions": -1}, r"^first_interactions: expected a whole number >= 0, got -1$"),
+        ({"first_interactions": 9, "algorithm": "nsga2"}, r"^first_interactions: expected 0 for nsga2, and with start"),
         ({"algorithm": "nsga3"}, r"^algorithm: expected one of"),
         (
             {"start": np.arange(30) < 15, "max_sparsity": 0.4},
@@ -444,6 +446,16 @@ def test_what_cannot_be_searched_is_refused_by_the_callers_names_before_anything
     with pytest.raises(ValueError, match=message):
         pareto_search.begin(masked, tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_first_level_may_have_a_share_of_the_budget(tmp_path):
+    masked = echo(Dim, hidden_sizes=(15,), common_random_numbers=False)
+    search = pareto_search.begin(masked, tmp_path, popsize=4, first_interactions=600)
+    while search.n_iter is None or search.level == 0:
+        search.next()
+    per_generation = masked.interaction_count / (search.n_iter - 1)
+    assert 600 <= masked.interaction_count < 600 + per_generation
+    assert search.n_iter - 1 > search.first_generations
 
 
 def test_what_is_no_search_for_a_front_is_refused(tmp_path):
