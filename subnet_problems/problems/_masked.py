@@ -15,7 +15,7 @@ from ..masks._rule import MaskRule
 from ..masks._threshold import Threshold
 from ..masks._top_k import TopK
 from ..networks._frozen_network import FrozenNetwork
-from ..subnetworks._file import left_out_of_file
+from ..subnetworks._file_encode import left_out_of_file
 from ..subnetworks._subnetwork import Subnetwork
 from ..tasks._gym_task import EnvLike, GymTask
 from ._from_subnetwork import policy_network, policy_rule, policy_stats, policy_task

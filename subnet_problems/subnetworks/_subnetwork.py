@@ -29,7 +29,8 @@ from ..networks._probe import agree, probe, probe_inputs, rounding
 from ..tasks._gym_task import EnvLike, GymTask
 from ..tasks._registration import Description, describe_shipped, where_they_differ
 from ._acting import Acting
-from ._file import decode, encode
+from ._file_decode import decode
+from ._file_encode import encode
 from ._file_fields import SubnetworkFileError
 from ._formula import MAX_WEIGHTS, formula
 from ._parts import PolicyParts

@@ -197,7 +197,7 @@ def load_or_refuse(path: Path) -> None:
         ({"observation": {"kind": "box", "shape": [1] * 64 + [4]}}, "observation: expected a description"),
         ({"observation": {"kind": "box", "shape": [5]}}, "observation: expected 4 numbers, got 5"),
         ({"observation": {"kind": "dict", "keys": ["a"], "parts": []}}, "observation: expected a description"),
-        ({"env": 3}, "env: expected a string or null"),
+        ({"env": 3}, "env: expected str"),
         ({"env_config": None}, "env_config: expected dict"),
         ({"tests": []}, "tests: expected dict"),
     ],
