@@ -121,11 +121,11 @@ def find(search: str, seed: int, budget: int) -> list[Row]:
         make, problem_of = PYMOO[search]
         problem, groups = by_pymoo(make(), problem_of(seed), seed, budget)
     rows = []
-    for subnet, reward, _ in pareto_search.choose(problem, groups, trim=False, max_steps=budget // 2):
-        tests = subnet.tested(num_episodes=100 if budget > QUICK else 5, seed=12345).tests
+    for one in pareto_search.choose(problem, groups, trim=False, max_steps=budget // 2):
+        tests = one.subnet.tested(num_episodes=100 if budget > QUICK else 5, seed=12345).tests
         rows.append({
-            "sparsity": subnet.sparsity, "weights": subnet.num_active,
-            "reward_when_chosen": reward, "test_reward": tests["mean"],
+            "sparsity": one.subnet.sparsity, "weights": one.subnet.num_active,
+            "reward_when_chosen": one.seen, "test_reward": tests["mean"],
             "test_standard_error": tests["standard_error"],
         })  # fmt: skip
     return rows

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -37,6 +38,21 @@ _SHARES, _FOR_SMALLER = 12, 5
 _SMALL, _RATIO = 40, 1.08
 
 
+@dataclass(frozen=True)
+class Found:
+    """A policy of the front.
+
+    Attributes:
+        subnet: The policy.
+        seen: Its mean reward in the evaluations by which it was chosen.
+        num_evaluations: Number of these evaluations.
+    """
+
+    subnet: Subnetwork
+    seen: float
+    num_evaluations: int
+
+
 def choose(
     problem: ParetoSparsityProblem,
     groups: Sequence[NDArray[np.float64]],
@@ -44,7 +60,7 @@ def choose(
     min_reward: float | None = None,
     trim: bool = True,
     max_steps: int | None = None,
-) -> list[tuple[Subnetwork, float, int]]:
+) -> list[Found]:
     """Choose the policies of a front: the best of each size that no sparser policy beats, sparsest first.
 
     Policies are evaluated on Gymnasium itself in episodes of full length, since the return of a sparse policy in
@@ -66,7 +82,7 @@ def choose(
             the front most are (``_worth_it``). Default: None, no limit.
 
     Returns:
-        Tuples of a policy, the mean of its fresh evaluations, and their number.
+        The policies, with the means of their fresh evaluations.
     """
     masked = problem.masked
     trim = trim and problem.count == "live" and masked.mask_rule.rescale is not True
@@ -89,7 +105,7 @@ def choose(
     policies = []
     for one in _front([one for (one,) in fresh], min_reward):
         subnet = masked.mask_to_subnetwork(one.mask)
-        policies.append((subnet if problem.count == "kept" else subnet.prune(), one.mean, len(one.rewards)))
+        policies.append(Found(subnet if problem.count == "kept" else subnet.prune(), one.mean, len(one.rewards)))
     return policies
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
@@ -14,7 +14,7 @@ from ..pictures._saving import drawn_if_possible, save_figure
 from ..pictures._video import record_video
 from ..problems._masked import MaskedGymProblem
 from ..subnetworks._formula import MAX_WEIGHTS
-from ..subnetworks._subnetwork import Subnetwork
+from ._choosing import Found
 from ._front_plots import plot_front
 from ._outcomes import write_table
 
@@ -24,23 +24,8 @@ _SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png
 FILES = ("front.csv", "progress.csv", "front.png", *_SMALLEST)
 
 
-@dataclass(frozen=True)
-class Found:
-    """A policy of the front.
-
-    Attributes:
-        subnet: The policy, tested.
-        seen: Its mean reward before the test, by which it was chosen.
-        num_evaluations: Number of evaluations behind ``seen``.
-    """
-
-    subnet: Subnetwork
-    seen: float
-    num_evaluations: int
-
-
 def keep_tested(
-    policies: Sequence[tuple[Subnetwork, float, int]],
+    policies: Sequence[Found],
     masked: MaskedGymProblem,
     folder: Path,
     found: list[Found],
@@ -53,11 +38,11 @@ def keep_tested(
     saved.mkdir(exist_ok=True)
     earlier = set(saved.glob("*_weights.safetensors"))  # from a search that was stopped after its front was drawn
     try:
-        for subnet, seen, num_evaluations in policies:
-            tested = subnet.tested(num_episodes=test_episodes, seed=test_seed, env=masked.task)
-            tested.save(path := saved / f"{subnet.num_active}_weights.safetensors")
+        for one in policies:
+            tested = one.subnet.tested(num_episodes=test_episodes, seed=test_seed, env=masked.task)
+            tested.save(path := saved / f"{tested.num_active}_weights.safetensors")
             earlier.discard(path)
-            found.append(Found(tested, seen, num_evaluations))
+            found.append(replace(one, subnet=tested))
         for path in earlier:
             path.unlink()
     finally:  # also if the tests were stopped or failed

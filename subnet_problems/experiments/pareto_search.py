@@ -22,8 +22,7 @@ from ..problems._masked import MaskedGymProblem
 from ..problems._pareto import ParetoSparsityProblem
 from . import _found as _front
 from ._budget import spend_steps
-from ._choosing import choose
-from ._found import Found
+from ._choosing import Found, choose
 from ._fronts import hypervolume
 from ._outcomes import write_table
 

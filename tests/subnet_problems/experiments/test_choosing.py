@@ -78,28 +78,28 @@ def test_chosen_policies_are_evaluated_anew_and_played_as_they_are_handed_out(mi
     before = problem.masked.backend, problem.masked.episode_length
     found = choose(problem, groups(problem), min_reward=min_reward)
     assert (problem.masked.backend, problem.masked.episode_length) == before
-    sizes, means = [one[0].num_active for one in found], [one[1] for one in found]
+    sizes, means = [one.subnet.num_active for one in found], [one.seen for one in found]
     assert sizes == sorted(set(sizes))
     assert means == sorted(set(means))
     assert min_reward is None or min(means) >= min_reward
-    for subnet, mean, num_evaluations in found:
-        assert num_evaluations == 60
-        assert subnet.prune().num_active == subnet.num_active
-        returns = subnet.test(num_episodes=200, seed=1)
-        assert mean == pytest.approx(returns.mean(), abs=5 * returns.std() / num_evaluations**0.5 + 1.0)
+    for one in found:
+        assert one.num_evaluations == 60
+        assert one.subnet.prune().num_active == one.subnet.num_active
+        returns = one.subnet.test(num_episodes=200, seed=1)
+        assert one.seen == pytest.approx(returns.mean(), abs=5 * returns.std() / one.num_evaluations**0.5 + 1.0)
 
 
 def test_trimmed_policies_are_smaller_than_any_that_the_search_had():
     problem = pole()
     found = choose(problem, groups(problem))
     alone = [problem.to_subnetwork(x).num_active for group in groups(problem) for x in group[:8]]
-    assert found[0][0].num_active < min(alone)
+    assert found[0].subnet.num_active < min(alone)
 
 
 def test_single_weights_go_as_long_as_enough_is_earned():
     problem = pole()
     found = choose(problem, groups(problem), min_reward=8.0)  # which every policy earns
-    assert found[0][0].num_active == 3  # one path from an observation to an action
+    assert found[0].subnet.num_active == 3  # one path from an observation to an action
 
 
 def test_smaller_versions_are_made_of_small_policies_if_there_are_any():
@@ -135,8 +135,8 @@ def test_choosing_ends_by_the_steps_that_it_has():
     for max_steps in (None, 60_000):
         problem = pole()
         found = choose(problem, groups(problem), min_reward=25.0, max_steps=max_steps)
-        assert [num_evaluations for _, _, num_evaluations in found] == [60] * len(found)
-        assert found[-1][1] >= 25.0
+        assert [one.num_evaluations for one in found] == [60] * len(found)
+        assert found[-1].seen >= 25.0
         steps.append(problem.interaction_count)
     assert steps[1] < 60_000 < steps[0]
 
@@ -145,10 +145,10 @@ def test_choosing_ends_by_the_steps_that_it_has():
 def test_sizes_are_numbers_of_live_weights(rescale):
     problem = pole(rescale=rescale)
     found = choose(problem, groups(problem), trim=False)
-    counts = [subnet.num_active for subnet, _, _ in found]
+    counts = [one.subnet.num_active for one in found]
     assert counts == sorted(set(counts))
     known = {problem.to_subnetwork(x).mask.numpy().tobytes() for group in groups(problem) for x in group}
-    assert all(subnet.mask.numpy().tobytes() in known for subnet, _, _ in found)  # none was trimmed
+    assert all(one.subnet.mask.numpy().tobytes() in known for one in found)  # none was trimmed
 
 
 @pytest.mark.parametrize("options", [{"rescale": True}, {"count": "kept"}], ids=str)
@@ -157,4 +157,4 @@ def test_where_weights_change_with_the_mask_or_dead_ones_count_nothing_is_trimme
     known = {problem.to_subnetwork(x).mask.numpy().tobytes() for group in groups(problem) for x in group}
     found = choose(problem, groups(problem))
     assert found
-    assert all(subnet.mask.numpy().tobytes() in known for subnet, _, _ in found)
+    assert all(one.subnet.mask.numpy().tobytes() in known for one in found)

@@ -108,13 +108,13 @@ def test_an_individual_is_chosen_for_what_it_earns_on_gymnasium_in_whole_episode
     x = np.random.default_rng(0).normal(size=(5, problem.n_var))
     x[:, -1] = -1.0
     before = masked.backend, masked.episode_length
-    ((subnet, seen, num_evaluations),) = pareto_search.choose(problem, [x])
+    (found,) = pareto_search.choose(problem, [x])
     assert (masked.backend, masked.episode_length) == before == ("envpool", 30)
-    assert num_evaluations == 60
+    assert found.num_evaluations == 60
     means = [problem.to_subnetwork(row).test(num_episodes=50).mean() for row in x]
     assert max(means) > 30.0
-    assert subnet.test(num_episodes=50).mean() == max(means)
-    assert seen == pytest.approx(max(means), rel=0.3)
+    assert found.subnet.test(num_episodes=50).mean() == max(means)
+    assert found.seen == pytest.approx(max(means), rel=0.3)
 
 
 def test_earlier_policies_stay_until_there_are_new_ones(tmp_path, monkeypatch):
@@ -270,7 +270,7 @@ def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
 
     def found(num_weights, mean):
         subnet = masked.mask_to_subnetwork(np.arange(masked.network.num_weights) < num_weights)
-        return _front.Found(replace(subnet, tests={"mean": mean}), 0.0, 1)
+        return pareto_search.Found(replace(subnet, tests={"mean": mean}), 0.0, 1)
 
     policies = [found(2, 9.0), found(2, 10.0), found(2, 8.0), found(1, 1.0)]
     assert _front.smallest(policies, 5.0) is policies[1]
