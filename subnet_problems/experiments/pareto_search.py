@@ -90,47 +90,59 @@ def begin(
         )
     seed = check_seed("seed", seed)
     folder = check_folder("folder", check_path("folder", folder))
-    num_weights = masked.network.num_weights
-    low, high = SPARSITIES[algorithm]
-    low = max(0.0, min(low, 1.0 - 10 / num_weights))
-    scores: Tensor | None = None
+    bits = None
     if start is not None:
         if algorithm != "continuation" or min_sparsity is not None:
             raise ValueError("start: expected None for a search other than continuation, or with min_sparsity")
-        bits = check_mask("start", start, num_weights)
-        if not bits.any():
-            raise ValueError("start: expected a mask that keeps a weight, got an empty mask")
+        bits = check_mask("start", start, masked.network.num_weights)
+    problem = _problem(masked, algorithm, bits, min_sparsity, max_sparsity)
+    search: Algorithm
+    if algorithm == "nsga2":
+        search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
+    elif bits is None:
+        search = Continuation(popsize or 64, first_interactions=first_interactions)
+    else:
         with naming(mask="start"):
-            scores = masked.scores_from_mask(bits, seed=seed)
-        num_kept = int(bits.sum())
+            center = np.append(masked.scores_from_mask(bits, seed=seed).cpu().numpy(), problem.xu[-1])
+        # The policy's scores are random: small steps preserve the policy until the search knows which weights matter.
+        search = Continuation(popsize or 64, center=center, stdev=0.02, first_generations=10)
+    folder.mkdir(parents=True, exist_ok=True)
+    with naming(path="folder"):
+        keeper = _Keeper(folder / "checkpoint", from_policy=bits is not None)
+    search.setup(problem, termination=("n_gen", 10**9), seed=seed, callback=keeper)
+    return search
+
+
+def _problem(
+    masked: MaskedGymProblem,
+    algorithm: str,
+    start: Tensor | None,
+    min_sparsity: float | None,
+    max_sparsity: float | None,
+) -> ParetoSparsityProblem:
+    """The problem between the given sparsities, or between the default ones.
+
+    Raises:
+        ValueError: ``start`` keeps no weight, or a sparsity is out of range.
+    """
+    num_weights = masked.network.num_weights
+    low, high = SPARSITIES[algorithm]
+    low, whose = max(0.0, min(low, 1.0 - 10 / num_weights)), "the default min_sparsity"
+    if start is not None:
+        num_kept = int(start.sum())
+        if not num_kept:
+            raise ValueError("start: expected a mask that keeps a weight, got an empty mask")
         low, high = 1.0 - num_kept / num_weights, max(high, 1.0 - num_kept / num_weights / 10)
+        whose = "the sparsity of start"
     low, high = (min(sparsity, 1.0 - 1.0 / num_weights) for sparsity in (low, high))  # one weight stays
     if min_sparsity is None and max_sparsity is not None and check_sparsity("max_sparsity", max_sparsity) < low:
-        whose = "the default min_sparsity" if start is None else "the sparsity of start"
         raise ValueError(f"max_sparsity: expected at least {low:g}, {whose}, got {max_sparsity!r}")
-    problem = ParetoSparsityProblem(
+    return ParetoSparsityProblem(
         masked,
         count="live" if is_chain(masked.network) else "kept",
         min_sparsity=low if min_sparsity is None else min_sparsity,
         max_sparsity=high if max_sparsity is None else max_sparsity,
     )
-    search: Algorithm
-    if algorithm == "nsga2":
-        search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
-    elif scores is None:
-        with naming(pop_size="popsize"):
-            search = Continuation(popsize or 64, first_interactions=first_interactions)
-    else:
-        center = np.append(scores.cpu().numpy(), problem.xu[-1])
-        with naming(pop_size="popsize"):
-            # The policy's scores are random: small steps preserve the policy until the search knows which weights
-            # matter.
-            search = Continuation(popsize or 64, center=center, stdev=0.02, first_generations=10)
-    folder.mkdir(parents=True, exist_ok=True)
-    with naming(path="folder"):
-        keeper = _Keeper(folder / "checkpoint", from_policy=start is not None)
-    search.setup(problem, termination=("n_gen", 10**9), seed=seed, callback=keeper)
-    return search
 
 
 class _Keeper(ParetoCheckpointer):

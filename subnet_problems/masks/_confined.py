@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..networks._frozen_network import FrozenNetwork
 from ..networks._layer import Layer
-from ._live import chain_layers, is_chain, live_units, weights_between
+from ._live import chain_layers, live_units, weights_between
 from ._order import kth_lowest
 from ._rule import CutoffRule, MaskRule
 from ._top_k import TopK
@@ -46,10 +46,13 @@ def without_unused(rule: MaskRule, network: FrozenNetwork, center: Tensor, *, st
     if not isinstance(rule, TopK):
         return center
     density = _WIDER * (1.0 - rule.sparsity)
-    if density >= 1.0 or not is_chain(network):
+    if density >= 1.0:
         return center
     mask = rule.at(1.0 - density)(center[None], network.layers)[0]
-    layers = chain_layers(network, mask.cpu().numpy())
+    try:
+        layers = chain_layers(network, mask.cpu().numpy())
+    except ValueError:  # not a chain
+        return center
     units = live_units(layers)
     units[0][:] = units[-1][:] = True
     unused = ~torch.from_numpy(weights_between(units, layers, network.num_weights)).to(center.device)
