@@ -40,7 +40,6 @@ from ._options import (
     check_settings,
     layers_or,
     make_problem,
-    new_folder,
     out,
     read_config,
     resuming,
@@ -248,7 +247,7 @@ def _run_comparison(output: Path, settings: dict[str, Any], *, is_new: bool) -> 
     problem = make_problem(seed=0, num_episodes=1, **options)  # report mistakes before anything runs
     searches = {name: make_search(name, problem, popsize=popsize) for name in names}
     if is_new:
-        new_folder(output, {"command": "compare", **settings})
+        write_settings(output, {"command": "compare", **settings})
     runs = [
         Run(
             name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),

@@ -196,15 +196,9 @@ def stopped_too_early(folder: Path) -> FileNotFoundError:
     )
 
 
-def new_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Create a folder with ``settings.json``; an existing folder must be empty."""
-    check_new(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_settings(folder, settings)
-
-
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write ``settings.json``."""
+    """Write ``settings.json``, into a new folder if there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "settings.json", (json.dumps(settings, indent=2) + "\n").encode())
 
 

@@ -33,11 +33,11 @@ from ._options import (
     err,
     layers_or,
     make_problem,
-    new_folder,
     out,
     resuming,
     stopped_too_early,
     tell_tests,
+    write_settings,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def search(
     if tensorboard:
         TensorBoardLogger(searcher, output / "tensorboard")
     settings = {"budget": budget, "test_episodes": test_episodes}
-    new_folder(output, {"command": "search", **settings})
+    write_settings(output, {"command": "search", **settings})
     Checkpointer(searcher, output / "run.checkpoint", every=checkpoint_every)
     _run(searcher, output, **settings)
 
