@@ -247,7 +247,7 @@ def _draw_units(
             text, font = (f"${names[unit].latex}$", 9.5) if unit in names else (_ACTIVATIONS[layer.activation], 6.5)
             style: dict[str, Any] = {"color": _INK, "ha": "center", "va": "center_baseline", "zorder": 4}
             axes.text(x, y, text, size=scale * size * font, **style)
-            if layer.bias_mask[unit]:
+            if layer.bias_mask[unit] and reading.num_live <= MAX_WEIGHTS:
                 sign = "+" if layer.bias[unit] > 0.0 else ""
                 _draw_number(axes, x, y + radius + 0.1, layer.bias[unit], scale, sign=sign)
 
