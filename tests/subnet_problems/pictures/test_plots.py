@@ -149,7 +149,7 @@ def test_a_network_is_scaled_into_axes_and_larger_ones_have_no_numbers():
     assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
     (lines,) = plot_network(lander()).collections
     assert len(lines.get_segments()) == lander().prune().num_active
-    for large in (lander(), make((12, 12), options={"bias": True}, sparsity=0.3)):  # also none at biases
+    for large in (lander(), make((12, 12), options={"bias": True}, sparsity=0.3, env="Own-v0")):  # also none at biases
         assert large.prune().num_active > 60
         assert not [text for text in plot_network(large).texts if text.get_text()[:1] in tuple("−+0123456789")]
 
