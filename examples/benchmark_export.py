@@ -32,7 +32,6 @@ import torch
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, Subnetwork
-from subnet_problems._files import write_whole
 
 TASKS = {
     "LunarLander, continuous": ("LunarLander-v3", {"continuous": True}),
@@ -220,7 +219,7 @@ def main() -> None:
     print(text)
     if args.output is not None:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(args.output, text.encode())
+        args.output.write_text(text)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from rich.table import Table
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem, TopK
-from subnet_problems._cpus import num_cpus
 from subnet_problems.experiments import write_table
 from subnet_problems.pictures import save_figure
 
@@ -181,7 +180,7 @@ def main() -> None:
     repeats = 1 if args.quick else args.repeats
     most, sizes = (64, [1_000]) if args.quick else (4096, list(HIDDEN))
     episodes = [n for n in (16, 64, 256, 1024, 4096) if n <= most]
-    threads = sorted({1, 2, num_cpus()})
+    threads = sorted({1, 2, os.cpu_count() or 1})
     questions: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "growth with episodes": lambda: [
             {"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2, device=device)} for n in episodes

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from subnet_problems import MaskedGymProblem
 from subnet_problems.experiments import write_table
-from subnet_problems.tasks.simulators._envpool import EnvPoolSimulator
+from subnet_problems.tasks.simulators import SIMULATORS
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "LunarLander-v3, continuous": ("LunarLander-v3", {"continuous": True}),
@@ -45,33 +45,38 @@ NETWORK = (
 )
 
 
-class Recorder(EnvPoolSimulator):
-    """A simulator that records the actions it receives."""
+class Recorder:
+    """A simulator that records the actions it receives, and sends them on to EnvPool's."""
 
-    made: list[Recorder] = []  # noqa: RUF012
-
-    def __init__(self, name: str, seeds: np.ndarray, *args: Any, **kwargs: Any) -> None:
-        super().__init__(name, seeds, *args, **kwargs)
-        self.name, self.seeds, self.sent = name, seeds, []
-        self.made.append(self)
+    def __init__(self, simulator: Any, name: str, seeds: np.ndarray) -> None:
+        self.simulator, self.name, self.seeds = simulator, name, seeds
+        self.sent: list[tuple[np.ndarray, np.ndarray]] = []
+        self.reset, self.recv, self.close = simulator.reset, simulator.recv, simulator.close
 
     def send(self, rows: np.ndarray, actions: np.ndarray) -> None:
         """Record the actions and send them on."""
-        self.sent.append((rows.copy(), np.array(actions, dtype=self._dtype)))
-        super().send(rows, actions)
+        self.sent.append((rows.copy(), np.array(actions, dtype=np.int32 if actions.ndim == 1 else np.float32)))
+        self.simulator.send(rows, actions)
 
 
-def record(problem: MaskedGymProblem, values: torch.Tensor) -> tuple[str, list[int], list[tuple[np.ndarray, ...]]]:
+class RecorderKind:
+    """EnvPool, of which each pool is recorded."""
+
+    def __init__(self) -> None:
+        self.envpool, self.made = SIMULATORS["envpool"], list[Recorder]()
+        self.turns, self.serves = self.envpool.turns, self.envpool.serves
+
+    def make(self, playground: Any, served: Any, seeds: np.ndarray) -> Recorder:
+        """A recorded pool."""
+        self.made.append(Recorder(self.envpool.make(playground, served, seeds), served, seeds))
+        return self.made[-1]
+
+
+def record(options: dict[str, Any], values: torch.Tensor) -> tuple[str, list[int], list[tuple[np.ndarray, ...]]]:
     """The name, the seeds, and each step's live rows and actions of one evaluation, merged into one pool."""
-    import subnet_problems.tasks.simulators._envpool as module
-
-    Recorder.made = []
-    module.EnvPoolSimulator = Recorder  # type: ignore[misc]
-    try:
-        evaluate(problem, values)
-    finally:
-        module.EnvPoolSimulator = EnvPoolSimulator  # type: ignore[misc]
-    parts, first, steps = Recorder.made, 0, []
+    SIMULATORS["recorder"] = kind = RecorderKind()
+    evaluate(MaskedGymProblem(**options, backend="recorder"), values)
+    parts, first, steps = kind.made, 0, []
     firsts = []
     for part in parts:
         firsts.append(first)
@@ -130,8 +135,7 @@ def measure(title: str, args: argparse.Namespace, console: Console) -> list[dict
         evaluate(peer, weights)
     rows = []
     for round_ in range(args.repeats):
-        recorder = MaskedGymProblem(env, seed=round_ + 1, **options)
-        name, seeds, steps = record(recorder, scores)
+        name, seeds, steps = record({"env": env, "seed": round_ + 1, **options}, scores)
         fresh = MaskedGymProblem(env, seed=round_ + 1, **options)
         row: dict[str, Any] = {"task": title, "round": round_}
         row["ours"] = rate(lambda fresh=fresh: evaluate(fresh, scores))

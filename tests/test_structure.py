@@ -85,6 +85,16 @@ def test_no_module_imports_a_private_name_of_another(module):
     ] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: path.name)
+def test_examples_use_public_names_alone(path):
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {
+        f"{getattr(node, 'module', None) or ''}.{alias.name}".lstrip(".") for node in nodes for alias in node.names
+    }
+    ours = {name for name in names if name.split(".")[0] in ("subnet_problems", "algorithms")}
+    assert {name for name in ours if any(part.startswith("_") for part in name.split("."))} == set()
+
+
 #: What takes seconds to load, and what is done with a found policy needs none of.
 HEAVY = ("evotorch", "ray", "pymoo", "matplotlib", "pandas", "numba", "moocore", "scipy")
 

@@ -24,10 +24,8 @@ from evotorch.algorithms import SearchAlgorithm
 from scipy.stats import wilcoxon
 
 from algorithms import ElitistGaussianResampling
-from subnet_problems import DenseGymProblem, MaskedGymProblem
-from subnet_problems._files import write_whole
+from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
 from subnet_problems.experiments import Row, Run, learning_curves, make_search, read_tests
-from subnet_problems.experiments import _perform as experiments
 from subnet_problems.pictures import drawn_if_possible
 
 
@@ -143,7 +141,7 @@ def report(
     """Print the table, write it to ``<stem>.md`` and the plot to ``<stem>.png``; do nothing without rows."""
     if rows:
         text = table(rows)
-        write_whole(stem.with_suffix(".md"), text.encode())
+        stem.with_suffix(".md").write_text(text)
         print(text)
         with drawn_if_possible(stem.with_suffix(".png")):
             plot(rows, stem.with_suffix(".png"))
