@@ -42,7 +42,8 @@ def expected_scores(
     lowest = center - height / torch.special.erfcx(-scaled[0])
     result = torch.where(mask == values[-1], highest, lowest)
     for value, low, high, *bounds in zip(values[1:-1], scaled[:-1], scaled[1:], cutoffs[:-1], cutoffs[1:], strict=True):
-        result = torch.where(mask == value, (center + height * _between(low, high)).clamp(*bounds), result)
+        inner = (center + height * _between(low, high)).clamp(*bounds)
+        result = torch.where(mask == value, torch.where(inner.isnan(), bounds[0], inner), result)  # no width: 0 / 0
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -190,7 +191,7 @@ def _write_gif(film: _Film, path: Path) -> None:
             pictures[0].save(
                 temporary, "gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
             )
-    except OverflowError as error:  # Pillow joins equal frames, and a GIF frame lasts at most 655 seconds
+    except (OverflowError, struct.error) as error:  # Pillow joins equal frames; a GIF frame lasts at most 655 seconds
         raise ValueError(f"path: expected .mp4 for a frame that lasts over 655 seconds, got {str(path)!r}") from error
 
 

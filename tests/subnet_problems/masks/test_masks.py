@@ -327,6 +327,15 @@ def test_expected_scores_of_intervals_are_means_of_normal_distributions_truncate
             assert score == pytest.approx(truncnorm.mean(*bounds, center, stdev), rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.parametrize("low", [0.0, 0.3])
+def test_the_score_of_an_interval_without_width_is_where_it_is(low):
+    cutoffs = torch.tensor([[low], [low + 1e-38]])
+    found = expected_scores(
+        torch.tensor([[1]], dtype=torch.int8), center=torch.tensor([1.0]), stdev=1.0, cutoffs=cutoffs, values=(0, 1, 2)
+    )
+    assert found.item() == pytest.approx(low)
+
+
 def test_scores_of_an_interval_far_away_are_expected_at_its_nearer_edge():
     for center, near in ((-50.0, 0.1), (50.0, 0.2)):
         found = expected_scores(
