@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ._fitness import pooled_stdev, worth
+from ._fitness import pooled_stdev, rank_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,17 +16,17 @@ class Candidate:
     """A solution ``(D,)`` and its evaluations so far; higher is better."""
 
     values: Tensor
-    shown: tuple[float, ...] = ()
+    seen: tuple[float, ...] = ()
 
 
-def surest(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
+def surest(seen: Sequence[float], stdev: float) -> tuple[float, float, float]:
     """The lower confidence bound, mean - stdev / sqrt(n), as a key for ``max``."""
-    return worth(shown, margin=-stdev)
+    return rank_key(seen, margin=-stdev)
 
 
-def hope(shown: Sequence[float], stdev: float) -> tuple[float, float, float]:
+def hope(seen: Sequence[float], stdev: float) -> tuple[float, float, float]:
     """An upper confidence bound, mean + stdev / (2 sqrt(n)), as a key for ``max``; infinity without evaluations."""
-    return worth(shown, margin=0.5 * stdev) if shown else (0.0, 1.0, math.inf)
+    return rank_key(seen, margin=0.5 * stdev) if seen else (0.0, 1.0, math.inf)
 
 
 def judged(
@@ -43,10 +43,10 @@ def judged(
     Returns:
         Fewer than ``room`` candidates (an empty list if ``room`` is 1), and the best of all, which may be dropped.
     """
-    played = [Candidate(c.values, (*c.shown, shown)) for c, shown in zip(candidates, evals, strict=True)]
-    stdev = pooled_stdev([c.shown for c in played], others)
-    best = max(played, key=lambda c: surest(c.shown, stdev))
+    played = [Candidate(c.values, (*c.seen, seen)) for c, seen in zip(candidates, evals, strict=True)]
+    stdev = pooled_stdev([c.seen for c in played], others)
+    best = max(played, key=lambda c: surest(c.seen, stdev))
     if len(played) >= room:
         rest = [c for c in played if c is not best] or played
-        played.remove(min(rest, key=lambda c: hope(c.shown, stdev)))
+        played.remove(min(rest, key=lambda c: hope(c.seen, stdev)))
     return played, best

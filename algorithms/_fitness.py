@@ -51,21 +51,21 @@ def _check_no_nan(population: SolutionBatch, obj_index: int) -> None:
         ) from None
 
 
-def worth(shown: Sequence[float], *, margin: float = 0.0) -> tuple[float, float, float]:
+def rank_key(seen: Sequence[float], *, margin: float = 0.0) -> tuple[float, float, float]:
     """The mean evaluation as a key for ``max`` and ``min`` that allows infinities.
 
     A plain mean is meaningless if some evaluations are infinite. The key therefore compares the share of infinitely bad
     evaluations first (fewer is better), then the share of infinitely good ones, then the mean of the finite ones.
 
     Args:
-        shown: At least one evaluation; higher is better. NaN counts as infinitely bad.
+        seen: At least one evaluation; higher is better. NaN counts as infinitely bad.
         margin: Divided by the square root of the number of finite evaluations, then added to their mean.
     """
-    finite = _finite(shown)
-    num_good = sum(value == math.inf for value in shown)
-    num_bad = len(shown) - len(finite) - num_good
+    finite = _finite(seen)
+    num_good = sum(value == math.inf for value in seen)
+    num_bad = len(seen) - len(finite) - num_good
     mean = fmean(finite) + margin / len(finite) ** 0.5 if finite else 0.0
-    return -num_bad / len(shown), num_good / len(shown), mean
+    return -num_bad / len(seen), num_good / len(seen), mean
 
 
 def pooled_stdev(groups: Sequence[Sequence[float]], otherwise: Sequence[float]) -> float:

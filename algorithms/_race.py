@@ -12,7 +12,7 @@ from evotorch.algorithms.restarter import Restart
 from evotorch.algorithms.searchalgorithm import LazyReporter
 
 from ._checks import check_whole_number
-from ._fitness import worth
+from ._fitness import rank_key
 
 #: Counters of a problem, and the status names of their sums, as in EvoTorch's ``GymNE``.
 _COUNTS = {"interaction_count": "total_interaction_count", "episode_count": "total_episode_count"}
@@ -21,7 +21,7 @@ _COUNTS = {"interaction_count": "total_interaction_count", "episode_count": "tot
 @dataclass
 class _Racer:
     searcher: SearchAlgorithm
-    shown: deque[float]  # mean evaluations of the last generations
+    seen: deque[float]  # mean evaluations of the last generations
 
     def count(self, name: str) -> int:
         return int(getattr(self.searcher.problem, name))
@@ -34,13 +34,13 @@ class _Racer:
     def look(self, playing: SearchAlgorithm) -> None:
         """Record the mean evaluation of the last generation, if any."""
         if playing.step_count:
-            self.shown.append(float(playing.status["mean_eval"]))
+            self.seen.append(float(playing.status["mean_eval"]))
 
     @property
-    def worth(self) -> tuple[float, float, float]:
+    def rank_key(self) -> tuple[float, float, float]:
         """Key of the mean evaluation; higher is better, and a search that has not started ranks last."""
         sign = 1.0 if self.searcher.problem.senses[0] == "max" else -1.0
-        return worth([sign * shown for shown in self.shown]) if self.shown else (float("-inf"), 0.0, 0.0)
+        return rank_key([sign * seen for seen in self.seen]) if self.seen else (float("-inf"), 0.0, 0.0)
 
 
 class Race(SearchAlgorithm):
@@ -120,7 +120,7 @@ class Race(SearchAlgorithm):
     def _step(self) -> None:
         turn = min(self._racers, key=lambda racer: racer.count("interaction_count"))
         turn.step()
-        best = max(self._racers, key=lambda racer: racer.worth)
+        best = max(self._racers, key=lambda racer: racer.rank_key)
         if all(racer.count("interaction_count") >= self._steps for racer in self._racers):
             for racer in self._racers:
                 if racer is not best:

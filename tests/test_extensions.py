@@ -225,10 +225,10 @@ class MaskedRegression(Masked):
     def _counts(self):
         return {"samples": self._samples}
 
-    def _told(self):
+    def _shared_state(self):
         return ()
 
-    def _use_told(self, told):
+    def _use_shared_state(self, state):
         pass
 
     def _report(self):

@@ -261,16 +261,18 @@ def _run_comparison(output: Path, settings: dict[str, Any], *, is_new: bool) -> 
         error.add_note(f"Finished runs are kept. To continue: {resuming(output)}")
         raise
     if rows:
-        _tell(rows, names, problem.task.reward_threshold, f"{options['env']}, {problem.network.architecture}", output)
+        _print_comparison(
+            rows, names, problem.task.reward_threshold, f"{options['env']}, {problem.network.architecture}", output
+        )
         for name, searcher in searches.items():
             if isinstance(searcher, ElitistGaussianResampling):
-                _tell_of_levels(rows, name, searcher.last_level_from)
+                _print_levels(rows, name, searcher.last_level_from)
     if len(by_run(rows)) < len(runs):
         out.print(f"Stopped. To continue: {resuming(output)}")
         raise typer.Exit(130)
 
 
-def _tell(rows: list[Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
+def _print_comparison(rows: list[Row], names: list[str], threshold: float | None, title: str, output: Path) -> None:
     """Print the table and draw the curves of a comparison."""
     from ..experiments import comparison, plot_learning_curves
     from ..pictures import drawn_if_possible, save_figure
@@ -284,7 +286,7 @@ def _tell(rows: list[Row], names: list[str], threshold: float | None, title: str
     out.print(f"{output}: tests.csv, learning_curves.png")
 
 
-def _tell_of_levels(rows: list[Row], name: str, last_level_from: int) -> None:
+def _print_levels(rows: list[Row], name: str, last_level_from: int) -> None:
     """Print whether runs ended before they reached the requested sparsity."""
     from ..experiments import by_run
 

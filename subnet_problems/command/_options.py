@@ -224,7 +224,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any], names: set[str]) -
         raise ValueError(f"FOLDER: expected {folder / 'settings.json'} to have {sorted(names)}, got {sorted(settings)}")
 
 
-def tell_tests(tests: Mapping[str, Any], threshold: float | None) -> None:
+def print_tests(tests: Mapping[str, Any], threshold: float | None) -> None:
     """Print the results of a policy's tests, if it has any, and whether they solve the task."""
     if not {"mean", "num_episodes"} <= tests.keys() or not isinstance(tests["mean"], int | float):
         return

@@ -16,7 +16,7 @@ from ..subnetworks._formula import MAX_WEIGHTS
 from ..subnetworks._pruning import masked_layers, reached
 from ..subnetworks._subnetwork import Subnetwork, summary
 from ..subnetworks.export import EXPORTS
-from ._options import Elsewhere, File, Form, OtherConfig, OtherLength, out, read_config, tell_tests
+from ._options import Elsewhere, File, Form, OtherConfig, OtherLength, out, print_tests, read_config
 
 
 def play(
@@ -32,7 +32,7 @@ def play(
     with of_the_file(env):
         task = subnet.make_task(env, env_config=_other(env_config), episode_length=episode_length)
     returns = subnet.test(num_episodes=num_episodes, seed=seed, env=task, episode_length=episode_length)
-    tell_tests(summary(returns, seed=seed), task.reward_threshold)
+    print_tests(summary(returns, seed=seed), task.reward_threshold)
 
 
 def show(
@@ -73,7 +73,7 @@ def show(
         threshold = subnet.make_task().reward_threshold
     except ValueError:  # the task is not registered here
         threshold = None
-    tell_tests(subnet.tests, threshold)
+    print_tests(subnet.tests, threshold)
     if formula:
         out.print(formula)
     if plot is not None:

@@ -53,8 +53,8 @@ def in_the_users_words(command: Callable[..., None]) -> Callable[..., None]:
             err.print("Stopped.")
             raise typer.Exit(130) from None
         except _MISTAKES as error:
-            told = re.sub(r"^\w+(?=(\[\d+\])?: )", lambda name: words.get(name[0], name[0]), str(error))
-            raise Refused("\n".join([told, *getattr(error, "__notes__", ())])) from error
+            message = re.sub(r"^\w+(?=(\[\d+\])?: )", lambda name: words.get(name[0], name[0]), str(error))
+            raise Refused("\n".join([message, *getattr(error, "__notes__", ())])) from error
 
     return worded
 

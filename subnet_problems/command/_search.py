@@ -34,9 +34,9 @@ from ._options import (
     layers_or,
     make_problem,
     out,
+    print_tests,
     resuming,
     stopped_too_early,
-    tell_tests,
     write_settings,
 )
 
@@ -155,7 +155,7 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
             except KeyboardInterrupt:
                 stopped = True
         out.print(f"{path}: {subnet.num_active:,} of {subnet.num_weights:,} weights, sparsity {subnet.sparsity:.3f}")
-        tell_tests(subnet.tests, problem.task.reward_threshold)
+        print_tests(subnet.tests, problem.task.reward_threshold)
     if stopped:
         out.print(f"Stopped. To continue: {resuming(folder)}")
         raise typer.Exit(130)

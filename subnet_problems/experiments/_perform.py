@@ -29,7 +29,7 @@ from ..subnetworks._subnetwork import summary
 from ..tasks._observation_stats import ObservationStats
 from ..tasks._registration import fingerprint, pickled_registrations, register_pickled
 from ._outcomes import FIELDS, Row, by_run, read_tests, write_table
-from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
+from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, ctrl_c_noted
 from ._run import Run, hand_out, mean_eval
 
 try:
@@ -81,7 +81,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
             if file is not None:
                 check_file(name, file)
     _check_kept(runs, path)
-    with heard_ctrl_c() as ctrl_c:
+    with ctrl_c_noted() as ctrl_c:
         _work(path).mkdir(parents=True, exist_ok=True)
         with _locked(_work(path)), suppress(KeyboardInterrupt):  # only a handler of the caller raises it
             missing = _missing(runs, path)

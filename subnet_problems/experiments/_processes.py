@@ -190,7 +190,7 @@ class CtrlC:
 
 
 @contextmanager
-def heard_ctrl_c() -> Iterator[CtrlC]:
+def ctrl_c_noted() -> Iterator[CtrlC]:
     """Context in which Ctrl-C sets ``came`` instead of raising; only in the main thread with Python's own handler."""
     ctrl_c = CtrlC()
     in_main_thread = threading.current_thread() is threading.main_thread()

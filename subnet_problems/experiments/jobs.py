@@ -15,7 +15,7 @@ from .._checks import check_count, check_path
 from .._cpus import num_cpus
 from .._files import check_file
 from ._outcomes import Row, write_table
-from ._processes import Processes, ProcessLostError, check_can_start_processes, heard_ctrl_c
+from ._processes import Processes, ProcessLostError, check_can_start_processes, ctrl_c_noted
 
 
 def collect(
@@ -62,7 +62,7 @@ def collect(
     missing = [job for job in jobs if tuple("" if value is None else str(value) for value in job.values()) not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        heard_ctrl_c() as ctrl_c,
+        ctrl_c_noted() as ctrl_c,
         Progress(*columns, console=Console(stderr=True), disable=quiet) as progress,
         Processes(_work, [(work, dict(job)) for job in missing], num_jobs) as processes,
     ):

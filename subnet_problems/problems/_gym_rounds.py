@@ -133,13 +133,13 @@ class GymRounds(Rounds):
 
     # State that is sent to actors, and counts that they report
 
-    def _told(self) -> tuple[Any, ...]:
+    def _shared_state(self) -> tuple[Any, ...]:
         """See ``Rounds``: observation statistics, maximum episode length, simulator."""
         return self._stats, self.episode_length, self.backend
 
-    def _use_told(self, told: tuple[Any, ...]) -> None:
+    def _use_shared_state(self, state: tuple[Any, ...]) -> None:
         """See ``Rounds``."""
-        self._stats, episode_length, backend = told
+        self._stats, episode_length, backend = state
         if (episode_length, backend) != (self.episode_length, self.backend):
             self.episode_length, self.backend = episode_length, backend
         self._synced_stats = self._stats

@@ -110,16 +110,16 @@ class Rounds(Problem):
         """The counters in the status."""
 
     @abstractmethod
-    def _told(self) -> tuple[Any, ...]:
+    def _shared_state(self) -> tuple[Any, ...]:
         """State that actors need besides the round's number and that may change between rounds."""
 
     @abstractmethod
-    def _use_told(self, told: tuple[Any, ...]) -> None:
-        """In an actor, set the state that the main process's ``_told`` returned."""
+    def _use_shared_state(self, state: tuple[Any, ...]) -> None:
+        """In an actor, set the state that the main process's ``_shared_state`` returned."""
 
     @abstractmethod
     def _report(self) -> Any:
-        """In an actor in which a search samples, the counts since the last ``_use_told``."""
+        """In an actor in which a search samples, the counts since the last ``_use_shared_state``."""
 
     @abstractmethod
     def _use_report(self, report: Any) -> None:
@@ -324,14 +324,14 @@ class Rounds(Problem):
         return ["_workers", "_sent_to_actors", "_in_evaluate", "_given", "_outcome"]
 
     def _make_sync_data(self) -> tuple[int, tuple[Any, ...]]:
-        return self._round, self._told()
+        return self._round, self._shared_state()
 
     def _make_sync_data_for_actors(self) -> Any:
         return NotImplemented if self._in_evaluate else self._make_sync_data()
 
     def _use_sync_data_from_main(self, received: tuple[int, tuple[Any, ...]]) -> None:
-        self._round, told = received
-        self._use_told(told)
+        self._round, state = received
+        self._use_shared_state(state)
 
     def _make_sync_data_for_main(self) -> Any:
         return self._round, self._report()

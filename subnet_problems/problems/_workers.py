@@ -52,7 +52,7 @@ class Workers:
     def count(self) -> int:
         """Number of workers that are free now."""
         if self._pings:
-            self._hear(ray.wait([*self._pings], num_returns=len(self._pings), timeout=0)[0])
+            self._receive(ray.wait([*self._pings], num_returns=len(self._pings), timeout=0)[0])
         return len(self._free)
 
     def map(self, method: str, tasks: Sequence[list[Any]]) -> list[Any]:
@@ -100,7 +100,7 @@ class Workers:
                             f"share {index + 1} of {len(tasks)} of the population lost {MAX_LOSSES} workers, one after "
                             "another: does the environment crash its process, or run out of memory?"
                         ) from self._last_error
-                self._hear(ref for ref in ready if ref in self._pings)
+                self._receive(ref for ref in ready if ref in self._pings)
         finally:
             self._ping(actor for actor, _ in running.values())  # if the evaluation failed, free after their call
         return [results[index] for index in range(len(tasks))]
@@ -124,7 +124,7 @@ class Workers:
         # Ray repeats this call until the actor is back; it fails if the actor is permanently lost.
         self._pings |= {actor.get.options(max_task_retries=-1).remote("_ready"): actor for actor in actors}
 
-    def _hear(self, answers: Iterable[Any]) -> None:
+    def _receive(self, answers: Iterable[Any]) -> None:
         for ref in answers:
             actor = self._pings.pop(ref)
             try:

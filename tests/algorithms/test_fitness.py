@@ -8,14 +8,14 @@ import torch
 from evotorch import Problem
 
 from algorithms._candidates import Candidate, judged
-from algorithms._fitness import evaluate, pooled_stdev, worth
+from algorithms._fitness import evaluate, pooled_stdev, rank_key
 
 INF = math.inf
 
 
 def test_finite_evaluations_are_worth_their_mean():
-    assert worth([1.0, 2.0, 6.0]) == (0.0, 0.0, 3.0)
-    assert worth([1.0, 2.0, 6.0, 7.0], margin=-4.0) == (0.0, 0.0, 4.0 - 4.0 / 2)
+    assert rank_key([1.0, 2.0, 6.0]) == (0.0, 0.0, 3.0)
+    assert rank_key([1.0, 2.0, 6.0, 7.0], margin=-4.0) == (0.0, 0.0, 4.0 - 4.0 / 2)
 
 
 def test_the_fewer_evaluations_are_infinitely_bad_the_better_then_the_more_are_infinitely_good():
@@ -32,7 +32,7 @@ def test_the_fewer_evaluations_are_infinitely_bad_the_better_then_the_more_are_i
         [INF],
     ]
     for worse, better in itertools.pairwise(from_worst):
-        assert worth(worse) < worth(better)
+        assert rank_key(worse) < rank_key(better)
 
 
 def test_the_spread_is_that_of_finite_evaluations():
@@ -42,8 +42,8 @@ def test_the_spread_is_that_of_finite_evaluations():
 
 
 def test_evaluations_near_the_end_of_what_floats_hold_are_compared_without_an_overflow():
-    assert worth([1.7e308, 1.7e308]) > worth([1.0])
-    assert worth([-1.7e308, -1.7e308]) < worth([1.0])
+    assert rank_key([1.7e308, 1.7e308]) > rank_key([1.0])
+    assert rank_key([-1.7e308, -1.7e308]) < rank_key([1.0])
     assert math.isfinite(pooled_stdev([[1.7e308, -1.7e308]], []))
 
 
@@ -52,8 +52,8 @@ def test_a_candidate_that_was_infinitely_bad_even_once_is_not_handed_out_and_goe
     kept, best = judged([sound, unsound], [1.5, -INF], [0.0, -INF], room=2)
     assert best.values is sound.values
     assert [candidate.values is sound.values for candidate in kept] == [True]
-    assert best.shown == (1.0, 2.0, 1.5)
-    assert sound.shown == (1.0, 2.0)  # what is judged is not changed
+    assert best.seen == (1.0, 2.0, 1.5)
+    assert sound.seen == (1.0, 2.0)  # what is judged is not changed
 
 
 def test_the_surest_candidate_is_the_best_whatever_others_were_infinitely_bad():

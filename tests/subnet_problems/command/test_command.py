@@ -20,7 +20,7 @@ from small_subnetworks import lander, make, smallest
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DiscreteActions, EvaluationError, FrozenNetwork, MaskedGymProblem, Subnetwork
 from subnet_problems.command import main
-from subnet_problems.command._many import _tell_of_levels
+from subnet_problems.command._many import _print_levels
 from subnet_problems.command._options import Algorithm
 from subnet_problems.experiments import SEARCHES, make_search, read_tests
 
@@ -106,7 +106,7 @@ def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_pa
     (row,) = (row for row in read_tests(tmp_path / "few" / "tests.csv") if row["name"] == "elitist")
     printed = io.StringIO()
     with redirect_stdout(printed):
-        _tell_of_levels([row], "elitist", row["generation"])
+        _print_levels([row], "elitist", row["generation"])
     assert printed.getvalue() == ""
 
 
