@@ -77,23 +77,24 @@ def _row(number: int, policy: Subnetwork) -> Row:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The smallest policy of each seed that earns enough, after each round."""
+    """The smallest policy of each seed that earns enough, after each round and of all rounds."""
     numbers = sorted({row["after_round"] for row in rows})
     result = Table(title=f"Live weights of the smallest policy that earns {SOLVED:g}, and its test reward")
-    for column in ("seed", "after the search", *(f"after round {number}" for number in numbers[1:])):
+    for column in ("seed", "after the search", *(f"after round {number}" for number in numbers[1:]), "smallest"):
         result.add_column(column, justify="right")
-    sizes: dict[int, list[int]] = {number: [] for number in numbers}
+    sizes: list[list[int]] = [[] for _ in [*numbers, None]]
     for seed in sorted({row["seed"] for row in rows}):
+        enough = [row for row in rows if row["seed"] == seed and row["test_reward"] >= SOLVED]
         cells = []
-        for number in numbers:
-            enough = [row for row in rows if (row["seed"], row["after_round"]) == (seed, number)]
-            enough = [row for row in enough if row["test_reward"] >= SOLVED]
-            small = min(enough, key=lambda row: row["weights"], default=None)
-            text = "none" if small is None else f"{small['weights']} ({small['test_reward']:.1f}"
-            cells.append(text if small is None else f"{text} ± {small['test_standard_error']:.1f})")
-            sizes[number] += [] if small is None else [small["weights"]]
+        for column, number in zip(sizes, [*numbers, None], strict=True):
+            found = [row for row in enough if number is None or row["after_round"] == number]
+            small = min(found, key=lambda row: row["weights"], default=None)
+            cells.append("none")
+            if small is not None:
+                column.append(small["weights"])
+                cells[-1] = f"{small['weights']} ({small['test_reward']:.1f} ± {small['test_standard_error']:.1f})"
         result.add_row(str(seed), *cells)
-    result.add_row("median", *(f"{np.median(found):g}" if found else "none" for found in sizes.values()))
+    result.add_row("median", *(f"{np.median(column):g}" if column else "none" for column in sizes))
     return result
 
 
