@@ -157,9 +157,13 @@ def _split(
         product = check_mask("factors", factors, num_weights, numbers) * kept
         if not product[kept].all():
             raise ValueError("factors: expected a factor other than 0 for each kept weight, got 0")
-    elif (mask.dtype == torch.bool) if isinstance(mask, Tensor) else (np.asarray(mask).dtype == np.bool_):
-        return check_mask("mask", mask, num_weights).clone(), None
     else:
-        product = check_mask("mask", mask, num_weights, numbers)
+        try:
+            return check_mask("mask", mask, num_weights).clone(), None
+        except TypeError as error:  # not bools
+            try:
+                product = check_mask("mask", mask, num_weights, numbers)
+            except TypeError:
+                raise error from None
         kept = product != 0
     return kept, None if bool((product[kept] == 1).all()) else product.masked_fill(~kept, 1)

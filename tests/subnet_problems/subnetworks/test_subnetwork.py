@@ -105,6 +105,7 @@ def test_a_recurrent_one_begins_anew_at_each_call():
     [
         ({"network": nn.Linear(4, 2)}, TypeError, "network"),
         ({"mask": [1.0] * 64}, TypeError, "mask"),
+        ({"mask": [[1], [1, 0]]}, TypeError, "mask"),
         ({"mask": [200] * 64}, ValueError, "mask"),
         ({"mask": torch.ones(64)}, TypeError, "mask"),
         ({"mask": torch.ones(63, dtype=torch.bool)}, ValueError, "mask"),
