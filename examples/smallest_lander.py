@@ -109,6 +109,8 @@ def main() -> None:
     args = parser.parse_args()
     if min(args.seeds, args.rounds, args.jobs or 1) < 1 or args.first_seed < 0:
         parser.error("expected --seeds, --rounds and --jobs of at least 1, and --first-seed of at least 0")
+    if args.quick:
+        args.seeds = args.rounds = 1
     runs = [
         {"seed": seed, "rounds": args.rounds, "budget": QUICK if args.quick else BUDGET, "folder": str(args.output)}
         for seed in range(args.first_seed, args.first_seed + args.seeds)
