@@ -109,7 +109,7 @@ def pareto(
         masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,
         max_sparsity=max_sparsity, first_interactions=first_steps,
     )  # fmt: skip
-    start_front("pareto", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+    _start_front("pareto", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 
 
 def sparsify(
@@ -145,10 +145,10 @@ def sparsify(
     subnet = player(file, env)
     with of_the_file(env):
         searching = begin(subnet, output, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
-    start_front("sparsify", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
+    _start_front("sparsify", searching, output, budget=budget, min_reward=min_reward, test_episodes=test_episodes)
 
 
-def start_front(name: str, searching: Any, output: Path, **options: Any) -> None:
+def _start_front(name: str, searching: Any, output: Path, **options: Any) -> None:
     """Write what ``resume`` needs to know of a search for a front, and search."""
     write_settings(output, {"command": name, **options})
     _run_front(searching, output, **options)

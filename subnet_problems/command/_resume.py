@@ -43,6 +43,8 @@ def resume(
         )
     if seeds is not None and command != "compare":
         raise ValueError(f"--seeds: expected none for a folder of the command {command}, got {seeds}")
-    settings |= {name: value for name, value in (("budget", budget), ("seeds", seeds)) if value is not None}
-    write_settings(folder, settings)
+    changes = {name: value for name, value in (("budget", budget), ("seeds", seeds)) if value is not None}
+    if changes:
+        settings |= changes
+        write_settings(folder, settings)
     _RESUME[command](folder, {name: value for name, value in settings.items() if name != "command"})

@@ -40,7 +40,8 @@ def expected_scores(
     scaled = (cutoffs - center) / unit
     highest = center + height / torch.special.erfcx(scaled[-1])  # phi / Phi without 0 / 0
     lowest = center - height / torch.special.erfcx(-scaled[0])
-    result = torch.where(mask == values[-1], highest, lowest)
+    # PyTorch would turn a whole mask of bools into int64 to compare it with a number.
+    result = torch.where(mask if mask.dtype == torch.bool else mask == values[-1], highest, lowest)
     for value, low, high, *bounds in zip(values[1:-1], scaled[:-1], scaled[1:], cutoffs[:-1], cutoffs[1:], strict=True):
         inner = (center + height * _between(low, high)).clamp(*bounds)
         result = torch.where(mask == value, torch.where(inner.isnan(), bounds[0], inner), result)  # no width: 0 / 0
