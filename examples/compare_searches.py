@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from rich.console import Console
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem
-from subnet_problems.experiments import Row, Run, comparison, has_begun, learning_curves, make_search, perform
+from subnet_problems.experiments import Row, Run, comparison, finished, has_begun, learning_curves, make_search, perform
 from subnet_problems.pictures import drawn_if_possible, save_figure
 
 Problem = MaskedGymProblem | DenseGymProblem
@@ -104,7 +105,9 @@ def main() -> None:
         Run(name, seed, partial(make, name=name), args.budget, args.num_tests, args.test_episodes)
         for seed in range(args.seeds) for name in args.searches
     ]  # fmt: skip
-    rows = perform(runs, tests, num_jobs=args.jobs)
+    with suppress(KeyboardInterrupt):  # the results are then those of finished runs
+        perform(runs, tests, num_jobs=args.jobs)
+    rows = finished(runs, tests)
     names = [name for name in args.searches if any(row["name"] == name for row in rows)]
     if names:
         Console().print(comparison(rows, names, solved=200.0))

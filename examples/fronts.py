@@ -17,6 +17,7 @@ import argparse
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
@@ -178,7 +179,10 @@ def main() -> None:
         for seed in range(args.seeds) for name in dict.fromkeys(args.searches)
     ]  # fmt: skip
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = jobs.collect(find, runs, args.output / "fronts.csv", num_jobs=args.jobs)
+    path = args.output / "fronts.csv"
+    with suppress(KeyboardInterrupt):  # the results are then those of finished runs
+        jobs.collect(find, runs, path, num_jobs=args.jobs)
+    rows = jobs.read_rows(path)
     if fronts := fronts_of([row for row in rows if row["budget"] == args.steps], args.searches):
         Console(width=max(Console().width, 110)).print(table(fronts))
         with drawn_if_possible(args.output / "fronts.png"):

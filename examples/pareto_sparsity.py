@@ -9,7 +9,7 @@ smallest policy that solves the task also gets a video, a picture with its formu
     python examples/pareto_sparsity.py --algorithm nsga2 --budget 8000000   # NSGA-II with operators of this package
 
 Ctrl-C ends the search early and saves its results. After that, or after a kill, the same command with --resume
-continues from the last checkpoint with identical results.
+continues from the last checkpoint with identical results. So does a finished search with a larger --budget.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test-seed", type=int, default=12345, help="seed of the tests (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/pareto_sparsity"), help="folder (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run to check that everything works")
-    parser.add_argument("--resume", action="store_true", help="continue the run that was stopped in this folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in this folder")
     args = parser.parse_args()
     if args.test_episodes < 2 or args.budget < 1:
         parser.error("expected --budget of at least 1 and --test-episodes of at least 2")

@@ -19,6 +19,7 @@ import io
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     found, _ = pareto_search.run(
         algorithm, output, budget=budget, min_reward=solved, test_episodes=100 if budget > QUICK else 5, console=console
     )  # fmt: skip
+    remove_checkpoint(output / "checkpoint")
     return [
         {
             "steps": masked.interaction_count, "weights": one.subnet.num_active,
@@ -124,7 +126,10 @@ def main() -> None:
         for seed in range(args.seeds) for task in args.tasks
     ]  # fmt: skip
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = jobs.collect(find, runs, args.output / "smallest.csv", num_jobs=args.jobs)
+    path = args.output / "smallest.csv"
+    with suppress(KeyboardInterrupt):  # the results are then those of finished runs
+        jobs.collect(find, runs, path, num_jobs=args.jobs)
+    rows = jobs.read_rows(path)
     Console(width=max(Console().width, 100)).print(table(rows, args.tasks))
 
 

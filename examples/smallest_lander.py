@@ -19,6 +19,7 @@ import io
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("EVOTORCH_VERBOSE_LEVEL", "0")
@@ -62,6 +63,7 @@ def find(seed: int, rounds: int, budget: int, folder: str) -> list[Row]:
             best, output, min_reward=SOLVED if budget > QUICK else -1e9, budget=budget, seed=seed, num_threads=1,
             test_episodes=episodes, console=Console(file=io.StringIO()),
         )  # fmt: skip
+        remove_checkpoint(output / "checkpoint")
         front = [Subnetwork.load(path) for path in (output / "policies").iterdir()]
         rows += [_row(number, policy) for policy in sorted(front, key=lambda policy: policy.num_active)]
         best = max(front, key=lambda policy: (policy.tests["mean"], -policy.num_active))
@@ -116,7 +118,10 @@ def main() -> None:
         for seed in range(args.first_seed, args.first_seed + args.seeds)
     ]
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = jobs.collect(find, runs, args.output / "smallest_lander.csv", num_jobs=args.jobs)
+    path = args.output / "smallest_lander.csv"
+    with suppress(KeyboardInterrupt):  # the results are then those of finished runs
+        jobs.collect(find, runs, path, num_jobs=args.jobs)
+    rows = jobs.read_rows(path)
     if rows:
         Console(width=max(Console().width, 100)).print(table(rows))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def perform(runs: Sequence[Run], args: argparse.Namespace, stem: str) -> list[Ro
     path = args.output / f"{stem}.csv"
     if experiments.has_begun(path) and not args.resume:
         raise SystemExit(f"{args.output} has results of {stem}: --resume continues them, --output selects another")
-    experiments.perform(runs, path, num_jobs=args.jobs)
+    with suppress(KeyboardInterrupt):  # the results are then those of finished runs
+        experiments.perform(runs, path, num_jobs=args.jobs)
     return read_tests(path)
 
 

@@ -88,7 +88,7 @@ def pareto(
     """Search for a front of policies, reward against sparsity; test, draw and save all of them.
 
     The smallest policy that earns enough also gets a video, a C header, and a graph with its formula. After Ctrl-C,
-    [bold]resume FOLDER[/] continues with identical results.
+    [bold]resume FOLDER[/] continues with identical results. A finished search continues with a larger --budget.
     """
     from ..experiments import pareto_search
 
@@ -134,7 +134,8 @@ def sparsify(
     """Make a policy sparser and sparser while it earns enough; test, draw and save the policies found.
 
     The folder has the same files as that of [bold]pareto[/]: smallest.safetensors is the smallest policy that earns
-    enough. After Ctrl-C, [bold]resume FOLDER[/] continues with identical results.
+    enough. After Ctrl-C, [bold]resume FOLDER[/] continues with identical results. A finished search continues with a
+    larger --budget.
     """
     from ..experiments._sparsify import begin
 
@@ -155,17 +156,13 @@ def _start_front(name: str, searching: Any, output: Path, **options: Any) -> Non
 
 
 def resume_front(output: Path, settings: dict[str, Any]) -> None:
-    """Continue the search for a front that was stopped in a folder."""
+    """Continue the search for a front in a folder, finished or not."""
     from algorithms import resume
 
     check_settings(output, settings, {"budget", "min_reward", "test_episodes"})
     try:
         searching = resume(output / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        if (output / "front.csv").exists():
-            raise FileNotFoundError(
-                f"FOLDER: expected a search that was stopped; the search in {output} is finished"
-            ) from None
         raise stopped_too_early(output) from None
     _run_front(searching, output, **settings)
 
@@ -241,7 +238,7 @@ def _run_comparison(output: Path, settings: dict[str, Any], *, is_new: bool) -> 
     """Perform the runs of a comparison that are not finished, and print a summary."""
     from algorithms import ElitistGaussianResampling
 
-    from ..experiments import Run, by_run, make_search, perform
+    from ..experiments import Run, finished, make_search, perform
 
     names, popsize, num_episodes, options = (settings[key] for key in ("names", "popsize", "num_episodes", "options"))
     problem = make_problem(seed=0, num_episodes=1, **options)  # report mistakes before anything runs
@@ -255,19 +252,22 @@ def _run_comparison(output: Path, settings: dict[str, Any], *, is_new: bool) -> 
         )
         for seed in range(settings["seeds"]) for name in names
     ]  # fmt: skip
+    stopped = False
     try:
-        rows = perform(runs, output / "tests.csv", num_jobs=settings["jobs"])
+        perform(runs, output / "tests.csv", num_jobs=settings["jobs"])
+    except KeyboardInterrupt:
+        stopped = True
     except Exception as error:
         error.add_note(f"Finished runs are kept. To continue: {resuming(output)}")
         raise
-    if rows:
+    if rows := finished(runs, output / "tests.csv"):
         _print_comparison(
             rows, names, problem.task.reward_threshold, f"{options['env']}, {problem.network.architecture}", output
         )
         for name, searcher in searches.items():
             if isinstance(searcher, ElitistGaussianResampling):
                 _print_levels(rows, name, searcher.last_level_from)
-    if len(by_run(rows)) < len(runs):
+    if stopped:
         out.print(f"Stopped. To continue: {resuming(output)}")
         raise typer.Exit(130)
 

@@ -31,7 +31,7 @@ def resume(
 ) -> None:
     """Continue what was stopped in a folder, with identical results.
 
-    A finished search or comparison continues with a larger --budget; a comparison also with more --seeds.
+    What is finished continues with a larger --budget; a comparison also with more --seeds.
 
     A checkpoint is a pickle, and loading one can run any code: resume only checkpoints that you trust.
     """

@@ -139,8 +139,11 @@ def _run(searcher: SearchAlgorithm, folder: Path, *, budget: int, test_episodes:
     from ..experiments import hand_out, spend
 
     problem, path = searcher.problem, folder / "subnetwork.safetensors"
+    stopped = False
     try:
-        stopped = spend(searcher, budget, console=err)
+        spend(searcher, budget, console=err)
+    except KeyboardInterrupt:
+        stopped = True
     except Exception as error:
         error.add_note(f"To continue from the last checkpoint: {resuming(folder)}")
         raise

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._log_plot import plot_log, read_log
     from ._loggers import CSVLogger, TensorBoardLogger
     from ._outcomes import Outcome, Row, by_run, comparison, learning_curves, outcome, read_tests, write_table
-    from ._perform import has_begun, perform
+    from ._perform import finished, has_begun, perform
     from ._presets import SEARCHES, Preset, make_search
     from ._processes import ProcessLostError
     from ._run import Run, hand_out
@@ -33,6 +33,7 @@ __all__ = [
     "by_run",
     "collect",
     "comparison",
+    "finished",
     "hand_out",
     "has_begun",
     "hypervolume",
@@ -75,6 +76,7 @@ __getattr__ = lazy(
         "outcome": "._outcomes",
         "read_tests": "._outcomes",
         "write_table": "._outcomes",
+        "finished": "._perform",
         "has_begun": "._perform",
         "perform": "._perform",
         "SEARCHES": "._presets",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evotorch.algorithms import SearchAlgorithm
 
 
-def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = None) -> bool:
+def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = None) -> None:
     """Run a search until its problem has counted ``budget`` environment steps, with a progress bar.
 
     Example:
@@ -24,7 +24,6 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
         >>> from subnet_problems import MaskedGymProblem
         >>> problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), seed=0)
         >>> spend(ElitistGaussianResampling(problem), 5_000)
-        False
 
     Args:
         searcher: A search on a problem of this package.
@@ -32,12 +31,10 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
             it.
         console: Console for the bar. Default: stderr of the terminal, or the notebook.
 
-    Returns:
-        True if Ctrl-C stopped the search, which can then be continued; False if the budget is spent.
-
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: ``budget`` is below 1.
+        KeyboardInterrupt: Ctrl-C; another call continues the search.
     """
     problem: Any = getattr(searcher, "problem", None)
     if not hasattr(problem, "interaction_count"):
@@ -50,7 +47,7 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
             parts.append(f"sparsity {status['mean_sparsity']:.3f}")
         return ", ".join(parts)
 
-    return spend_steps(
+    spend_steps(
         searcher.step, lambda: int(problem.interaction_count), check_count("budget", budget), describe=describe,
         console=Console(stderr=True) if console is None else console,
     )  # fmt: skip
@@ -58,7 +55,7 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
 
 def spend_steps(
     step: Callable[[], Any], count: Callable[[], int], budget: int, *, describe: Callable[[], str], console: Console
-) -> bool:
+) -> None:
     """Step until the count reaches the budget, with a progress bar.
 
     Args:
@@ -67,20 +64,13 @@ def spend_steps(
         budget: Number of environment steps to reach.
         describe: Returns the text of the bar after a generation.
         console: Console for the bar.
-
-    Returns:
-        True if Ctrl-C stopped the search.
     """
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}%"))
     first, start = count(), time.perf_counter()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         bar = progress.add_task("", total=budget, completed=min(first, budget))
-        try:
-            while count() < budget:
-                step()
-                rate = (count() - first) / (time.perf_counter() - start) / 1000
-                text = f"{describe()}, {rate:.1f}k steps/s"
-                progress.update(bar, completed=min(count(), budget), description=text)
-        except KeyboardInterrupt:
-            return True
-    return False
+        while count() < budget:
+            step()
+            rate = (count() - first) / (time.perf_counter() - start) / 1000
+            text = f"{describe()}, {rate:.1f}k steps/s"
+            progress.update(bar, completed=min(count(), budget), description=text)

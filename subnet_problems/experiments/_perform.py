@@ -54,7 +54,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
         quiet: Whether to hide the progress bar. Default: False.
 
     Returns:
-        The rows of these runs; after Ctrl-C, those of the finished runs.
+        The rows of these runs.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -64,6 +64,7 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
         ProcessLostError: A process ended before its run was finished, for example for lack of memory, or before it
             started to work.
         RuntimeError: This process may not start other processes, or they cannot import its script.
+        KeyboardInterrupt: Ctrl-C; ``finished`` then returns the rows of the finished runs.
     """
     path = check_file("path", check_path("path", path))
     if not isinstance(runs, Iterable):
@@ -83,14 +84,31 @@ def perform(runs: Iterable[Run], path: str | Path, *, num_jobs: int | None = Non
     _check_kept(runs, path)
     with ctrl_c_noted() as ctrl_c:
         _work(path).mkdir(parents=True, exist_ok=True)
-        with _locked(_work(path)), suppress(KeyboardInterrupt):  # only a handler of the caller raises it
+        with _locked(_work(path)):
             missing = _missing(runs, path)
             for run in runs:
                 if run not in missing:  # a kill may have prevented the removal of its checkpoint
                     remove_checkpoint(_checkpoint(path, run))
             if missing:
                 _play_all(missing, path, num_jobs, quiet, ctrl_c)
-        done = by_run(read_tests(path))
+    if ctrl_c.came:
+        raise KeyboardInterrupt
+    return finished(runs, path)
+
+
+def finished(runs: Iterable[Run], path: str | Path) -> list[Row]:
+    """The rows of those of these runs that are finished, which ``perform`` returns if none is missing.
+
+    Args:
+        runs: The runs.
+        path: The CSV file of ``perform``; no run is finished if there is none yet.
+
+    Raises:
+        TypeError: ``path`` is not a path.
+        ValueError: The file is not a table of tests.
+        OSError: The file cannot be read.
+    """
+    done = by_run(read_tests(path))
     return [row for run in runs if _is_over(run, done) for row in done[run.name, run.seed]]
 
 

@@ -66,7 +66,8 @@ def sparsify(
         popsize: Individuals per generation. Default: 64.
         seed: Seed of the search and its episodes. Default: 0.
         test_episodes: Fresh episodes of each test on Gymnasium itself. Default: 100.
-        resume: Whether to continue the search that was stopped in the folder, with identical results. It keeps its own
+        resume: Whether to continue the search of the folder, with identical results: one that was stopped, or a
+            finished one with a larger budget. It keeps its own
             policy, ``env``, ``max_sparsity``, ``popsize``, ``seed`` and ``options``. **It is a pickle, and loading a
             pickle can run any code**: resume only what you trust. Default: False.
         console: Console for the progress bar and the table. Default: stderr.
@@ -84,15 +85,15 @@ def sparsify(
         SubnetworkFileError: The file is not a policy file.
         EvaluationError: An environment raised an error or returned a number that is not finite. Tested policies are
             kept.
-        FileExistsError: The folder has a stopped search, and ``resume`` is False.
-        FileNotFoundError: The folder has no stopped search, and ``resume`` is True.
+        FileExistsError: The folder has the checkpoint of a search, and ``resume`` is False.
+        FileNotFoundError: The folder has none, and ``resume`` is True.
         OSError: The file cannot be read, or the folder is not writable.
     """
     folder = check_path("folder", folder)
     min_reward = None if min_reward is None else check_real("min_reward", min_reward)
     budget, test_episodes = check_count("budget", budget), check_count("test_episodes", test_episodes, minimum=2)
     algorithm = (
-        _stopped(folder)
+        _search_of(folder)
         if check_bool("resume", resume)
         else begin(policy, folder, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
     )
@@ -133,17 +134,17 @@ def begin(
     )  # fmt: skip
 
 
-def _stopped(folder: Path) -> Algorithm:
-    """Load the stopped search of a folder.
+def _search_of(folder: Path) -> Algorithm:
+    """Load the search of a folder.
 
     Raises:
-        FileNotFoundError: The folder has no stopped search.
+        FileNotFoundError: The folder has no checkpoint.
         CheckpointError: It cannot be read.
     """
     try:
         algorithm: Algorithm = resume_search(folder / "checkpoint", allow_pickle=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"resume: expected a stopped search, got none in {folder}") from None
+        raise FileNotFoundError(f"resume: expected a folder with the checkpoint of a search, got {folder}") from None
     return algorithm
 
 

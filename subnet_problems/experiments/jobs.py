@@ -41,7 +41,7 @@ def collect(
         quiet: Whether to hide the progress bar. Default: False.
 
     Returns:
-        All rows of the file; after Ctrl-C, those of the finished jobs.
+        All rows of the file.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -49,6 +49,7 @@ def collect(
         OSError: The file cannot be written.
         ProcessLostError: A process ended before its job was finished.
         RuntimeError: This process may not start other processes.
+        KeyboardInterrupt: Ctrl-C; ``read_rows`` then returns the rows of the finished jobs.
     """
     path = check_file("path", check_path("path", path))
     num_jobs = num_cpus() if num_jobs is None else check_count("num_jobs", num_jobs)
@@ -83,6 +84,8 @@ def collect(
                     raise message.content
                 else:
                     raise ProcessLostError(f"the process of {job} {message.content}")
+    if ctrl_c.came:
+        raise KeyboardInterrupt
     return read_rows(path)
 
 

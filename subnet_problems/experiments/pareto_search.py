@@ -12,7 +12,7 @@ from pymoo.core.algorithm import Algorithm
 from rich.console import Console
 from torch import Tensor
 
-from algorithms import Continuation, ParetoCheckpointer, pareto_operators, remove_checkpoint
+from algorithms import Continuation, ParetoCheckpointer, pareto_operators
 
 from .._checks import check_choice, check_count, check_mask, check_path, check_real, check_seed, check_sparsity, naming
 from .._files import check_file, check_folder
@@ -186,11 +186,12 @@ def run(
     with the fewest weights that earns ``min_reward``: ``smallest.safetensors``, ``smallest.gif`` (a video),
     ``smallest.h`` (C) and ``smallest.png`` (its graph, with numbers and formula if it has few weights). Each policy is
     saved when it is tested. A picture that cannot be drawn causes a warning. Policies of an earlier front stay until
-    all of this front are tested. When the budget is spent, the checkpoint is removed.
+    all of this front are tested.
 
     Ctrl-C in the search starts choosing and testing. Ctrl-C in the tests starts drawing the tested policies. A second
-    Ctrl-C ends at once. After Ctrl-C the checkpoint is kept: ``algorithms.resume`` continues from it with identical
-    results.
+    Ctrl-C ends at once. In any case ``algorithms.resume`` continues from the checkpoint with identical results; with a
+    larger budget, also after the end. The checkpoint is large (some 20 MB for 8,000 weights): to free its space, call
+    ``algorithms.remove_checkpoint``.
 
     Args:
         algorithm: A search from ``begin`` or ``algorithms.resume``.
@@ -257,8 +258,6 @@ def run(
     except KeyboardInterrupt:
         stopped = True
         console.print("Stopped: the tested policies are kept.")
-    if not stopped:
-        remove_checkpoint(folder / "checkpoint")
     return found, stopped
 
 
@@ -293,13 +292,13 @@ def _search(algorithm: Algorithm, budget: int, console: Console) -> bool:
         )
 
     problem = algorithm.problem
-    stopped = spend_steps(
-        algorithm.next, lambda: int(problem.interaction_count), budget, describe=describe, console=console
-    )
-    if stopped and algorithm.is_initialized:
+    try:
+        spend_steps(algorithm.next, lambda: int(problem.interaction_count), budget, describe=describe, console=console)
+    except KeyboardInterrupt:
         console.print(
             "Stopped: policies found so far are now tested and drawn (Ctrl-C ends that). The search can be resumed."
+            if algorithm.is_initialized
+            else "Stopped before the end of the first generation."
         )
-    elif stopped:
-        console.print("Stopped before the end of the first generation.")
-    return stopped
+        return True
+    return False

@@ -30,6 +30,7 @@ from subnet_problems.experiments import (
     ProcessLostError,
     Run,
     by_run,
+    finished,
     hand_out,
     has_begun,
     make_search,
@@ -45,7 +46,7 @@ import sys
 
 if __name__ == "__main__":
     from test_experiments import long_runs
-    from subnet_problems.experiments import perform
+    from subnet_problems.experiments import finished, perform
     perform(long_runs(), sys.argv[1], num_jobs=2)
 """
 LONG = 100_000  # of which a kill sees the first 20 generations
@@ -333,13 +334,16 @@ def stops_as_it_leaves(seed, num_threads):
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")
-def test_ctrl_c_before_the_first_run_and_after_the_last_is_heard_as_at_any_other_time(tmp_path):
+def test_ctrl_c_before_the_first_run_and_after_the_last_is_raised_as_at_any_other_time(tmp_path):
     path = tmp_path / "tests.csv"
-    assert perform([Run("first", 0, StopsAsItIsSent(), 1_000)], path, num_jobs=1, quiet=True) == []
+    first = Run("first", 0, StopsAsItIsSent(), 1_000)
     last = Run("last", 0, stops_as_it_leaves, 1_000, num_tests=1, test_episodes=2)
-    rows = perform([last], path, num_jobs=1, quiet=True)
-    assert set(by_run(rows)) == {("last", 0)}
-    assert rows == read_tests(path)
+    for run in (first, last):
+        with pytest.raises(KeyboardInterrupt):
+            perform([run], path, num_jobs=1, quiet=True)
+    assert finished([first], path) == []
+    assert set(by_run(finished([first, last], path))) == {("last", 0)}
+    assert finished([last], path) == read_tests(path)
     assert not multiprocessing.active_children()
 
 
@@ -374,24 +378,27 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
     script, path = tmp_path / "script.py", tmp_path / "tests.csv"
     script.write_text(
         SCRIPT.replace(
-            "perform(",
-            """
+            "    perform(long_runs(), sys.argv[1], num_jobs=2)\n",
+            """\
     import multiprocessing, signal, time
     own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     own.start()
     time.sleep(2.0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    rows = perform(""",
+    try:
+        perform(long_runs(), sys.argv[1], num_jobs=2)
+    except KeyboardInterrupt:
+        print("stopped", own.is_alive(), finished(long_runs(), sys.argv[1]), file=sys.stderr)
+""",
         )
-        + "    print(rows, own.is_alive(), file=sys.stderr)\n"
     )
     process = started(script, path)
     for _ in range(2):  # impatiently
         os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=300.0)[1]
     assert_all_gone(process.pid)
-    assert "[] True" in err
+    assert "stopped True []" in err
     assert "Traceback" not in err
     assert any(Path(f"{path}.unfinished").glob("*.checkpoint"))
 

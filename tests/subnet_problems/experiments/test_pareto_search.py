@@ -97,7 +97,7 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
         assert policy.tests == one.subnet.tests
         assert policy.tests["mean"] == pytest.approx(steps * float(policy.act([1.0])[0]), rel=1e-5)
     assert (masked.backend, masked.episode_length) == ("gymnasium", 5)
-    assert names_in(tmp_path) == {"policies", "front.csv", "progress.csv", "front.png"}
+    assert names_in(tmp_path) - CHECKPOINTS == {"policies", "front.csv", "progress.csv", "front.png"}
 
 
 def test_an_individual_is_chosen_for_what_it_earns_on_gymnasium_in_whole_episodes():
@@ -176,7 +176,6 @@ def test_what_was_tested_before_a_fault_is_kept_with_its_table_and_so_is_what_wa
     assert (tmp_path / "checkpoint").exists()
     found, _ = run(budget=3_000)
     assert len(found) == len(list((tmp_path / "policies").iterdir())) > 1
-    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_a_picture_that_cannot_be_drawn_costs_a_warning(tmp_path, monkeypatch):
@@ -191,7 +190,6 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning(tmp_path, monkeypatch):
     assert not stopped
     assert len(rows_of(tmp_path)) == len(found)
     assert (tmp_path / "front.png").read_bytes() == b"an older one"
-    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
@@ -304,7 +302,19 @@ def test_a_search_that_was_stopped_keeps_what_it_found_and_goes_on_to_the_same_f
         assert names_in(stopped) >= {"front.png", *SMALLEST}
     run(resume(stopped / "checkpoint", allow_pickle=True), stopped)
     assert contents(stopped) == contents(whole)
-    assert not (stopped / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
+def test_a_finished_search_continues_as_if_it_had_had_a_larger_budget_from_the_start(algorithm, tmp_path):
+    whole, extended = tmp_path / "whole", tmp_path / "extended"
+    options = {"popsize": 4, "algorithm": algorithm, "common_random_numbers": algorithm == "nsga2"}
+    run = partial(pareto_search.run, min_reward=0.0, test_episodes=2, console=quiet())
+    run(begun(whole, Dim, **options), whole, budget=3_000)
+    _, stopped = run(begun(extended, Dim, **options), extended, budget=1_500)
+    assert not stopped
+    assert (extended / "progress.csv").read_bytes() != (whole / "progress.csv").read_bytes()
+    run(resume(extended / "checkpoint", allow_pickle=True), extended, budget=3_000)
+    assert contents(extended) == contents(whole)
 
 
 def test_ctrl_c_in_the_first_generation_leaves_nothing(tmp_path, monkeypatch):

@@ -158,8 +158,8 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypa
     again = sparsify(subnet, stopped, resume=True, **options)
     assert torch.equal(again.mask, small.mask)
     assert contents(stopped) == contents(whole)
-    with pytest.raises(FileNotFoundError, match=r"^resume: expected a stopped search, got none in "):
-        sparsify(subnet, stopped, resume=True, **options)
+    with pytest.raises(FileNotFoundError, match=r"^resume: expected a folder with the checkpoint of a search, got "):
+        sparsify(subnet, tmp_path / "another", resume=True, **options)
     with open(whole / "progress.csv", newline="") as file:
         areas = [float(row["hypervolume"]) for row in csv.DictReader(file)]
     assert max(areas) > 0.0
