@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from ._fronts import Front, attainment, hypervolume, read_front
     from ._log_plot import plot_log, read_log
     from ._loggers import CSVLogger, TensorBoardLogger
-    from ._outcomes import Outcome, Row, by_run, comparison, learning_curves, outcome, read_tests, write_table
+    from ._outcomes import Outcome, by_run, comparison, learning_curves, outcome, read_tests
     from ._perform import finished, has_begun, perform
     from ._presets import SEARCHES, Preset, make_search
     from ._processes import ProcessLostError
     from ._run import Run, hand_out
     from ._sparsify import sparsify
+    from ._tables import Row, write_table
     from .jobs import collect, read_rows
 
 __all__ = [
@@ -69,13 +70,11 @@ __getattr__ = lazy(
         "CSVLogger": "._loggers",
         "TensorBoardLogger": "._loggers",
         "Outcome": "._outcomes",
-        "Row": "._outcomes",
         "by_run": "._outcomes",
         "comparison": "._outcomes",
         "learning_curves": "._outcomes",
         "outcome": "._outcomes",
         "read_tests": "._outcomes",
-        "write_table": "._outcomes",
         "finished": "._perform",
         "has_begun": "._perform",
         "perform": "._perform",
@@ -86,6 +85,8 @@ __getattr__ = lazy(
         "Run": "._run",
         "hand_out": "._run",
         "sparsify": "._sparsify",
+        "Row": "._tables",
+        "write_table": "._tables",
         "spend": "._budget",
         "collect": ".jobs",
         "read_rows": ".jobs",

@@ -95,7 +95,7 @@ def choose(
         levels.append([one for one in candidates if one.key not in known])  # neighbors may share a policy
         known |= {one.key for one in levels[-1]}
     games = _Games(masked, math.inf if max_steps is None else max_steps / _SHARES)
-    with _on_gymnasium(masked):
+    with _in_simulator(masked, "gymnasium"):
         sizes = _halved(games, [level for level in levels if level], _OF_LEVELS, min_reward, margin=math.inf)
         if trim:
             sizes = _by_size(_with_smaller(games, sizes, min_reward))
@@ -245,9 +245,8 @@ def _with_smaller(games: _Games, groups: Sequence[list[_Candidate]], min_reward:
             versions = [one for one in map(_Candidate, smaller(games.masked, best.mask)) if one.key not in known]
             if not versions:
                 break
-            backend, games.masked.backend = games.masked.backend, games.simulator
-            games.play(versions, _FIRST)
-            games.masked.backend = backend
+            with _in_simulator(games.masked, games.simulator):
+                games.play(versions, _FIRST)
             versions = _anew(versions, _OF_SMALLER[0][0])
             known |= {one.key: one for one in versions}
             ((best, *_),) = _halved(games, [versions], _OF_SMALLER, None)
@@ -274,11 +273,11 @@ def _front(candidates: Sequence[_Candidate], min_reward: float | None) -> list[_
 
 
 @contextmanager
-def _on_gymnasium(masked: MaskedGymProblem) -> Iterator[None]:
-    """Context in which a problem plays episodes of full length on Gymnasium."""
+def _in_simulator(masked: MaskedGymProblem, backend: str) -> Iterator[None]:
+    """Context in which a problem plays episodes of full length in a simulator."""
     before = masked.backend, masked.episode_length
     try:
-        masked.backend, masked.episode_length = "gymnasium", masked.task.at_full_length().max_steps
+        masked.backend, masked.episode_length = backend, masked.task.at_full_length().max_steps
         yield
     finally:
         masked.backend, masked.episode_length = before

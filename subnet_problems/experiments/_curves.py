@@ -9,7 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from ._outcomes import Row, learning_curves
+from ._outcomes import learning_curves
+from ._tables import Row
 
 
 def plot_learning_curves(

@@ -16,7 +16,7 @@ from ..problems._masked import MaskedGymProblem
 from ..subnetworks._formula import MAX_WEIGHTS
 from ._choosing import Found
 from ._front_plots import plot_front
-from ._outcomes import write_table
+from ._tables import write_table
 
 #: Files of the smallest policy that earns enough.
 _SMALLEST = ("smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png")

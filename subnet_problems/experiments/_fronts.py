@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_numbers, check_path, check_real
+from ._tables import read_table
 
 Floats = NDArray[np.float64]
 
@@ -133,18 +133,12 @@ def read_front(path: str | Path) -> Front:
         ValueError: The file lacks these columns, or a line is not a policy.
         OSError: The file cannot be read.
     """
-    path = check_path("path", path)
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in ("sparsity", "test_reward") if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"path: expected a front.csv, got {path}, which has no columns {', '.join(missing)}")
-        rewards, densities = [], []
-        for row in reader:
-            try:
-                densities.append(1.0 - float(row["sparsity"]))
-                rewards.append(float(row["test_reward"]))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"path: expected a policy in line {reader.line_num} of {path}: {error}") from None
+    path, columns = check_path("path", path), ("sparsity", "test_reward")
+    rows = read_table(
+        path, lambda column, text: float(text) if column in columns else text, table="a front.csv", row="a policy",
+        columns=columns,
+    )  # fmt: skip
+    rewards, densities = [row["test_reward"] for row in rows], [1.0 - row["sparsity"] for row in rows]
     return _checked(f"path: columns of {path}: test_reward", f"path: columns of {path}: sparsity", rewards, densities)
 
 

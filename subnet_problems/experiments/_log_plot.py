@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from .._checks import check_path
+from ._tables import read_table
 
 LogLike: TypeAlias = "str | Path"
 
@@ -33,12 +33,8 @@ def read_log(log: LogLike) -> list[dict[str, float]]:
     path = check_path("log", log)
     if path.is_dir():
         path = path / "log.csv"
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            rows = [{name: float(text) for name, text in row.items() if text != ""} for row in reader]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"log: expected numbers in line {reader.line_num} of {path}: {error}") from None
+    table = read_table(path, lambda _, text: float(text) if text else None, row="numbers", name="log")
+    rows = [{column: number for column, number in row.items() if number is not None} for row in table]
     if not rows:
         raise ValueError(f"log: expected a table with a row for each generation, got {path}, which has no rows")
     return rows

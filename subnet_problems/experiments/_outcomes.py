@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from .._checks import check_path
-from .._files import write_whole
-
-Row = dict[str, Any]
+from ._tables import Row, read_table
 
 #: The columns of a file of tests, with one row per test. ``again_*`` is only in a run's last row: a second test of the
 #: policy with the highest test reward, since the highest of many tests is biased upwards.
@@ -35,38 +31,7 @@ def read_tests(path: str | Path) -> list[Row]:
     path = check_path("path", path)
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in FIELDS if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"path: expected a file of tests, got {path}, which has no columns {', '.join(missing)}")
-        try:
-            return [{key: _number(key, value) for key, value in row.items()} for row in reader]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"path: expected a test in line {reader.line_num} of {path}: {error}") from None
-
-
-def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
-    """Write rows to a CSV file atomically.
-
-    Args:
-        path: The file; missing folders are created.
-        rows: Dicts from column names to values; missing values stay empty.
-        fields: The columns. Default: those of the first row.
-
-    Raises:
-        TypeError: ``path`` is not a path.
-        ValueError: There are neither rows nor ``fields``, or a row has a name that is not a column.
-        OSError: The file cannot be written.
-    """
-    path = check_path("path", path)
-    if fields is None and not rows:
-        raise ValueError("fields: expected the columns, since there are no rows, got None")
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0] if fields is None else fields), restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.getvalue().encode())
+    return read_table(path, _number, table="a file of tests", row="a test", columns=FIELDS)
 
 
 def by_run(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
@@ -177,9 +142,7 @@ def _runs_of(rows: Iterable[Row], name: str) -> list[list[Row]]:
     return list(by_run(row for row in rows if row["name"] == name).values())
 
 
-def _number(key: str | None, value: Any) -> Any:
-    if key is None:
-        raise ValueError(f"more cells than columns, {value}")
-    if key == "name" or key not in FIELDS or value == "":  # other columns belong to the caller
-        return value
-    return int(float(value)) if key in ("seed", "generation", "steps", "episodes") else float(value)
+def _number(column: str, text: str) -> Any:
+    if column == "name" or column not in FIELDS or not text:  # other columns belong to the caller
+        return text
+    return int(float(text)) if column in ("seed", "generation", "steps", "episodes") else float(text)

@@ -28,9 +28,10 @@ from .._files import check_file
 from ..subnetworks._subnetwork import summary
 from ..tasks._observation_stats import ObservationStats
 from ..tasks._registration import fingerprint, pickled_registrations, register_pickled
-from ._outcomes import FIELDS, Row, by_run, read_tests, write_table
+from ._outcomes import FIELDS, by_run, read_tests
 from ._processes import CtrlC, Message, Processes, ProcessLostError, check_can_start_processes, ctrl_c_noted
 from ._run import Run, hand_out, mean_eval
+from ._tables import Row, write_table
 
 try:
     import fcntl

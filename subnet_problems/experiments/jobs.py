@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .._checks import check_count, check_path
 from .._cpus import num_cpus
 from .._files import check_file
-from ._outcomes import Row, write_table
 from ._processes import Processes, ProcessLostError, check_can_start_processes, ctrl_c_noted
+from ._tables import Row, read_table, write_table
 
 
 def collect(
@@ -45,7 +44,8 @@ def collect(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: There are no jobs, one is listed twice, jobs have different names, or a job returned no row.
+        ValueError: There are no jobs, one is listed twice, jobs have different names, the file is one of other jobs,
+            or a job returned no row.
         OSError: The file cannot be written.
         ProcessLostError: A process ended before its job was finished.
         RuntimeError: This process may not start other processes.
@@ -59,7 +59,10 @@ def collect(
     if len(set(keys)) < len(keys):
         raise ValueError(f"jobs: expected no duplicates, got {jobs!r}")
     check_can_start_processes()
-    done = {tuple(row.get(name) for name in names) for row in _texts(path)}
+    texts = (
+        read_table(path, lambda _, text: text, table="the rows of such jobs", columns=names) if path.exists() else []
+    )
+    done = {tuple(row[name] for name in names) for row in texts}
     missing = [job for job in jobs if tuple("" if value is None else str(value) for value in job.values()) not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
@@ -77,7 +80,7 @@ def collect(
                     if not message.content:
                         raise ValueError(f"work: expected at least one row of each job, got none of {job!r}")
                     rows = [*read_rows(path), *({**job, **row} for row in message.content)]
-                    write_table(path, rows)
+                    write_table(path, rows, list(dict.fromkeys(column for row in rows for column in row)))
                     progress.advance(bar)
                     left -= 1
                 elif message.kind == "error":
@@ -94,16 +97,11 @@ def read_rows(path: str | Path) -> list[Row]:
 
     Raises:
         TypeError: ``path`` is not a path.
+        ValueError: A line of the file has too many or too few cells.
         OSError: The file cannot be read.
     """
-    return [{name: _value(text) for name, text in row.items()} for row in _texts(check_path("path", path))]
-
-
-def _texts(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    path = check_path("path", path)
+    return read_table(path, lambda _, text: _value(text)) if path.exists() else []
 
 
 def _work(work: Callable[..., Sequence[Row]], job: dict[str, Any], _: Callable[[Any], None]) -> Sequence[Row]:

@@ -24,7 +24,7 @@ from . import _found as _front
 from ._budget import spend_steps
 from ._choosing import Found, choose
 from ._fronts import hypervolume
-from ._outcomes import write_table
+from ._tables import write_table
 
 #: The searches and their default ranges of sparsity.
 SPARSITIES = {"continuation": (0.9, 0.998), "nsga2": (0.0, 0.99)}

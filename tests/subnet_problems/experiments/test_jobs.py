@@ -29,6 +29,9 @@ def test_rows_are_kept_as_jobs_end_and_no_job_is_done_twice(tmp_path):
     more = collect(work, jobs_of("a", "b", seeds=(1,)), path, num_jobs=1, quiet=True)
     assert len(more) == 6
     assert {"as it was", "b of 1"} <= {row["text"] for row in more}
+    path.write_text("name,seed,value\na,0,0.5\n")  # a table without the columns that later jobs return
+    more = collect(work, jobs_of("a", seeds=(0, 1)), path, num_jobs=1, quiet=True)
+    assert [row["text"] for row in more] == [None, "a of 1", None]
 
 
 def test_what_was_done_before_a_fault_is_kept(tmp_path):
@@ -52,3 +55,13 @@ def test_jobs_that_cannot_be_told_apart_are_refused(jobs, message, tmp_path):
     with pytest.raises(ValueError, match=f"^{message}"):
         collect(work, jobs, tmp_path / "rows.csv", quiet=True)
     assert not (tmp_path / "rows.csv").exists()
+
+
+def test_a_file_of_other_jobs_is_refused_before_any_job_runs(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("task,reward\nlander,200\n")
+    with pytest.raises(ValueError, match=r"^path: expected the rows of such jobs, .* no columns name, seed$"):
+        collect(work, jobs_of("fails"), path, quiet=True)
+    path.write_text("name,seed\na,0,1\n")
+    with pytest.raises(ValueError, match=r"^path: expected a row in line 2 of .*: more cells than columns, \['1'\]"):
+        read_rows(path)
