@@ -4,6 +4,7 @@ import os
 
 # On AMD processors the bits of MKL's wide products depend on where in memory they lie, unless it is told otherwise.
 os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of one process leave the CPUs to the others
 os.environ["EVOTORCH_VERBOSE_LEVEL"] = "0"  # EvoTorch reads it when it is imported, and logs to stderr without it
 
 import environments
