@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._checkpoint import Checkpointer, remove_checkpoint, resume
     from ._checkpoint_file import CheckpointError
-    from ._continuation import Continuation, LeveledProblem
-    from ._elitist_gaussian import DecodingProblem, ElitistGaussianResampling, LeveledDecodingProblem
+    from ._continuation import Continuation
+    from ._decoding import DecodingProblem, LeveledDecodingProblem, LeveledProblem
+    from ._elitist_gaussian import ElitistGaussianResampling
     from ._pareto import (
         GaussianResampling,
         GaussianSampling,
@@ -51,10 +52,10 @@ _MODULES = {
     "resume": "_checkpoint",
     "CheckpointError": "_checkpoint_file",
     "Continuation": "_continuation",
-    "LeveledProblem": "_continuation",
-    "DecodingProblem": "_elitist_gaussian",
+    "DecodingProblem": "_decoding",
     "ElitistGaussianResampling": "_elitist_gaussian",
-    "LeveledDecodingProblem": "_elitist_gaussian",
+    "LeveledDecodingProblem": "_decoding",
+    "LeveledProblem": "_decoding",
     "GaussianResampling": "_pareto",
     "GaussianSampling": "_pareto",
     "MeanRecombination": "_pareto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ from ._continuation_checks import (
     check_problem,
 )
 from ._continuation_output import ContinuationOutput
+from ._decoding import LeveledProblem
 from ._fitness import pooled_stdev
 from ._member import Member
 from ._pareto import last_bounds
@@ -35,49 +36,6 @@ Floats = NDArray[np.float64]
 _NEWEST = 1 / 6
 #: Maximum number of candidates of a level.
 _ROOM = 16
-
-
-@runtime_checkable
-class LeveledProblem(Protocol):
-    """A pymoo problem that decodes an individual at a level, which is its last variable.
-
-    Many individuals have the same phenotype, so that part of each draw is irrelevant noise; see ``DecodingProblem``.
-    """
-
-    def expected_individuals(self, x: Floats, *, center: Floats | None, stdev: float) -> Floats:
-        """For each individual, the expectation of all individuals that decode to the same phenotype.
-
-        Args:
-            x: ``(N, D + 1)`` individuals at one level, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D + 1,)``; None if they are initial individuals, drawn around 0.
-            stdev: Standard deviation of the noise.
-
-        Returns:
-            ``(N, D + 1)``.
-        """
-        ...
-
-    def confined(self, center: Floats) -> Floats:
-        """An individual with the phenotype of ``center``, but around which noise changes the phenotype.
-
-        Args:
-            center: ``(D + 1,)``.
-
-        Returns:
-            ``(D + 1,)``.
-        """
-        ...
-
-    def narrowed(self, center: Floats) -> Floats:
-        """An individual like ``center``; noise around it changes only what may matter at its level.
-
-        Args:
-            center: ``(D + 1,)``, found at an easier level.
-
-        Returns:
-            ``(D + 1,)``.
-        """
-        ...
 
 
 class Continuation(Algorithm):

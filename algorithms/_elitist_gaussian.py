@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 import torch
 from evotorch import Problem, SolutionBatch
@@ -14,61 +14,8 @@ from torch import Tensor
 from ._candidates import Candidate, judged
 from ._center import FIRST_GENERATIONS, GENERATIONS, REPULSION, moved, weighted_mean
 from ._checks import check_bool, check_positive, check_whole_number
+from ._decoding import DecodingProblem, LeveledDecodingProblem
 from ._fitness import evaluate
-
-
-@runtime_checkable
-class DecodingProblem(Protocol):
-    """A problem that decodes solutions into something coarser, so that many solutions have the same phenotype."""
-
-    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
-        """For each solution, the expectation of all solutions that decode to the same phenotype.
-
-        Args:
-            values: ``(N, D)`` solutions, drawn from ``center + stdev * N(0, I)``.
-            center: ``(D,)``; None if they are the problem's own initial solutions.
-            stdev: Standard deviation of the noise; meaningless if ``center`` is None.
-
-        Returns:
-            ``(N, D)``.
-        """
-        ...
-
-    def confined(self, center: Tensor) -> Tensor:
-        """A solution with the phenotype of ``center``, but around which noise changes the phenotype.
-
-        Args:
-            center: ``(D,)``.
-
-        Returns:
-            ``(D,)``.
-        """
-        ...
-
-
-@runtime_checkable
-class LeveledDecodingProblem(DecodingProblem, Protocol):
-    """A decoding problem that is solved through easier ones; the last of its levels is the problem itself."""
-
-    @property
-    def num_levels(self) -> int:
-        """Number of levels; 1 if the problem needs no easier ones."""
-        ...
-
-    def at_level(self, level: int) -> AbstractContextManager[None]:
-        """Context in which solutions are decoded at a level, from 0 (the easiest) to ``num_levels - 1``."""
-        ...
-
-    def narrowed(self, center: Tensor) -> Tensor:
-        """A solution like ``center``, which comes from an easier level; noise around it changes only what may matter.
-
-        Args:
-            center: ``(D,)``.
-
-        Returns:
-            ``(D,)``.
-        """
-        ...
 
 
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
