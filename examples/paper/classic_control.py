@@ -23,7 +23,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from protocol import dense, draw_curves, markdown, masked, millions, parser, perform, report
+from protocol import SOLVING, dense, draw_curves, markdown, masked, parser, perform, report, solving
 
 from subnet_problems.experiments import Row, Run, outcome
 from subnet_problems.pictures import save_figure
@@ -49,7 +49,7 @@ SEARCHES: dict[str, Callable[..., SearchAlgorithm]] = {
 
 def table(rows: list[Row]) -> str:
     """A table of solved seeds and samples."""
-    head = ["task", "search", "solved at", "seeds that solve", "samples to it: best seed", "median"]
+    head = ["task", "search", "solved at", *SOLVING]
     head += ["final reward: median", "least", "most"]
     lines = []
     for task, (_, solved, _) in TASKS.items():
@@ -57,8 +57,7 @@ def table(rows: list[Row]) -> str:
             found = outcome(rows, f"{task} {search}", solved=solved)
             if found.num_seeds:
                 lines.append([
-                    task, search, f"{solved:g}", f"{found.num_solved} of {found.num_seeds}",
-                    millions(found.samples.min()), millions(float(np.median(found.samples))),
+                    task, search, f"{solved:g}", *solving(found),
                     *(f"{x:.1f}" for x in (np.median(found.final), found.final.min(), found.final.max())),
                 ])  # fmt: skip
     return markdown(head, lines)

@@ -20,7 +20,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, draw_curves, markdown, masked, millions, parser, perform, report
+from protocol import OURS, SOLVING, draw_curves, markdown, masked, parser, perform, report, solving
 
 from subnet_problems import TopK
 from subnet_problems.experiments import Row, Run, outcome
@@ -56,7 +56,7 @@ def options_of(task: str, search: str) -> dict[str, Any]:
 
 def table(rows: list[Row]) -> str:
     """A table of samples to solve, and of highest and final test rewards."""
-    head = ["task", "search", "seeds that solve", "samples to it: best seed", "median"]
+    head = ["task", "search", *SOLVING]
     head += ["highest reward: median", "tested again: median (least, most)", "final: median (least, most)"]
     lines = []
     for task, (_, solved, _) in TASKS.items():
@@ -68,8 +68,7 @@ def table(rows: list[Row]) -> str:
                     for rewards in (found.again, found.final)
                 )
                 lines.append([
-                    task, search, f"{found.num_solved} of {found.num_seeds}", millions(found.samples.min()),
-                    millions(float(np.median(found.samples))), f"{np.median(found.highest):.0f}", again, final,
+                    task, search, *solving(found), f"{np.median(found.highest):.0f}", again, final
                 ])  # fmt: skip
     return markdown(head, lines)
 

@@ -26,7 +26,7 @@ from scipy.stats import wilcoxon
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
-from subnet_problems.experiments import Row, Run, learning_curves, make_search, read_tests
+from subnet_problems.experiments import Outcome, Row, Run, learning_curves, make_search, read_tests
 from subnet_problems.pictures import drawn_if_possible
 
 
@@ -123,6 +123,16 @@ def draw_curves(axes: Any, rows: Iterable[Row], name: str, *, label: str, color:
 def millions(steps: float) -> str:
     """Steps in millions, as in the paper's table; a dash for infinity."""
     return f"{steps / 1e6:.2f}" if np.isfinite(steps) else "–"
+
+
+#: The columns of ``solving``.
+SOLVING = ["seeds that solve", "samples to it: best seed", "median"]
+
+
+def solving(found: Outcome) -> list[str]:
+    """Table cells: seeds that solve the task, and how many samples (in millions) they need."""
+    samples = found.samples.min(), float(np.median(found.samples))
+    return [f"{found.num_solved} of {found.num_seeds}", *map(millions, samples)]
 
 
 def significance(change: np.ndarray) -> list[str]:

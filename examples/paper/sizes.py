@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import WEIGHTED, markdown, masked, millions, parser, perform, report
+from protocol import SOLVING, WEIGHTED, markdown, masked, parser, perform, report, solving
 
 from subnet_problems.experiments import Row, Run, outcome
 from subnet_problems.pictures import save_figure
@@ -42,7 +42,7 @@ def sparsities(num_weights: int) -> dict[str, float | None]:
 
 def table(rows: list[Row]) -> str:
     """A table of samples to solve and test reward by the number of weights."""
-    head = ["hidden layers", "weights", "enforced", "seeds that solve", "samples to it: best seed", "median"]
+    head = ["hidden layers", "weights", "enforced", *SOLVING]
     head += ["highest reward: median", "tested again", "final: median"]
     lines = []
     for num_layers in (1, 2):
@@ -52,9 +52,8 @@ def table(rows: list[Row]) -> str:
                 if found.num_seeds:
                     lines.append([
                         str(hidden_sizes(num_weights, num_layers)), f"{num_weights:,}", sparsity,
-                        f"{found.num_solved} of {found.num_seeds}", millions(found.samples.min()),
-                        millions(float(np.median(found.samples))), f"{np.median(found.highest):.0f}",
-                        f"{np.median(found.again):.0f}", f"{np.median(found.final):.0f}",
+                        *solving(found), f"{np.median(found.highest):.0f}", f"{np.median(found.again):.0f}",
+                        f"{np.median(found.final):.0f}",
                     ])  # fmt: skip
     return markdown(head, lines)
 

@@ -21,7 +21,7 @@ from statistics import NormalDist
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, markdown, masked, millions, parser, perform, report
+from protocol import OURS, PLAIN, SOLVING, markdown, masked, parser, perform, report, solving
 
 from subnet_problems import MaskRule, Threshold, TopK
 from subnet_problems.experiments import Row, Run, outcome
@@ -57,8 +57,8 @@ def rule_of(name: str) -> MaskRule:
 
 def table(rows: list[Row]) -> str:
     """A table of samples to solve and test reward by enforced sparsity."""
-    head = ["task", "enforced", "sparsity at the end: median (least to most)", "seeds that solve"]
-    head += ["samples to it: best seed", "median", "highest reward: median", "tested again", "final: median"]
+    head = ["task", "enforced", "sparsity at the end: median (least to most)", *SOLVING]
+    head += ["highest reward: median", "tested again", "final: median"]
     lines = []
     for task, (_, solved, _) in TASKS.items():
         for rule in RULES:
@@ -67,9 +67,8 @@ def table(rows: list[Row]) -> str:
                 low, median, high = (100 * np.quantile(found.sparsity, q) for q in (0.0, 0.5, 1.0))
                 lines.append([
                     task, rule, f"{median:.1f} % ({low:.1f} to {high:.1f})",
-                    f"{found.num_solved} of {found.num_seeds}", millions(found.samples.min()),
-                    millions(float(np.median(found.samples))), f"{np.median(found.highest):.0f}",
-                    f"{np.median(found.again):.0f}", f"{np.median(found.final):.0f}",
+                    *solving(found), f"{np.median(found.highest):.0f}", f"{np.median(found.again):.0f}",
+                    f"{np.median(found.final):.0f}",
                 ])  # fmt: skip
     return markdown(head, lines)
 

@@ -100,7 +100,7 @@ def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run
 
 
 def test_actors_of_searches_that_are_out_of_a_race_are_killed(with_actors):
-    problems = [with_actors(lander(num_actors=2, network_seed=seed)) for seed in range(2)]
+    problems = [with_actors(lander(num_actors=1, network_seed=seed)) for seed in range(2)]
     racing = Race([ElitistGaussianResampling(problem, popsize=4) for problem in problems], steps=500)
     while len(racing.searchers) > 1:
         racing.step()
@@ -151,7 +151,7 @@ def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
 
 def test_the_actors_of_a_distributed_search_change_the_simulator_with_the_problem(with_actors):
     def play(*backends):
-        problem = with_actors(lander(num_actors=2))
+        problem = with_actors(lander(num_actors=1))
         searcher = SNES(problem, popsize=8, stdev_init=0.1, distributed=True)
         for problem.backend in backends:
             searcher.step()
