@@ -1,22 +1,22 @@
-"""What all tests share: quiet libraries, and one Ray for the tests of a file that need it."""
+"""Shared by all tests: quiet libraries, and one Ray cluster per file of tests that needs it."""
 
 import os
 
-# On AMD processors the bits of MKL's wide products depend on where in memory they lie, unless it is told otherwise.
+# By default, on AMD CPUs, the last bits of MKL's matrix products depend on memory addresses.
 os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of one process leave the CPUs to the others
-os.environ["EVOTORCH_VERBOSE_LEVEL"] = "0"  # EvoTorch reads it when it is imported, and logs to stderr without it
+os.environ["EVOTORCH_VERBOSE_LEVEL"] = "0"  # read when EvoTorch is imported; without it, EvoTorch logs to stderr
 
 import environments
 import numpy as np
 import pytest
 import torch
-from environments import Echo, MoodyFolder
+from environments import Echo, FaultFile
 
 
 @pytest.fixture
-def moody(tmp_path):
-    return MoodyFolder(tmp_path)
+def fault_file(tmp_path):
+    return FaultFile(tmp_path)
 
 
 @pytest.fixture
@@ -38,6 +38,6 @@ def ray_cluster():
 
 @pytest.fixture(autouse=True)
 def _fixed_global_generators():
-    """No test may pass or fail by what was drawn before it."""
+    """The result of a test must not depend on random draws in earlier tests."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""The conformance list: whatever the environment and the network, all that plays a policy does the same.
+"""The conformance list: for every environment and network, all ways to run a policy give the same results.
 
 Each case is searched, tested, saved, loaded, exported to ONNX and C, and filmed. An environment, a space, a wrapper or
 a network that users ask for is one more line in a table below.
@@ -41,7 +41,7 @@ SPACES = {
 
 
 class Sampler(gym.Env):
-    """Observations follow from the seed, rewards from the actions, which must be in the space.
+    """Observations depend on the seed, rewards on the actions, which must be in the space.
 
     Attributes:
         log: In this process, the actions of each episode, as numbers.
@@ -81,7 +81,7 @@ def cartpole(**options):
     return wrappers.FrameStackObservation(gym.make("CartPole-v1", **options), 3)
 
 
-#: What is played: an id or a callable, with its configuration.
+#: Environments: an id or a callable, with its configuration.
 ENVIRONMENTS = {
     **{name: (Sampler, {"kind": name}) for name in SPACES},
     "odd configuration": (Sampler, {"factor": (np.float32(0.3), {1: np.arange(3)}, float("inf"))}),
@@ -103,7 +103,7 @@ ENVIRONMENTS = {
 
 @pass_info
 class Grid(nn.Module):
-    """A convolution over observations in their own shape, with a buffer that it draws and one that is fitted."""
+    """A convolution over observations that are not flattened, with a random buffer and running statistics."""
 
     def __init__(self, obs_shape, act_length, channels=2, **_):
         super().__init__()
@@ -117,7 +117,7 @@ class Grid(nn.Module):
         return self.out(torch.tanh(self.norm(hidden)).flatten(1)).reshape(*obs.shape[:-1], -1)
 
 
-#: The network, and whether the file needs it again.
+#: Arguments of the network, and whether the network must be given at loading.
 NETWORKS = {
     "hidden layers": ({"hidden_sizes": (7, 5)}, False),
     "biases, sparse, normalized": (
@@ -161,7 +161,7 @@ def _registered():
 
 @pytest.fixture(params=CASES.values(), ids=CASES, scope="module")
 def case(request, tmp_path_factory, _registered):
-    """A problem, what a short search on it handed out, that as a policy, and the same policy from its file."""
+    """A problem, the result of a short search on it, that result as a policy, and the same policy from its file."""
     env, env_config, options, needs_network = request.param
     torch.manual_seed(0)
     problem = MaskedGymProblem(env, env_config=env_config, seed=1, network_seed=2, **options)
@@ -175,12 +175,12 @@ def case(request, tmp_path_factory, _registered):
 
 
 def env_of(problem):
-    """What a policy must be told of its task: nothing where it knows an id."""
+    """The ``env`` argument that a policy needs: None if it knows an id."""
     return None if problem.task.name else problem.task.env
 
 
 def play(problem, policy, seed):
-    """One episode by ``act``: its return, the observations met and the actions."""
+    """One episode with ``act``: its return, its observations and its actions."""
     env = problem.get_env()
     obs, total, met, done = env.reset(seed=seed)[0], 0.0, [], []
     for _ in range(problem.task.max_steps):
@@ -198,7 +198,7 @@ def is_recurrent(subnet):
     return isinstance(subnet.network.architecture, str) and "LSTM" in subnet.network.architecture
 
 
-def test_all_that_plays_a_policy_earns_the_same(case):
+def test_all_ways_to_run_a_policy_give_the_same_returns(case):
     problem, found, subnet, loaded = case
     expected = problem.test(found, num_episodes=3, seed=5)
     copied = pickle.loads(pickle.dumps(problem)) if isinstance(problem.task.env, str) else problem.clone()
@@ -213,11 +213,11 @@ def test_all_that_plays_a_policy_earns_the_same(case):
     fitness = problem.evaluate_array(found)
     run = problem.run(loaded.to_policy(), num_episodes=1, seed=int(seeds[0]))["cumulative_reward"]
     assert run == pytest.approx(fitness, rel=1e-3, abs=1e-3)
-    if not is_recurrent(subnet):  # ``act`` begins anew each time
+    if not is_recurrent(subnet):  # ``act`` does not keep the state
         assert play(problem, loaded, int(seeds[0]))[0] == pytest.approx(run)
 
 
-def test_all_that_computes_a_policy_gives_the_same_actions(case, tmp_path):
+def test_all_implementations_of_a_policy_give_the_same_actions(case, tmp_path):
     problem, _, subnet, loaded = case
     _, obs, acts = play(problem, loaded, seed=3)
     expected = np.stack([numbers_of(action) for action in acts])
@@ -241,7 +241,7 @@ def test_all_that_computes_a_policy_gives_the_same_actions(case, tmp_path):
 
 
 def population_outputs(subnet, obs):
-    """What the search computes, each observation in an episode of its own."""
+    """The outputs in the search, with each observation in a separate episode."""
     policy = subnet.network.population([subnet.weights[None]], popsize=1, num_episodes=len(obs))
     if subnet.normalizer is not None:
         obs = (obs - subnet.normalizer.mean) * subnet.normalizer.scale
@@ -277,14 +277,14 @@ def c_numbers(subnet, obs, folder, form):
     return acts
 
 
-def test_a_film_shows_what_the_policy_does(case, tmp_path):
+def test_a_film_shows_the_actions_of_the_policy(case, tmp_path):
     problem, _, subnet, loaded = case
     Sampler.log.clear()
     film = record_video(loaded, env_of(problem), tmp_path / "film.gif", seed=9)
     with Image.open(film) as pictures:
-        assert pictures.n_frames > 1 or problem.task.name == "FrozenLake-v1"  # it may stand still at the edge
+        assert pictures.n_frames > 1 or problem.task.name == "FrozenLake-v1"  # the agent may not move at the edge
     if not Sampler.log or is_recurrent(subnet):
-        return  # others than the sampler log nothing; ``act`` forgets its state
+        return  # only Sampler logs actions; ``act`` does not keep the state
     (filmed,) = Sampler.log
     assert len(filmed) > 1
     Sampler.log.clear()

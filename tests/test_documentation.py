@@ -1,7 +1,6 @@
-"""Every Python block of the README and the documentation runs, in order, as a reader would paste it.
+"""Every Python block of the README and the documentation runs, in order.
 
-What takes minutes there is cut short: searches run for a generation or a thousandth of their budgets, and tests play
-two episodes.
+Slow parts are shortened: searches run for one generation or a thousandth of their budgets, and tests have two episodes.
 """
 
 import re
@@ -25,7 +24,7 @@ PAGES = {
 
 @pytest.fixture
 def short(monkeypatch, tmp_path):
-    """A folder with the file that pages speak of, where searches and tests are short."""
+    """A working directory with the file that the pages use, and shortened searches and tests."""
     monkeypatch.chdir(tmp_path)
     lander().save("lander.safetensors")
     plt.switch_backend("Agg")
@@ -39,7 +38,7 @@ def short(monkeypatch, tmp_path):
 
 
 def shortened(block):
-    """Budgets of 100,000 steps or more, as ``300_000``, are a thousandth."""
+    """Divide budgets of 100,000 steps or more, such as ``300_000``, by 1,000."""
     return re.sub(r"\b(\d{3}|\d_\d{3})_000\b", r"\1", block)
 
 

@@ -1,6 +1,6 @@
-"""Each extension is one thing to write and one registration: then the search, the file, and the command know it.
+"""Each extension is one definition and one registration; then the search, the file and the command can use it.
 
-The plugin below is what a user would write. It is imported in a process of its own, before the command.
+The plugin below is an example of a user's code. It is imported in a new process, before the command.
 """
 
 import os
@@ -90,8 +90,8 @@ MASK_RULES["half"] = lambda sparsity: TopK(0.5, scope="layer")
 '''
 
 
-def in_a_shell(tmp_path, *words):
-    """What a command prints in a process that has the plugin."""
+def run_command(tmp_path, *words):
+    """The output of a command in a process that has imported the plugin."""
     code = "import sys, plugin; from subnet_problems.command import main; sys.exit(main())"
     folders = os.pathsep.join((str(tmp_path), str(Path(__file__).parents[1])))
     done = subprocess.run(
@@ -102,22 +102,22 @@ def in_a_shell(tmp_path, *words):
     return done.stdout
 
 
-def test_what_a_plugin_registers_is_searched_saved_loaded_shown_and_exported_by_the_command(tmp_path):
+def test_the_command_supports_registered_extensions(tmp_path):
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    out = in_a_shell(
+    out = run_command(
         tmp_path, "search", "CartPole-v1", "--weight-init", "thirds", "--mask", "half", "--algorithm", "wide",
         "--backend", "logging", "--hidden-sizes", 3, "--budget", 200, "--test-episodes", 2, "--output", "found",
     )  # fmt: skip
     assert "logged 6" in out
     assert "9 of 18 weights, sparsity 0.500" in out
-    assert "thirds, gain 1, seed 0" in in_a_shell(tmp_path, "show", "found/subnetwork.safetensors")
-    in_a_shell(tmp_path, "export", "found/subnetwork.safetensors", "policy.json")
+    assert "thirds, gain 1, seed 0" in run_command(tmp_path, "show", "found/subnetwork.safetensors")
+    run_command(tmp_path, "export", "found/subnetwork.safetensors", "policy.json")
     assert (tmp_path / "policy.json").read_text() == '{"kept": 9, "init": "thirds"}'
 
 
-def test_a_rule_whose_masks_flip_signs_is_one_class_and_one_line(tmp_path):
+def test_a_mask_rule_that_flips_signs_can_be_registered(tmp_path):
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    out = in_a_shell(
+    out = run_command(
         tmp_path, "search", "CartPole-v1", "--mask", "signed", "--sparsity", 0.5, "--hidden-sizes", 8, "--budget",
         30_000, "--test-episodes", 2, "--output", "found",
     )  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_rule_whose_masks_flip_signs_is_one_class_and_one_line(tmp_path):
     found = Subnetwork.load(file)
     assert set(found.factors[found.mask].tolist()) == {-1, 1}
     assert found.test(num_episodes=5, seed=1).mean() > 300  # random masks earn about 30
-    in_a_shell(tmp_path, "export", file, "c")
+    run_command(tmp_path, "export", file, "c")
     assert (tmp_path / "c" / "c.h").exists()
     with pytest.raises(ValueError, match=r"^form: expected 'rows' for weights that do not come from a seed alone"):
         found.export_c(tmp_path / "c", form="seed")
@@ -134,13 +134,13 @@ def test_a_rule_whose_masks_flip_signs_is_one_class_and_one_line(tmp_path):
 
 @pytest.fixture
 def signed():
-    """The plugin's rule, without its registrations."""
+    """The mask rule of the plugin, without registrations."""
     names = {"torch": torch}
     exec(PLUGIN[PLUGIN.index("class SignedTopK") : PLUGIN.index("MASK_RULES[")], names)
     return names["SignedTopK"]
 
 
-def test_masks_with_other_values_are_evaluated_kept_and_searched_like_others(signed, tmp_path):
+def test_masks_with_other_values_are_evaluated_saved_and_loaded(signed, tmp_path):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
     pieces = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0, subbatch_size=3)
     scores = problem.generate_batch(8).values
@@ -164,7 +164,7 @@ def test_masks_with_other_values_are_evaluated_kept_and_searched_like_others(sig
         torch.testing.assert_close(sparser.mask_to_subnetwork(loaded.mask).weights, subnet.weights)
 
 
-def test_its_center_stays_where_noise_changes_masks(signed):
+def test_a_rule_with_other_values_confines_the_center(signed):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
     center = 10.0 * problem.generate_batch(1).values[0]
     confined = problem.confined(center)
@@ -174,7 +174,7 @@ def test_its_center_stays_where_noise_changes_masks(signed):
     assert near >= 0.6 * 24
 
 
-def test_masks_of_other_values_than_the_rules_are_refused(signed):
+def test_masks_with_values_unknown_to_the_rule_are_refused(signed):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), mask_rule=signed(0.5), seed=0)
     with pytest.raises(ValueError, match=r"^mask: expected each one of \(-1, 0, 1\), got \[2\]"):
         problem.evaluate_masks(np.full((1, 48), 2))
@@ -187,7 +187,7 @@ def test_masks_of_other_values_than_the_rules_are_refused(signed):
 @pytest.mark.parametrize(
     ("values", "error"), [((0, 0), ValueError), ((1, 2), ValueError), ((0, 200), ValueError), (3, TypeError)]
 )
-def test_bad_values_are_refused(signed, values, error):
+def test_invalid_values_of_a_rule_are_refused(signed, values, error):
     rule = signed(0.5)
     rule.values = values
     with pytest.raises(error, match=r"^values: expected "):
@@ -195,7 +195,7 @@ def test_bad_values_are_refused(signed, values, error):
 
 
 class MaskedRegression(Masked):
-    """A problem that plays nothing: masks of a frozen network whose outputs come near to ``y``."""
+    """A problem without episodes: find masks of a frozen network whose outputs approximate ``y``."""
 
     def __init__(self, x, y, *, hidden_sizes=(16,), sparsity=0.5, seed=0, **options):
         network = FrozenNetwork(hidden_sizes, obs_length=x.shape[1], act_length=y.shape[1], bias=True, seed=seed)
@@ -253,7 +253,7 @@ def sine():
     return x, np.sin(3.0 * x)
 
 
-def test_a_problem_that_is_no_game_is_searched_resumed_and_saved(sine, tmp_path):
+def test_a_problem_without_episodes_is_searched_resumed_and_saved(sine, tmp_path):
     problem = MaskedRegression(*sine)
     searcher = ElitistGaussianResampling(problem)
     Checkpointer(searcher, tmp_path / "run.checkpoint", every=30)
@@ -271,7 +271,7 @@ def test_a_problem_that_is_no_game_is_searched_resumed_and_saved(sine, tmp_path)
     assert error == pytest.approx(-problem.evaluate_masks(found.mask[None])[0], rel=1e-4)
 
 
-def test_its_evaluations_are_the_same_in_any_pieces(sine):
+def test_its_fitness_does_not_depend_on_sub_batches(sine):
     whole, pieces = MaskedRegression(*sine), MaskedRegression(*sine, subbatch_size=3)
     scores = whole.generate_batch(8).values
     np.testing.assert_array_equal(whole.evaluate_array(scores), pieces.evaluate_array(scores))

@@ -1,4 +1,4 @@
-"""A short search that must come to the very same reward: nothing that decides a run may change unnoticed."""
+"""A short search must give a bit-identical reward, so that no change of results goes unnoticed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from subnet_problems import MaskedGymProblem
 pytest.importorskip("envpool")
 
 
-def test_a_short_search_comes_to_the_same_reward_bit_for_bit():
+def test_a_short_search_gives_a_bit_identical_reward():
     problem = MaskedGymProblem(
         "LunarLander-v3", env_config={"continuous": True}, hidden_sizes=(87, 87), network_seed=0, seed=0
     )

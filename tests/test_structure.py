@@ -1,4 +1,4 @@
-"""Who may import whom: the folders form floors, imports go down, and there is no circle."""
+"""Imports: the folders form layers, imports go to the same or a lower layer, and there are no cycles."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from small_subnetworks import smallest
 import subnet_problems
 
 ROOT = Path(__file__).parents[1]
-#: From the lowest floor to the highest. A module imports from its own floor and from lower ones.
-FLOORS = ("networks", "masks", "tasks", "subnetworks", "problems", "pictures", "experiments", "command")
+#: From the lowest layer to the highest. A module imports from its own layer and from lower ones.
+LAYERS = ("networks", "masks", "tasks", "subnetworks", "problems", "pictures", "experiments", "command")
 #: Folders that may import ``algorithms``.
 USE_ALGORITHMS = ("experiments", "command")
 
@@ -33,7 +33,7 @@ MODULES = modules()
 
 
 def imports_of(module: str) -> list[tuple[str, str]]:
-    """What a module imports of these packages, in functions and for type checkers too: (module, name) pairs."""
+    """All imports of a module from these packages, also in functions and for type checkers: (module, name) pairs."""
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = []
@@ -49,33 +49,33 @@ def imports_of(module: str) -> list[tuple[str, str]]:
     return [(source, name) for source, name in found if source in MODULES and source != module]
 
 
-def floor_of(module: str) -> int | None:
-    """The number of a module's floor; None for the modules at the top of a package, which stand beside the floors."""
+def layer_of(module: str) -> int | None:
+    """The index of a module's layer; None for modules at the top of a package, which belong to no layer."""
     parts = module.split(".")
-    return FLOORS.index(parts[1]) if parts[0] == "subnet_problems" and parts[1:] and parts[1] in FLOORS else None
+    return LAYERS.index(parts[1]) if parts[0] == "subnet_problems" and parts[1:] and parts[1] in LAYERS else None
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_imports_from_its_own_floor_and_from_lower_ones(module):
-    floor = floor_of(module)
-    shared = floor is None and module not in ("subnet_problems", "subnet_problems.__main__")
+def test_a_module_imports_only_from_its_own_and_lower_layers(module):
+    layer = layer_of(module)
+    shared = layer is None and module not in ("subnet_problems", "subnet_problems.__main__")
     for source, _ in imports_of(module):
-        other = floor_of(source)
+        other = layer_of(source)
         if module.startswith("algorithms"):
             assert source.startswith("algorithms"), f"{module} imports {source}"
         elif source.startswith("algorithms"):
-            assert floor is not None
-            assert FLOORS[floor] in USE_ALGORITHMS, f"{module} imports {source}"
+            assert layer is not None
+            assert LAYERS[layer] in USE_ALGORITHMS, f"{module} imports {source}"
         elif other is not None:
             assert not shared, f"{module} is used by all floors, and imports {source}"
-            assert floor is None or other <= floor, f"{module} imports {source}, which is above it"
+            assert layer is None or other <= layer, f"{module} imports {source}, which is above it"
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_there_are_no_import_cycles():
     graph = {module: {source for source, _ in imports_of(module)} for module in MODULES}
-    # A package's __init__ hands out the names of its modules; modules import each other, not the package.
+    # A package's __init__ re-exports the names of its modules; modules import each other, not the package.
     modules = {module for module in MODULES if MODULES[module].name != "__init__.py"}
-    TopologicalSorter({module: graph[module] & modules for module in modules}).prepare()  # or it raises a CycleError
+    TopologicalSorter({module: graph[module] & modules for module in modules}).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -86,7 +86,7 @@ def test_no_module_imports_a_private_name_of_another(module):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: path.name)
-def test_examples_use_public_names_alone(path):
+def test_examples_use_only_public_names(path):
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {
         f"{getattr(node, 'module', None) or ''}.{alias.name}".lstrip(".") for node in nodes for alias in node.names
@@ -95,11 +95,11 @@ def test_examples_use_public_names_alone(path):
     assert {name for name in ours if any(part.startswith("_") for part in name.split("."))} == set()
 
 
-#: What takes seconds to load, and what is done with a found policy needs none of.
+#: Packages that take seconds to import; using a saved policy must not import them.
 HEAVY = ("evotorch", "ray", "pymoo", "matplotlib", "pandas", "numba", "moocore", "scipy")
 
 
-def test_a_policy_is_loaded_shown_and_exported_without_what_searches_need(tmp_path):
+def test_using_a_saved_policy_does_not_import_the_packages_for_searches(tmp_path):
     smallest().save(tmp_path / "policy.safetensors")
     code = f"""
 import sys
@@ -123,5 +123,5 @@ print("heavy:", *(name for name in {HEAVY} if name in sys.modules))
     assert (done.stdout.splitlines()[-1], done.stderr, done.returncode) == ("heavy:", "", 0)
 
 
-def test_the_version_is_that_of_the_installed_package():
+def test_the_version_equals_that_of_the_installed_package():
     assert subnet_problems.__version__ == version("subnet-problems")

@@ -1,4 +1,4 @@
-"""Killed, resumed, and the same bits; files that are damaged; what is refused at the start."""
+"""Resumed searches are bit-identical; damaged files; errors when a checkpointer is created."""
 
 import os
 import pickle
@@ -62,12 +62,12 @@ def load(path: Path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_killed_run_ends_in_the_same_bits_as_one_that_was_left_alone(name, tmp_path):
+def test_a_killed_and_resumed_run_is_bit_identical_to_an_uninterrupted_one(name, tmp_path):
     (tmp_path / "alone").mkdir()
     (tmp_path / "killed").mkdir()
     run_in_a_child(name, tmp_path / "alone", None)
     assert not run_in_a_child(name, tmp_path / "killed", 0.0, generation=EVERY + 1)
-    run_in_a_child(name, tmp_path / "killed", 0.0, generation=2 * EVERY + 1, while_writing=True)  # if that is ever seen
+    run_in_a_child(name, tmp_path / "killed", 0.0, generation=2 * EVERY + 1, while_writing=True)  # if it is seen
     run_in_a_child(name, tmp_path / "killed", None)
     alone, killed = (literal_eval((tmp_path / folder / "result").read_text()) for folder in ("alone", "killed"))
     assert alone == killed
@@ -79,7 +79,7 @@ def test_a_killed_run_ends_in_the_same_bits_as_one_that_was_left_alone(name, tmp
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_resumed_run_ends_in_the_same_bits_whatever_was_drawn_in_between(name, tmp_path):
+def test_random_draws_before_a_resume_do_not_change_its_results(name, tmp_path):
     path = tmp_path / "checkpoint"
     expected = Run(name, None).finish()
     first = Run(name, path)
@@ -91,7 +91,7 @@ def test_a_resumed_run_ends_in_the_same_bits_whatever_was_drawn_in_between(name,
     assert again.finish() == expected
 
 
-def test_the_global_random_numbers_go_on_where_they_were(tmp_path):
+def test_resuming_restores_the_global_random_generators(tmp_path):
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
 
@@ -131,7 +131,7 @@ def test_a_kill_between_the_renames_of_a_write_loses_nothing(at_rename, tmp_path
 
 
 @pytest.mark.parametrize("make", [MaskedGymProblem, DenseGymProblem])
-def test_both_problems_resume(make, tmp_path):
+def test_searches_on_both_problems_resume(make, tmp_path):
     options = {"hidden_sizes": (4,), "episode_length": 20, "seed": 1}
     expected = searcher_of(make("CartPole-v1", **options))
     expected.run(5)
@@ -144,7 +144,7 @@ def test_both_problems_resume(make, tmp_path):
     assert bits(again.population.evals) == bits(expected.population.evals)
 
 
-def test_a_resumed_search_goes_on_writing_where_it_was_read(tmp_path):
+def test_a_resumed_search_writes_to_the_file_it_was_resumed_from(tmp_path):
     searcher = searcher_of()
     Checkpointer(searcher, tmp_path / "checkpoint", every=1)
     searcher.run(2)
@@ -155,7 +155,7 @@ def test_a_resumed_search_goes_on_writing_where_it_was_read(tmp_path):
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_the_end_of_a_run_is_written_and_so_is_what_save_is_called_for(tmp_path):
+def test_checkpoints_are_written_at_the_end_of_a_run_and_by_save(tmp_path):
     searcher = searcher_of()
     checkpointer = Checkpointer(searcher, tmp_path / "checkpoint", every=100)
     assert load(tmp_path / "checkpoint").step_count == 0
@@ -166,7 +166,7 @@ def test_the_end_of_a_run_is_written_and_so_is_what_save_is_called_for(tmp_path)
     assert load(tmp_path / "checkpoint").step_count == 4
 
 
-def test_hooks_and_loggers_have_seen_every_generation_once(tmp_path):
+def test_a_resumed_logger_has_each_generation_once(tmp_path):
     searcher = searcher_of()
     logger = PandasLogger(searcher)
     Checkpointer(searcher, tmp_path / "checkpoint", every=2)
@@ -189,7 +189,7 @@ RESTARTED = {
 
 @pytest.mark.parametrize("raced", [False, True], ids=["alone", "raced"])
 @pytest.mark.parametrize("name", RESTARTED)
-def test_a_search_that_is_restarted_goes_on_to_the_same_bits_with_the_same_restarts(name, raced, tmp_path):
+def test_a_resumed_restarting_search_makes_the_same_restarts_and_results(name, raced, tmp_path):
     def make():
         searchers = []
         for seed in (3, 4) if raced else (3,):
@@ -217,7 +217,7 @@ def test_a_search_that_is_restarted_goes_on_to_the_same_bits_with_the_same_resta
     assert resumed.status["total_interaction_count"] == whole.status["total_interaction_count"]
 
 
-def test_an_environment_made_by_a_lambda_resumes(tmp_path):
+def test_a_search_whose_environment_is_a_lambda_resumes(tmp_path):
     import gymnasium as gym
 
     p = MaskedGymProblem(lambda: gym.make("CartPole-v1"), hidden_sizes=(4,), episode_length=10, seed=0)
@@ -233,14 +233,14 @@ def test_an_environment_made_by_a_lambda_resumes(tmp_path):
 # Files
 
 
-def test_a_disk_that_is_full_leaves_the_older_checkpoint_and_the_search_goes_on(tmp_path):
+def test_a_full_disk_leaves_the_older_checkpoint_and_does_not_stop_the_search(tmp_path):
     path, searcher = tmp_path / "checkpoint", searcher_of()
     Checkpointer(searcher, path, every=1)
     searcher.run(2)
 
     def fill() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # every longer file is refused
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # longer files cannot be written
         with pytest.warns(UserWarning, match="could not be written, the older one is kept"):
             searcher.run(3)
         assert searcher.step_count == 5
@@ -258,7 +258,7 @@ def two_checkpoints(tmp_path) -> Path:
     return tmp_path / "checkpoint"
 
 
-def damages(content: bytes) -> list[bytes]:
+def damaged_versions(content: bytes) -> list[bytes]:
     rng = random.Random(0)
     cut = [content[: rng.randrange(len(content))] for _ in range(20)]
     flipped = []
@@ -270,26 +270,26 @@ def damages(content: bytes) -> list[bytes]:
     return [b"", *cut, *flipped, content + b"\0"]
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(two_checkpoints):
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(two_checkpoints):
     content = two_checkpoints.read_bytes()
-    for damaged in damages(content):
+    for damaged in damaged_versions(content):
         two_checkpoints.write_bytes(damaged)
         with pytest.warns(UserWarning, match=r"continuing from the previous checkpoint, .*checkpoint\.previous"):
             header, _ = read(two_checkpoints)
         assert header["generation"] == 2
 
 
-def test_where_all_are_damaged_the_error_says_so(two_checkpoints):
+def test_resuming_from_two_damaged_checkpoints_raises(two_checkpoints):
     for file in (two_checkpoints, two_checkpoints.with_name("checkpoint.previous")):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"damaged: its checksum .*previous is damaged"):
         load(two_checkpoints)
 
 
-def test_other_versions_are_named(two_checkpoints):
+def test_resuming_reports_packages_of_other_versions(two_checkpoints):
     header, payload = read(two_checkpoints)
     header["versions"]["torch"] = "1.0"
-    del header["versions"]["Box2D"]  # as where it was not installed
+    del header["versions"]["Box2D"]  # as if it had not been installed
     write(two_checkpoints, header, payload)
     with pytest.warns(UserWarning, match=r"other versions .*'torch': \('1\.0', .*'Box2D': \(None, "):
         assert load(two_checkpoints).step_count == 3
@@ -302,7 +302,7 @@ BOX2D = {"Box2D": "2.3.10", "box2d": "2.3.10", "box2d-py": "2.3.8 (box2d-py)"}
 
 
 @pytest.mark.parametrize("installed", [[], ["Box2D"], ["box2d"], ["box2d-py"], ["box2d", "box2d-py"]], ids=str)
-def test_a_packages_version_is_noted_under_whatever_name_it_is_distributed(installed, tmp_path, monkeypatch):
+def test_a_package_version_is_found_under_each_distribution_name(installed, tmp_path, monkeypatch):
     for name in installed:
         folder = tmp_path / f"{name.replace('-', '_')}-{BOX2D[name].split()[0]}.dist-info"
         folder.mkdir()
@@ -314,26 +314,26 @@ def test_a_packages_version_is_noted_under_whatever_name_it_is_distributed(insta
     assert noted == ({"Box2D": ", ".join(BOX2D[name] for name in installed)} if installed else {})
 
 
-def test_whatever_can_change_bits_is_noted():
+def test_versions_of_packages_that_affect_results_are_recorded():
     noted = versions()
     for name in ("evotorch", "pymoo", "torch", "numpy", "numba", "llvmlite", "scipy", "cma", "gymnasium"):
         assert noted[name] == version(name)
 
 
-def test_a_pickle_is_never_loaded_unless_it_is_allowed(two_checkpoints):
+def test_a_checkpoint_is_loaded_only_with_allow_pickle(two_checkpoints):
     with pytest.raises(ValueError, match="allow_pickle: expected True, since a checkpoint is a pickle"):
         resume(two_checkpoints)
     with pytest.raises(ValueError, match="allow_pickle"):
         resume(two_checkpoints, allow_pickle=1)
 
 
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"path: expected a checkpoint, got .*nowhere, which does not exist"):
         load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", [b"", MAGIC, b"\0" * 5000])
-def test_a_kill_in_the_very_first_write_leaves_nothing_to_resume_and_nothing_in_the_way(tmp_path, content):
+def test_a_kill_during_the_first_write_leaves_no_checkpoint_and_does_not_block_a_new_run(tmp_path, content):
     (tmp_path / "checkpoint.unfinished").write_bytes(content)
     with pytest.raises(FileNotFoundError, match="path: expected a checkpoint"):
         load(tmp_path / "checkpoint")
@@ -341,15 +341,15 @@ def test_a_kill_in_the_very_first_write_leaves_nothing_to_resume_and_nothing_in_
     assert load(tmp_path / "checkpoint").step_count == 0
 
 
-def test_removing_a_checkpoint_leaves_no_file_of_it(two_checkpoints):
+def test_removing_a_checkpoint_removes_all_its_files(two_checkpoints):
     (two_checkpoints.parent / "other").touch()
     (two_checkpoints.parent / "checkpoint.unfinished").touch()
-    for _ in range(2):  # where there is none, nothing happens
+    for _ in range(2):  # the second call finds no checkpoint and does nothing
         remove_checkpoint(str(two_checkpoints))
         assert [file.name for file in two_checkpoints.parent.iterdir()] == ["other"]
 
 
-# Refused at the start
+# Errors when a checkpointer is created
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_removing_a_checkpoint_leaves_no_file_of_it(two_checkpoints):
     [lambda path: Checkpointer(searcher_of(), path), lambda path: ParetoCheckpointer(path)],
     ids=["Checkpointer", "ParetoCheckpointer"],
 )
-def test_a_run_does_not_write_over_another(make, two_checkpoints):
+def test_a_run_does_not_overwrite_the_checkpoint_of_another(make, two_checkpoints):
     with pytest.raises(FileExistsError, match=r"expected a file that does not exist, got .*: resume or remove it"):
         make(two_checkpoints)
     two_checkpoints.unlink()
@@ -367,7 +367,7 @@ def test_a_run_does_not_write_over_another(make, two_checkpoints):
         make(two_checkpoints.parent / "no folder" / "checkpoint")
 
 
-def test_what_cannot_be_pickled_is_named_before_the_first_generation(tmp_path):
+def test_unpicklable_parts_are_named_before_the_first_generation(tmp_path):
     searcher = searcher_of()
     with open(tmp_path / "log", "w") as file:
         searcher.after_step_hook.append(lambda: file.write("a generation\n"))
@@ -381,7 +381,7 @@ def test_what_cannot_be_pickled_is_named_before_the_first_generation(tmp_path):
     ("algorithm", "lost"),
     [(CMAES(popsize=8), "CMAES, which loses es"), (NSGA2(8, archive=MultiObjectiveArchive()), "archive.max_size")],
 )
-def test_a_pymoo_algorithm_that_a_pickle_does_not_hold_whole_is_refused(algorithm, lost, tmp_path):
+def test_a_pymoo_algorithm_that_pickling_leaves_incomplete_is_refused(algorithm, lost, tmp_path):
     problem = get_problem("sphere" if isinstance(algorithm, CMAES) else "zdt1")
     algorithm.setup(problem, termination=("n_gen", 5), seed=0, callback=ParetoCheckpointer(tmp_path / "checkpoint"))
     with pytest.raises(TypeError, match=f"algorithm: expected one that can be pickled completely, got .*{lost}"):
@@ -389,7 +389,7 @@ def test_a_pymoo_algorithm_that_a_pickle_does_not_hold_whole_is_refused(algorith
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_an_environment_that_cannot_be_pickled_is_named(tmp_path):
+def test_an_unpicklable_environment_is_named(tmp_path):
     import gymnasium as gym
 
     with open(tmp_path / "log", "w") as file:
@@ -403,7 +403,7 @@ def test_an_environment_that_cannot_be_pickled_is_named(tmp_path):
             Checkpointer(searcher, tmp_path / "checkpoint")
 
 
-def test_a_logger_that_cannot_be_pickled_is_left_out_with_a_warning(tmp_path):
+def test_an_unpicklable_logger_is_left_out_with_a_warning(tmp_path):
     searcher = searcher_of()
     PicklingLogger(searcher, interval=100, directory=tmp_path / "pickles", verbose=False)
     PandasLogger(searcher)
@@ -415,7 +415,7 @@ def test_a_logger_that_cannot_be_pickled_is_left_out_with_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["search", "search in a race", "restarted search", "restarted search in a race"])
-def test_so_is_a_logger_that_opens_its_file_when_it_first_writes(part, tmp_path):
+def test_a_logger_that_becomes_unpicklable_at_its_first_write_is_left_out_with_a_warning(part, tmp_path):
     class Lazy(ScalarLogger):
         file = None
 
@@ -439,7 +439,7 @@ def test_so_is_a_logger_that_opens_its_file_when_it_first_writes(part, tmp_path)
     assert len((tmp_path / "log").read_text().splitlines()) == inner.step_count
 
 
-def test_wrong_arguments_are_named(tmp_path):
+def test_errors_name_the_invalid_argument(tmp_path):
     path = tmp_path / "checkpoint"
     with pytest.raises(TypeError, match="searcher: expected an EvoTorch SearchAlgorithm, got 3"):
         Checkpointer(3, path)
@@ -468,7 +468,7 @@ def test_a_search_that_samples_in_actors_is_refused(tmp_path):
             Checkpointer(refused, tmp_path / "checkpoint")
 
 
-def test_a_pymoo_algorithm_that_cannot_be_pickled_is_named_by_pymoos_word(tmp_path):
+def test_an_unpicklable_pymoo_algorithm_is_reported_as_algorithm(tmp_path):
     algorithm = NSGA2(8)
     with open(tmp_path / "log", "w") as file:
         algorithm.file = file

@@ -23,7 +23,7 @@ SMALL = {"num_levels": 3, "first_generations": 4, "generations": 2}
 
 
 class Keys(Problem):
-    """Signs are bits, of which 30 must be right; the lower the level, the less is earned with a few that are wrong."""
+    """The signs of 30 values should match a hidden pattern; at a lower level, each wrong sign costs more."""
 
     def __init__(self, noise=1.0, seed=0, *, num_objectives=2):
         super().__init__(
@@ -59,7 +59,7 @@ class Keys(Problem):
 
 
 class Plain(Problem):
-    """Minimize (distance from 1 + 1 - level, level, ...) without noise, and with what a test puts in its place."""
+    """Minimize (squared distance from 1 + 1 - level, level, ...) without noise; ``change`` may alter the objectives."""
 
     def __init__(self, change=None, *, num_objectives=2, steps=0.0):
         super().__init__(n_var=6, n_obj=num_objectives, xl=np.r_[np.full(5, -9.0), 0.0], xu=np.r_[np.full(5, 9.0), 1.0])
@@ -83,7 +83,7 @@ def begin(problem, pop_size=16, *, seed=0, termination=("n_gen", 15), callback=N
 
 
 def state(algorithm):
-    """All that decides what a search does next, and what it hands out."""
+    """Everything that determines what a search does next and what it returns."""
     center = algorithm._center
     return [
         algorithm.n_gen,
@@ -101,11 +101,11 @@ def ran(algorithm, generations):
     return algorithm
 
 
-# What it finds
+# Solution quality
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_easy_levels_lead_to_hard_ones(seed):
+def test_easy_levels_help_to_solve_hard_ones(seed):
     problem = Keys(seed=seed)
     algorithm = begin(problem, 32, num_levels=8, first_generations=12, generations=3, seed=seed)
     ran(algorithm, 60)
@@ -116,10 +116,10 @@ def test_easy_levels_lead_to_hard_ones(seed):
     assert found > 1.8 * volume(problem.truth(random))
     assert found > 7.5  # of 10
     sparsest = problem.truth(algorithm.opt.get("X"))[:, 1] == 0.0
-    assert problem.truth(algorithm.opt.get("X"))[sparsest, 0] < -3.0  # at random 1e-5
+    assert problem.truth(algorithm.opt.get("X"))[sparsest, 0] < -3.0  # random solutions reach -1e-5
 
 
-def test_what_is_handed_out_is_better_than_the_luckiest_individual():
+def test_the_returned_solution_is_better_than_the_luckiest_individual():
     handed_out, luckiest = [], []
     for seed in range(5):
         problem = Keys(noise=3.0, seed=seed)
@@ -130,13 +130,13 @@ def test_what_is_handed_out_is_better_than_the_luckiest_individual():
     assert np.mean(handed_out) < np.mean(luckiest) - 0.5
 
 
-def test_hard_levels_alone_are_not_found():
+def test_a_hard_level_alone_is_not_solved():
     problem = Keys()
     algorithm = ran(begin(problem, 32, num_levels=None, levels=[0.0], first_generations=12, generations=3), 60)
     assert problem.truth(algorithm.opt.get("X"))[0, 0] > -1.0
 
 
-def test_what_a_problem_expects_of_its_individuals_is_learned_from():
+def test_the_search_learns_from_expected_individuals():
     problem = Keys()
     ran(begin(problem, initial_stdev=0.3, stdev=0.07), 4)
     assert problem.asked == [(True, 0.3), (False, 0.07), (False, 0.07), (False, 0.07)]
@@ -152,7 +152,7 @@ def test_centers_and_candidates_are_confined():
     assert all(member.x[-1] == algorithm.levels[member.level] for member in members)
 
 
-def test_a_center_is_narrowed_where_it_comes_to_another_level():
+def test_a_center_is_narrowed_when_the_level_changes():
     problem = Keys()
     algorithm = begin(problem, num_levels=3, first_generations=4, generations=2)
     came_to = []
@@ -173,7 +173,7 @@ def test_a_problem_without_noise_is_solved(pop_size):
     np.testing.assert_allclose(result.F, [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], atol=0.05)
 
 
-def test_a_level_is_left_early_where_nothing_better_can_be_learned():
+def test_a_level_ends_early_when_it_cannot_improve():
     def cap(problem, values):
         values[:, 0] = values[:, 0].clip(1.0)
 
@@ -184,7 +184,7 @@ def test_a_level_is_left_early_where_nothing_better_can_be_learned():
     assert algorithm.handed_out(0).objectives[0] == 1.0
 
 
-def test_a_level_is_not_left_early_where_all_individuals_are_equal():
+def test_a_level_does_not_end_early_when_all_individuals_are_equal():
     def constant(problem, values):
         values[:, 0] = 7.0
 
@@ -193,7 +193,7 @@ def test_a_level_is_not_left_early_where_all_individuals_are_equal():
     assert levels == [0] * 11 + [1] * 2
 
 
-def test_a_level_is_not_left_early_for_one_good_individual_that_no_other_equals():
+def test_a_level_does_not_end_early_for_a_single_good_individual():
     def lucky(problem, values):
         values[:, 0] = np.arange(len(values))
         values[-2:, 0] = -5.0  # candidates, from the second generation on
@@ -203,10 +203,10 @@ def test_a_level_is_not_left_early_for_one_good_individual_that_no_other_equals(
     assert levels == [0] * 11 + [1] * 2
 
 
-# The way through the levels
+# The order of the levels
 
 
-def test_levels_descend_and_then_it_goes_back_to_where_a_fall_of_the_front_costs_most():
+def test_after_the_last_level_the_search_returns_to_the_costliest_drop_of_the_front():
     def fall(problem, values):
         values[:, 0] = np.select([values[:, 1] > 0.7, values[:, 1] > 0.4], [-9.0, -8.0], 0.0)
         values[:, 0] += np.linspace(0.0, 0.5, len(values))
@@ -214,11 +214,11 @@ def test_levels_descend_and_then_it_goes_back_to_where_a_fall_of_the_front_costs
     levels = []
     ran(begin(Plain(fall), num_levels=5, callback=lambda a: levels.append(a.level)), 22)
     descent = [0] * 3 + [1] * 2 + [2] * 2 + [3] * 2 + [4] * 2
-    assert levels == [*descent, *descent[7:], *descent[7:], 3, 3, 4]  # the front falls at level 3 whatever is tried
+    assert levels == [*descent, *descent[7:], *descent[7:], 3, 3, 4]  # each retry leaves the drop at level 3
 
 
-def test_a_level_to_which_it_went_back_often_counts_less():
-    def falls(problem, values):  # by 8 at level 1, with four levels behind it, and by 3 at level 3
+def test_repeated_returns_to_a_level_lower_its_priority():
+    def falls(problem, values):  # a drop of 8 at level 1, which affects four levels, and of 3 at level 3
         values[:, 0] = np.select([values[:, 1] > 0.9, values[:, 1] > 0.3], [-11.0, -3.0], 0.0)
         values[:, 0] += np.linspace(0.0, 0.1, len(values))
 
@@ -228,7 +228,7 @@ def test_a_level_to_which_it_went_back_often_counts_less():
     assert goals.count(1) > goals.count(3) > 0
 
 
-def test_it_goes_back_from_the_center_of_the_level_before():
+def test_a_return_starts_from_the_center_of_the_previous_level():
     def fall(problem, values):
         values[:, 0] -= 100.0 * (values[:, 1] > 0.6)
 
@@ -240,7 +240,7 @@ def test_it_goes_back_from_the_center_of_the_level_before():
     assert algorithm._center[-1] == 0.5
 
 
-def test_a_fall_to_what_is_infinitely_bad_is_the_greatest():
+def test_a_drop_to_an_infinitely_bad_value_is_the_largest():
     def infinite(problem, values):
         values[values[:, 1] < 0.6, 0] = np.inf
 
@@ -251,14 +251,14 @@ def test_a_fall_to_what_is_infinitely_bad_is_the_greatest():
     assert algorithm._where_to_go_back_to() == 1
 
 
-def test_where_nothing_falls_the_last_level_is_visited_again():
+def test_without_a_drop_the_last_level_is_repeated():
     def rising(problem, values):
         values[:, 0] = values[:, 1]
 
     assert ran(begin(Plain(rising)), 12).level == 2
 
 
-def test_one_level_is_one_search_whose_average_goes_on():
+def test_a_single_level_is_one_search_with_one_running_average():
     algorithm = ran(begin(Plain(), num_levels=1), 20)
     assert algorithm.levels.tolist() == [1.0]
     assert algorithm._num_averaged == 20
@@ -277,16 +277,16 @@ def test_levels_may_be_given():
     algorithm = begin(Plain(), num_levels=None, levels=[0.9, 0.2])
     assert (algorithm.levels.tolist(), algorithm.num_levels) == ([0.9, 0.2], 2)
     ran(algorithm, 6)
-    assert {individual.X[-1] for individual in algorithm.pop} == {0.9, 0.2}  # candidates of the other one, too
+    assert {individual.X[-1] for individual in algorithm.pop} == {0.9, 0.2}  # includes candidates of the other level
     assert algorithm.pop[0].X[-1] == 0.2
 
 
-def test_levels_may_differ_from_the_bounds_by_a_last_bit():
+def test_levels_may_exceed_the_bounds_by_a_rounding_error():
     algorithm = begin(Plain(), num_levels=None, levels=[np.nextafter(1.0, 2.0), 0.0])
     assert algorithm.levels.tolist() == [1.0, 0.0]
 
 
-def test_it_begins_from_a_center_at_the_first_level():
+def test_the_search_starts_from_the_given_center_at_the_first_level():
     center = np.full(6, 1.0)
     center[-1] = 77.0
     algorithm = begin(Plain(), center=center, stdev=0.01)
@@ -296,7 +296,7 @@ def test_it_begins_from_a_center_at_the_first_level():
     assert center[-1] == 77.0
 
 
-def test_individuals_are_within_the_bounds_of_the_problem():
+def test_individuals_stay_within_the_bounds_of_the_problem():
     problem = Plain()
     problem.xl[:-1], problem.xu[:-1] = 0.0, 0.9
     algorithm = begin(problem, stdev=0.5)
@@ -322,12 +322,12 @@ def test_candidates_are_evaluated_again_in_every_population(pop_size):
 
 
 @pytest.mark.parametrize("pop_size", range(4, 10))
-def test_small_populations_hand_out_something_at_every_level(pop_size):
+def test_small_populations_have_a_result_at_every_level(pop_size):
     algorithm = ran(begin(Keys(), pop_size), 9)
     assert all(algorithm.handed_out(level) is not None for level in range(3))
 
 
-def test_candidates_are_capped_and_what_is_handed_out_stays():
+def test_the_number_of_candidates_is_limited_and_the_best_one_is_kept():
     algorithm = begin(Keys(noise=5.0), num_levels=1)
     best = None
     for _ in range(60):
@@ -338,7 +338,7 @@ def test_candidates_are_capped_and_what_is_handed_out_stays():
         best = algorithm.handed_out(0)
 
 
-def test_a_level_hands_out_the_candidate_with_the_best_confidence_bound():
+def test_the_result_of_a_level_is_the_candidate_with_the_best_confidence_bound():
     algorithm = ran(begin(Keys(noise=3.0), first_generations=20), 18)
     groups = [np.array(m.fitness) for m in algorithm.candidates[0] if m.evaluations]
     squares = sum(((group - group.mean()) ** 2).sum() for group in groups)
@@ -369,7 +369,7 @@ def test_the_front_has_the_mean_of_all_evaluations_and_counts_them():
     assert max(lengths) > 1
 
 
-def test_the_front_lacks_what_a_sparser_level_beats():
+def test_the_front_excludes_dominated_levels():
     def rising(problem, values):
         values[:, 0] = np.abs(values[:, 1] - 0.5)
 
@@ -384,7 +384,7 @@ def test_after_the_first_generation_the_front_is_its_best_individual():
     assert algorithm.opt[0].data == {"num_evaluations": 1, "level": 0}
 
 
-def test_who_changes_the_front_does_not_change_the_search():
+def test_changes_to_the_front_do_not_affect_the_search():
     algorithm = ran(begin(Keys()), 8)
     before = state(algorithm)[3]
     algorithm.opt[0].X[:] = 7.0
@@ -393,12 +393,12 @@ def test_who_changes_the_front_does_not_change_the_search():
 
 
 @pytest.mark.parametrize("num_objectives", [2, 3])
-def test_several_objectives_are_served(num_objectives):
+def test_two_and_three_objectives_are_supported(num_objectives):
     result = minimize(Keys(num_objectives=num_objectives), Continuation(16, **SMALL), ("n_gen", 12), seed=0)
     assert result.F.shape == (len(result.X), num_objectives)
 
 
-def test_elementwise_problems_are_served():
+def test_elementwise_problems_are_supported():
     class One(ElementwiseProblem):
         def __init__(self):
             super().__init__(n_var=3, n_obj=2, xl=-1.0, xu=1.0)
@@ -412,7 +412,7 @@ def test_elementwise_problems_are_served():
 
 
 @pytest.mark.parametrize("name", ["zdt1", "zdt4", "dtlz2"])
-def test_problems_of_pymoo_are_served(name):
+def test_pymoo_test_problems_are_supported(name):
     result = minimize(get_problem(name), Continuation(16, **SMALL), ("n_gen", 15), seed=0)
     assert np.isfinite(result.F).all()
 
@@ -458,22 +458,22 @@ def test_infinite_objectives_are_ranked_and_never_become_nan(change):
                 assert np.isposinf(member.objectives)[bad_].all()
 
 
-def test_a_candidate_that_was_infinitely_bad_even_once_is_not_handed_out():
+def test_a_candidate_with_an_infinitely_bad_evaluation_is_not_returned():
     algorithm = ran(begin(Plain(infinite), first_generations=12), 10)
     finite = [m for m in algorithm.candidates[0] if m.evaluations and np.isfinite(m.fitness).all()]
     assert finite
     assert algorithm.handed_out(0) in finite
 
 
-def test_the_mean_of_huge_numbers_is_a_number():
+def test_the_mean_of_huge_values_does_not_overflow():
     algorithm = ran(begin(Plain(lambda problem, values: values.__setitem__((..., 0), 1.7e308))), 6)
     assert algorithm.opt.get("F")[0, 0] == pytest.approx(1.7e308)
 
 
-# Ask and tell, and what fails
+# Ask and tell, and failures
 
 
-def test_ask_and_tell_is_the_same_as_next():
+def test_ask_and_tell_give_the_same_results_as_next():
     stepped, told, by_hand = (begin(Keys()) for _ in range(3))
     for _ in range(10):
         stepped.next()
@@ -485,14 +485,14 @@ def test_ask_and_tell_is_the_same_as_next():
     assert state(told)[:-1] == state(by_hand)[:-1] == state(stepped)[:-1]
 
 
-def test_who_asks_twice_gets_the_same_individuals():
+def test_asking_twice_returns_the_same_individuals():
     algorithm = ran(begin(Keys()), 3)
     np.testing.assert_array_equal(algorithm.ask().get("X"), algorithm.ask().get("X"))
 
 
 @pytest.mark.parametrize("generations", [0, 3, 4])
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, ValueError, "nan"])
-def test_a_generation_that_fails_leaves_the_search_as_it_was(generations, fault):
+def test_a_failed_generation_does_not_change_the_search(generations, fault):
     class Failing(Keys):
         fails = False
 
@@ -510,7 +510,7 @@ def test_a_generation_that_fails_leaves_the_search_as_it_was(generations, fault)
     for _ in range(2):
         with pytest.raises(ValueError if fault == "nan" else fault, match=message):
             algorithm.next()
-    assert state(algorithm)[1:-1] == before[1:-1]  # pymoo counts evaluations before they are told
+    assert state(algorithm)[1:-1] == before[1:-1]  # pymoo counts evaluations before tell
     if generations:
         assert algorithm.pop is pop
         assert algorithm.opt is opt
@@ -518,7 +518,7 @@ def test_a_generation_that_fails_leaves_the_search_as_it_was(generations, fault)
     assert state(ran(algorithm, 9))[:-1] == state(ran(whole, 9))[:-1]
 
 
-def told(algorithm, infills, change):
+def evaluate_and_change(algorithm, infills, change):
     algorithm.problem.evaluate(infills.get("X"))
     infills.set("F", algorithm.problem.truth(infills.get("X")))
     return change(infills)
@@ -540,17 +540,17 @@ def told(algorithm, infills, change):
     ],
 )
 @pytest.mark.parametrize("generations", [0, 3])
-def test_a_tell_that_is_refused_leaves_the_search_as_it_was(generations, change, message):
+def test_an_invalid_tell_does_not_change_the_search(generations, change, message):
     whole, algorithm = (ran(begin(Keys(noise=0.0)), generations) for _ in range(2))
     infills = algorithm.ask()
     before = state(algorithm)
     with pytest.raises(ValueError, match=f"^{message}"):
-        algorithm.tell(infills=told(algorithm, infills, change))
+        algorithm.tell(infills=evaluate_and_change(algorithm, infills, change))
     assert state(algorithm) == before
     assert state(ran(algorithm, 6)) == state(ran(whole, 6))
 
 
-def test_what_was_not_asked_for_cannot_be_told():
+def test_tell_accepts_only_individuals_from_ask():
     algorithm = begin(Keys())
     with pytest.raises(
         ValueError, match=r"^infills: expected individuals that ask returned, got individuals before ask"
@@ -569,7 +569,7 @@ def test_what_was_not_asked_for_cannot_be_told():
 
 
 class Counted(Keys):
-    """Each evaluation is of ten interactions; some were made before the search."""
+    """Each evaluation counts as ten interactions; some were made before the search."""
 
     def __init__(self):
         super().__init__()
@@ -586,11 +586,11 @@ def test_the_first_level_lasts_for_its_generations_and_its_interactions():
         levels = []
         ran(begin(Counted(), first_interactions=interactions, callback=lambda a, b=levels: b.append(a.level)), 12)
         assert levels == sorted(levels)
-        first_levels.append(1 + levels.count(0))  # the callback comes after the change of level
+        first_levels.append(1 + levels.count(0))  # the callback runs after the change of level
     assert first_levels == [4, 4, 7, 8]
 
 
-def test_interactions_are_asked_for_only_where_the_problem_counts_them():
+def test_first_interactions_requires_a_problem_that_counts_interactions():
     with pytest.raises(
         TypeError, match=r"^problem: expected one with an interaction_count, which first_interactions needs"
     ):
@@ -611,19 +611,19 @@ def test_interactions_are_asked_for_only_where_the_problem_counts_them():
     ],
 )
 @pytest.mark.parametrize("problem", [Keys, Plain])
-def test_it_ends_by_every_termination(termination, generations, problem):
+def test_every_termination_ends_the_search(termination, generations, problem):
     result = minimize(problem(), Continuation(16, **SMALL), termination, seed=1)
     if generations is not None:
         assert result.algorithm.n_gen - 1 == generations
     assert len(result.F) == len(result.X) >= 1
 
 
-def test_the_same_seed_finds_the_same_and_another_seed_does_not():
+def test_equal_seeds_give_equal_results_and_different_seeds_do_not():
     runs = [state(ran(begin(Keys(), seed=seed), 12)) for seed in (5, 5, 6)]
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_minimize_works_on_a_copy_or_on_the_very_algorithm():
+def test_minimize_works_on_a_copy_or_on_the_algorithm_itself():
     algorithm = Continuation(16, **SMALL)
     first, second = (minimize(Keys(), algorithm, ("n_gen", 8), seed=1) for _ in range(2))
     np.testing.assert_array_equal(first.X, second.X)
@@ -633,7 +633,7 @@ def test_minimize_works_on_a_copy_or_on_the_very_algorithm():
     np.testing.assert_array_equal(first.X, third.X)
 
 
-def test_a_second_setup_begins_anew():
+def test_a_second_setup_starts_over():
     algorithm = begin(Keys(), save_history=True)
     algorithm.run()
     history = algorithm.history
@@ -688,15 +688,15 @@ def test_evaluations_are_counted():
 
 
 @pytest.mark.parametrize("generations", [1, 5, 8])
-def test_copies_and_pickles_go_on_as_the_search_does(generations):
+def test_copies_and_pickles_continue_identically(generations):
     algorithm = ran(begin(Keys()), generations)
-    algorithm.ask()  # what was asked for and not yet told is a part of it
+    algorithm.ask()  # the copies include the pending individuals
     twins = [copy.deepcopy(algorithm), pickle.loads(pickle.dumps(algorithm))]
     expected = state(ran(algorithm, 8))
     assert [state(ran(twin, 8)) for twin in twins] == [expected, expected]
 
 
-def test_a_run_resumed_from_a_checkpoint_is_the_same_to_the_bit(tmp_path):
+def test_a_resumed_search_gives_bit_identical_results(tmp_path):
     whole = begin(Keys())
     whole.run()
     killed = begin(Keys(), callback=ParetoCheckpointer(tmp_path / "checkpoint", every=4))
@@ -710,7 +710,7 @@ def test_a_run_resumed_from_a_checkpoint_is_the_same_to_the_bit(tmp_path):
     assert len(resumed.problem.seen) == len(whole.problem.seen)
 
 
-def test_a_generation_takes_no_longer_the_more_candidates_there_are():
+def test_the_cost_of_a_generation_does_not_grow_with_the_number_of_candidates():
     algorithm = Continuation(64, first_generations=2, generations=2).setup(
         Noisy(1.0), termination=("n_gen", 99), seed=0
     )
@@ -720,7 +720,7 @@ def test_a_generation_takes_no_longer_the_more_candidates_there_are():
     assert len(calls) <= 2 * 60
 
 
-# What is refused
+# Invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -750,7 +750,7 @@ def test_a_generation_takes_no_longer_the_more_candidates_there_are():
         ({"center": "here"}, TypeError, "center: expected real numbers, got 'here'"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(arguments, error, message):
+def test_errors_name_the_invalid_argument(arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):
         Continuation(**{"pop_size": 16, **arguments})
 
@@ -788,9 +788,7 @@ def changed(**attributes):
         ),
     ],
 )
-def test_what_cannot_be_served_is_refused_in_setup_and_another_problem_is_served_then(
-    problem, settings, error, message
-):
+def test_an_unsupported_problem_raises_in_setup_and_a_valid_one_works_afterwards(problem, settings, error, message):
     algorithm = Continuation(16, **settings)
     with pytest.raises(error, match=f"^{message}"):
         algorithm.setup(problem, seed=0)
@@ -801,7 +799,7 @@ def test_what_cannot_be_served_is_refused_in_setup_and_another_problem_is_served
         assert len(minimize(Plain(), algorithm, ("n_gen", 2), seed=0).F)
 
 
-def test_setup_refuses_what_it_does_not_know():
+def test_setup_raises_for_unknown_arguments():
     with pytest.raises(TypeError, match=r"^pop_size: expected an argument of pymoo's algorithms"):
         Continuation(16).setup(Plain(), pop_size=8)
     with pytest.raises(TypeError, match=r"^sede: expected an argument of pymoo's algorithms"):

@@ -1,4 +1,4 @@
-"""The paper's search, on plain EvoTorch problems."""
+"""ElitistGaussianResampling on plain EvoTorch problems."""
 
 import math
 
@@ -12,7 +12,7 @@ from algorithms import ElitistGaussianResampling
 
 
 def sphere(sense="min", length=10, **options):
-    """The sum of squares (its negative, where it is to be maximized)."""
+    """The sum of squares, or its negative for maximization."""
     sign = 1.0 if sense == "min" else -1.0
     return Problem(
         sense,
@@ -25,7 +25,7 @@ def sphere(sense="min", length=10, **options):
 
 
 def plain(problem, **options):
-    """The paper's own search."""
+    """The paper's search."""
     return ElitistGaussianResampling(problem, **{"recombination": "uniform"} | options)
 
 
@@ -37,7 +37,7 @@ def elites_of(searcher, num_elites, *, obj_index=0, best=min):
 
 
 def parents_and_noise(children, elites):
-    """For each child the nearest elite's index, and what was added to it."""
+    """For each child the index of the nearest elite, and the difference from it."""
     parents = torch.cdist(children, elites).argmin(dim=1)
     return parents, children - elites[parents]
 
@@ -75,7 +75,7 @@ def test_the_noise_changes_with_stdev(recombination):
     assert searcher.stdev == 0.3
 
 
-def test_with_a_new_stdev_what_was_shown_before_no_longer_counts():
+def test_a_new_stdev_discards_candidates_and_the_average():
     problem = sphere(length=40)
     searcher = ElitistGaussianResampling(problem, popsize=32, num_elites=8, stdev=1e-2)
     searcher.run(10)
@@ -114,7 +114,7 @@ def test_no_elite_is_cloned():
 
 
 class Noisy(Problem):
-    """Counts its evaluations; each draws new noise. The ``second`` of two objectives, where there are."""
+    """Records its evaluations; each draws new noise. With ``second``, fitness is the second of two objectives."""
 
     def __init__(self, seed=3, *, minimize=False, second=False):
         sense = "min" if minimize else "max"
@@ -129,7 +129,7 @@ class Noisy(Problem):
         batch.set_evals(torch.stack([-evals, evals], dim=1) if self.second else evals)
 
 
-def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again():
+def test_cloned_elites_come_first_in_order_of_fitness_and_are_evaluated_again():
     problem = Noisy()
     searcher = plain(problem, popsize=12, num_elites=4, stdev=0.1, clone_elites=True)
     searcher.step()
@@ -145,14 +145,14 @@ def test_cloned_elites_come_first_from_the_best_on_and_are_evaluated_again():
 
 
 @pytest.mark.parametrize("recombination", ["weighted", "expected"])
-def test_clones_are_refused_where_a_centre_learns_from_children_drawn_around_it(recombination):
+def test_clones_are_refused_if_recombination_uses_a_center(recombination):
     with pytest.raises(ValueError, match=f"^clone_elites: expected False with recombination='{recombination}', .*True"):
         ElitistGaussianResampling(sphere(), clone_elites=True, recombination=recombination)
 
 
 @pytest.mark.parametrize("recombination", ["weighted", "expected"])
-def test_where_fitness_says_nothing_the_centre_takes_steps_that_have_nothing_to_do_with_each_other(recombination):
-    """Clones would pull it back: with them a step's correlation with the one before is -0.08 and -0.26."""
+def test_with_random_fitness_the_steps_of_the_center_are_uncorrelated(recombination):
+    """With clones, the correlation of a step with the previous step would be -0.08 and -0.26."""
     noise = torch.Generator().manual_seed(7)
     problem = Problem(
         "max", lambda x: torch.randn(len(x), generator=noise), solution_length=400, initial_bounds=(-1, 1),
@@ -169,7 +169,7 @@ def test_where_fitness_says_nothing_the_centre_takes_steps_that_have_nothing_to_
 
 
 def centers_by_hand(searcher, num_generations, *, expected=False, sign=-1.0):
-    """Where the children of each generation start from, and the mean of all so far, by the docstring's formulas."""
+    """The center of each generation and the running mean of all centers, from the formulas in the docstring."""
     center = average = None
     for generation in range(1, num_generations + 1):
         searcher.step()
@@ -195,7 +195,7 @@ def centers_by_hand(searcher, num_generations, *, expected=False, sign=-1.0):
 
 
 @pytest.mark.parametrize("recombination", ["weighted", "expected"])
-def test_all_children_start_from_a_centre_that_moves_to_the_best_and_away_from_the_worst(recombination):
+def test_children_start_from_a_center_that_moves_toward_the_best_and_away_from_the_worst(recombination):
     searcher = ElitistGaussianResampling(
         sphere(length=40), popsize=32, num_elites=8, stdev=1e-2, recombination=recombination
     )
@@ -207,11 +207,11 @@ def test_all_children_start_from_a_centre_that_moves_to_the_best_and_away_from_t
 
 
 class Signs(Problem):
-    """The number of positive values: all solutions of the same signs are the same."""
+    """The number of positive values: solutions with equal signs are equivalent."""
 
     def __init__(self, *, perturb=False):
         super().__init__("max", solution_length=30, initial_bounds=(-1.0, 1.0), seed=3)
-        self.perturb = perturb  # solutions into others of the same signs, before a search looks at them
+        self.perturb = perturb  # rescales solutions, with unchanged signs, before the search reads them
         self.asked = []
 
     def _evaluate_batch(self, batch):
@@ -227,7 +227,7 @@ class Signs(Problem):
         return center.clamp(-0.3, 0.3)
 
 
-def test_solutions_that_are_decoded_to_the_same_teach_the_same():
+def test_solutions_with_equal_phenotypes_have_the_same_effect_on_the_center():
     centers = []
     for perturb in (False, True):
         searcher = ElitistGaussianResampling(Signs(perturb=perturb), popsize=32, stdev=0.1)
@@ -237,7 +237,7 @@ def test_solutions_that_are_decoded_to_the_same_teach_the_same():
     assert centers[0].mean() > 0.05
 
 
-def test_a_problem_is_asked_what_is_expected_of_the_children_around_their_centre():
+def test_expected_solutions_is_called_with_the_center_of_the_children():
     problem = Signs()
     searcher = ElitistGaussianResampling(problem, popsize=32, stdev=0.1)
     centers = [None]
@@ -252,7 +252,7 @@ def test_a_problem_is_asked_what_is_expected_of_the_children_around_their_centre
     assert torch.equal(at_second, centers[2])
 
 
-def test_the_centre_is_what_the_problem_confines_it_to():
+def test_the_problem_confines_the_center():
     searcher = ElitistGaussianResampling(Signs(), popsize=32, stdev=0.1)
     for _ in range(6):
         searcher.step()
@@ -260,21 +260,21 @@ def test_the_centre_is_what_the_problem_confines_it_to():
     assert searcher.status["center"].abs().max() <= torch.tensor(0.3)
 
 
-def test_weighted_recombination_takes_solutions_as_they_are():
+def test_weighted_recombination_does_not_use_expected_solutions():
     problem = Signs()
     ElitistGaussianResampling(problem, popsize=32, stdev=0.1, recombination="weighted").run(3)
     assert problem.asked == []
 
 
 @pytest.mark.parametrize("sense", ["min", "max", "second of two"])
-def test_averages_of_the_centre_play_again_and_the_surest_of_them_is_handed_out(sense):
+def test_the_candidate_with_the_best_confidence_bound_is_returned(sense):
     problem = Noisy(minimize=sense == "min", second=sense == "second of two")
     index, sign = int(problem.second), -problem.sign
     searcher = ElitistGaussianResampling(problem, popsize=32, num_elites=8, stdev=1e-2, obj_index=index)
     averages, shown = [], {}
     for generation, (_, average) in enumerate(centers_by_hand(searcher, 12, expected=True, sign=sign), 1):
         played = searcher.population.values[32 - min(generation - 1, 4) :].numpy()
-        # Those that play are averages of earlier generations; the newest is always there.
+        # The candidates are averages of earlier generations; the newest is always among them.
         sources = [int(np.abs(np.array(averages) - row).max(axis=1).argmin()) for row in played]
         assert all(np.abs(averages[i] - row).max() < 1e-6 for i, row in zip(sources, played, strict=True))
         assert generation == 1 or sources[-1] == generation - 2
@@ -290,13 +290,13 @@ def test_averages_of_the_centre_play_again_and_the_surest_of_them_is_handed_out(
     assert len(shown) == 11
 
 
-def test_a_population_too_small_for_candidates_hands_out_the_average():
+def test_without_room_for_candidates_the_average_is_returned():
     searcher = ElitistGaussianResampling(sphere(), popsize=7, stdev=0.1)
     searcher.run(5)
     assert torch.equal(searcher.status["center"], searcher._average)
 
 
-def test_what_is_handed_out_is_less_noisy_than_the_centre():
+def test_the_returned_solution_is_less_noisy_than_the_center():
     def last_distances(seed):
         problem = Noisy(seed)
         searcher = ElitistGaussianResampling(problem, popsize=16, stdev=0.1)
@@ -308,7 +308,7 @@ def test_what_is_handed_out_is_less_noisy_than_the_centre():
 
 
 @pytest.mark.parametrize(("popsize", "num_elites"), [(1, 1), (3, 1), (8, 2), (64, 16), (66, 16)])
-def test_a_quarter_of_the_population_are_elites_unless_told_otherwise(popsize, num_elites):
+def test_a_quarter_of_the_population_are_elites_by_default(popsize, num_elites):
     default, told = (
         ElitistGaussianResampling(sphere(), popsize=popsize, **options) for options in ({}, {"num_elites": num_elites})
     )
@@ -317,7 +317,7 @@ def test_a_quarter_of_the_population_are_elites_unless_told_otherwise(popsize, n
     assert torch.equal(default.population.values, told.population.values)
 
 
-def test_the_paper_starts_from_its_one_elite():
+def test_with_one_elite_all_children_start_from_it():
     searcher = plain(sphere(), popsize=10, num_elites=1, stdev=1e-3)
     searcher.step()
     best = elites_of(searcher, 1)
@@ -326,7 +326,7 @@ def test_the_paper_starts_from_its_one_elite():
 
 
 @pytest.mark.parametrize("obj_index", [0, 1, -1])
-def test_the_objective_that_is_named_decides(obj_index):
+def test_obj_index_selects_the_objective(obj_index):
     problem = Problem(
         ["min", "max"],
         lambda x: torch.stack([(x - 1).square().sum(dim=-1), x[:, 0]], dim=-1),
@@ -347,7 +347,7 @@ def test_the_objective_that_is_named_decides(obj_index):
 @pytest.mark.parametrize(
     "options", [{}, {"recombination": "uniform", "clone_elites": True}, {"recombination": "uniform"}], ids=str
 )
-def test_the_same_seed_gives_the_same_bits(options):
+def test_equal_seeds_give_bit_identical_results(options):
     def populations(seed):
         searcher = ElitistGaussianResampling(sphere(seed=seed), popsize=8, **options)
         for _ in range(4):
@@ -359,7 +359,7 @@ def test_the_same_seed_gives_the_same_bits(options):
         assert not torch.equal(first, other)
 
 
-def test_a_problem_without_a_seed_of_its_own_follows_the_global_generator():
+def test_a_problem_without_a_seed_uses_the_global_generator():
     def last_population():
         torch.manual_seed(4)
         searcher = ElitistGaussianResampling(sphere(seed=None), popsize=8)
@@ -371,7 +371,7 @@ def test_a_problem_without_a_seed_of_its_own_follows_the_global_generator():
     assert first.unique().numel() == first.numel()
 
 
-def test_the_global_generator_does_not_matter_where_the_problem_has_its_own():
+def test_a_problem_with_a_seed_ignores_the_global_generator():
     searchers = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -390,7 +390,7 @@ def test_the_global_generator_does_not_matter_where_the_problem_has_its_own():
     ],
     ids=str,
 )
-def test_it_reaches_the_optimum_of_a_sphere(sense, options, reached):
+def test_the_search_reaches_the_optimum_of_a_sphere(sense, options, reached):
     searcher = ElitistGaussianResampling(sphere(sense), popsize=40, stdev=0.03, **options)
     searcher.step()
     first = abs(searcher.status["mean_eval"])
@@ -400,7 +400,7 @@ def test_it_reaches_the_optimum_of_a_sphere(sense, options, reached):
     assert searcher.status["pop_best"].values.abs().max() < 0.15
 
 
-def test_the_status_tells_what_every_search_of_evotorch_tells():
+def test_the_status_has_the_usual_entries_of_evotorch_searches():
     searcher = ElitistGaussianResampling(sphere("max"), popsize=9)
     initial = searcher.population.values.clone()
     searcher.step()
@@ -439,13 +439,13 @@ def test_all_children_may_be_elites():
         ),
     ],
 )
-def test_more_elites_than_there_are_children_are_refused(options, message):
+def test_more_elites_than_children_are_refused(options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         ElitistGaussianResampling(sphere(), **options)
 
 
 class Failing(Problem):
-    """Fails when it is told to."""
+    """Raises when ``fails`` is set."""
 
     def __init__(self, **options):
         super().__init__("min", solution_length=6, initial_bounds=(-1.0, 1.0), **options)
@@ -459,7 +459,7 @@ class Failing(Problem):
 
 
 @pytest.mark.parametrize("failing_step", [1, 2])
-def test_a_step_that_failed_can_be_taken_again(failing_step):
+def test_a_failed_step_can_be_repeated(failing_step):
     def search():
         return ElitistGaussianResampling(Failing(seed=2), popsize=8)
 
@@ -479,7 +479,7 @@ def test_a_step_that_failed_can_be_taken_again(failing_step):
     assert torch.equal(disturbed.population.evals, whole.population.evals)
 
 
-def test_a_step_that_failed_leaves_the_status_of_the_one_before():
+def test_a_failed_step_does_not_change_the_status():
     searcher = ElitistGaussianResampling(Failing(seed=2), popsize=8)
     searcher.run(3)
     before = {name: searcher.status[name] for name in ("iter", "best_eval", "mean_eval", "median_eval")}
@@ -493,7 +493,7 @@ def test_a_step_that_failed_leaves_the_status_of_the_one_before():
 
 
 class Stopped(Signs):
-    """Ctrl-C comes while the search learns from a population."""
+    """Raises KeyboardInterrupt while the search learns from a population."""
 
     stops = False
 
@@ -504,7 +504,7 @@ class Stopped(Signs):
 
 
 @pytest.mark.parametrize("failing_step", [1, 2, 5])
-def test_a_step_that_was_stopped_while_it_learned_can_be_taken_again(failing_step):
+def test_a_step_interrupted_after_evaluation_can_be_repeated(failing_step):
     def search():
         return ElitistGaussianResampling(Stopped(), popsize=16, stdev=0.1)
 
@@ -521,11 +521,11 @@ def test_a_step_that_was_stopped_while_it_learned_can_be_taken_again(failing_ste
     assert torch.equal(disturbed.status["center"], whole.status["center"])
 
 
-# Fitness that is infinite, or none
+# Fitness that is infinite or NaN
 
 
 def penalized(sense, penalty, *, good=False, seed=1):
-    """A sphere, on one side of which fitness is the penalty: the worst there can be, or the best."""
+    """A sphere; on one side of it, fitness is the penalty: the worst possible value, or the best."""
     worse = 1.0 if sense == "min" else -1.0
 
     def fitness(x):
@@ -545,7 +545,7 @@ RECOMBINATIONS = [
 @pytest.mark.parametrize("good", [False, True], ids=["bad", "good"])
 @pytest.mark.parametrize("sense", ["min", "max"])
 @pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
-def test_children_of_infinite_fitness_rank_as_those_of_a_penalty_greater_than_all_fitness(options, sense, good):
+def test_infinite_fitness_ranks_like_a_very_large_penalty(options, sense, good):
     infinite, huge = (
         ElitistGaussianResampling(penalized(sense, penalty, good=good), popsize=32, stdev=0.1, **options)
         for penalty in (math.inf, 1e9)
@@ -566,14 +566,14 @@ def test_children_of_infinite_fitness_rank_as_those_of_a_penalty_greater_than_al
 
 
 class Unsafe(Problem):
-    """A sphere of noisy fitness, which at one evaluation in ten is infinitely bad, in the last of its objectives."""
+    """A noisy sphere as the last objective; one evaluation in ten is infinitely bad."""
 
     def __init__(self, sense, *, num_objectives=1, dtype="float32"):
         senses = ["min"] * (num_objectives - 1) + [sense]
         super().__init__(senses if num_objectives > 1 else sense, solution_length=6, initial_bounds=(-1.0, 1.0), seed=3,
                          eval_dtype=dtype)  # fmt: skip
         self.worse = 1.0 if sense == "min" else -1.0
-        self.bad = []  # solutions that were
+        self.bad = []  # solutions with an infinitely bad evaluation
 
     def _evaluate_batch(self, batch):
         drawn = self.make_uniform(len(batch))
@@ -585,7 +585,7 @@ class Unsafe(Problem):
 
 @pytest.mark.parametrize("num_objectives", [1, 2])
 @pytest.mark.parametrize("sense", ["min", "max"])
-def test_what_was_infinitely_bad_even_once_is_not_handed_out(sense, num_objectives):
+def test_a_candidate_with_an_infinitely_bad_evaluation_is_not_returned(sense, num_objectives):
     problem = Unsafe(sense, num_objectives=num_objectives)
     searcher = ElitistGaussianResampling(problem, popsize=64, stdev=0.1, obj_index=num_objectives - 1)
     for generation in range(1, 41):
@@ -600,8 +600,8 @@ def test_what_was_infinitely_bad_even_once_is_not_handed_out(sense, num_objectiv
 @pytest.mark.parametrize("fitness", [math.inf, -math.inf])
 @pytest.mark.parametrize("sense", ["min", "max"])
 @pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
-def test_generations_that_are_infinite_throughout_are_those_of_a_fitness_that_says_nothing(options, sense, fitness):
-    """Also the first, of which EvoTorch finds no best solution, or no worst one."""
+def test_generations_of_infinite_fitness_act_like_generations_of_constant_fitness(options, sense, fitness):
+    """This includes the first generation, in which EvoTorch finds no best or no worst solution."""
     constants = {}
 
     def search(constant):
@@ -625,7 +625,7 @@ def test_generations_that_are_infinite_throughout_are_those_of_a_fitness_that_sa
     assert math.isfinite(infinite.status["mean_eval"])
 
 
-def test_finite_fitness_near_the_end_of_what_floats_hold_does_not_overflow():
+def test_fitness_near_the_largest_float_does_not_overflow():
     huge = torch.tensor(1.7e308, dtype=torch.float64)
     problem = Problem(
         "min", lambda x: torch.where(x[:, 0] > 0, huge, -huge), solution_length=5, initial_bounds=(-1.0, 1.0),
@@ -638,7 +638,7 @@ def test_finite_fitness_near_the_end_of_what_floats_hold_does_not_overflow():
 
 @pytest.mark.parametrize("failing_step", [1, 2, 4])
 @pytest.mark.parametrize("options", RECOMBINATIONS, ids=str)
-def test_fitness_that_is_nan_is_an_error_that_names_the_solution_and_the_step_can_be_taken_again(options, failing_step):
+def test_nan_fitness_is_an_error_that_names_the_solution_and_the_step_can_be_repeated(options, failing_step):
     broken = []
 
     def fitness(x):
@@ -669,7 +669,7 @@ def test_fitness_that_is_nan_is_an_error_that_names_the_solution_and_the_step_ca
     assert torch.equal(disturbed.population.evals, whole.population.evals)
 
 
-def test_nan_counts_in_the_objective_that_decides_alone():
+def test_nan_is_an_error_only_in_the_selected_objective():
     def search(obj_index):
         problem = Problem(
             ["min", "max"], lambda x: torch.stack([x[:, 0], torch.full_like(x[:, 0], math.nan)], dim=1),
@@ -695,7 +695,7 @@ def test_all_settings_can_be_read():
 
 
 @pytest.mark.parametrize("name", ["popsize", "num_elites", "clone_elites", "recombination", "obj_index", "population"])
-def test_a_setting_that_cannot_be_changed_cannot_be_set(name):
+def test_setting_a_read_only_property_raises(name):
     searcher = ElitistGaussianResampling(sphere(), popsize=20)
     before = getattr(searcher, name)
     with pytest.raises(AttributeError, match=f"'{name}' of 'ElitistGaussianResampling' object has no setter"):
@@ -703,7 +703,7 @@ def test_a_setting_that_cannot_be_changed_cannot_be_set(name):
 
 
 @pytest.mark.parametrize("stdev", [1e-50, 1e39])
-def test_a_stdev_that_the_solutions_dtype_cannot_hold_is_refused(stdev):
+def test_a_stdev_outside_the_range_of_the_dtype_is_refused(stdev):
     searcher = ElitistGaussianResampling(sphere())
     message = "^stdev: expected a finite number > 0 that torch.float32 can hold, got "
     with pytest.raises(ValueError, match=message):
@@ -741,17 +741,17 @@ def test_a_stdev_that_the_solutions_dtype_cannot_hold_is_refused(stdev):
         ("obj_index", 0.5, ValueError),
     ],
 )
-def test_a_bad_argument_is_refused_by_name(name, value, error):
+def test_errors_name_the_invalid_argument(name, value, error):
     with pytest.raises(error, match=rf"^{name}: expected .* got {value!r}$"):
         ElitistGaussianResampling(sphere(), **{name: value})
 
 
-def test_a_misspelt_argument_is_refused():
+def test_a_misspelled_argument_is_refused():
     with pytest.raises(TypeError, match="num_elite"):
         ElitistGaussianResampling(sphere(), num_elite=3)
 
 
-def test_arguments_after_the_problem_go_by_name():
+def test_arguments_after_the_problem_are_keyword_only():
     with pytest.raises(TypeError):
         ElitistGaussianResampling(sphere(), 32)
 
@@ -775,12 +775,12 @@ def test_arguments_after_the_problem_go_by_name():
         ),
     ],
 )
-def test_a_problem_it_cannot_search_is_refused(problem, error, message):
+def test_an_unsupported_problem_is_refused(problem, error, message):
     with pytest.raises(error, match=f"^{message}"):
         ElitistGaussianResampling(problem)
 
 
-def test_the_papers_search_hands_out_the_best_of_its_population_by_the_name_that_all_searches_have():
+def test_the_center_of_the_papers_search_is_the_best_of_its_population():
     searcher = ElitistGaussianResampling.paper(Noisy())
     assert (searcher.popsize, searcher.num_elites, searcher.stdev) == (32, 3, 0.05)
     assert searcher.status["center"] is None

@@ -1,4 +1,4 @@
-"""EvoTorch's own searches and loggers run on the masked problem, as on any other of EvoTorch's."""
+"""EvoTorch's own searches and loggers run on the masked problem."""
 
 import math
 
@@ -80,7 +80,7 @@ def test_every_search_of_evotorch_runs_on_the_masked_problem(name):
 
 
 @pytest.mark.parametrize("name", ["PGPE", "SNES", "CEM", "CMAES", "GeneticAlgorithm", "ElitistGaussianResampling"])
-def test_a_search_repeats_itself_with_the_problems_seed(name):
+def test_a_search_is_reproducible_with_the_seed_of_the_problem(name):
     def evaluations():
         searcher = SEARCHES[name](cart_pole())
         searcher.run(NUM_GENERATIONS)
@@ -101,7 +101,7 @@ def test_a_search_repeats_itself_with_the_problems_seed(name):
     ids=["SNES", "GeneticAlgorithm", "weighted", "expected"],
 )
 def test_a_search_finds_better_masks(make_search):
-    """The return is the sum of 40 products of two masked weights: the best mask keeps those above 0 alone."""
+    """The return is the sum of 40 products of two masked weights; the best mask keeps only products above 0."""
     network = "Linear(obs_length, 40, bias=False) >> Linear(40, act_length, bias=False)"
     problem = MaskedGymProblem(Echo, network, env_config={"steps": 1}, num_episodes=1, seed=0)
     products = problem.frozen_weights[:40] * problem.frozen_weights[40:]
@@ -121,8 +121,8 @@ def test_a_search_finds_better_masks(make_search):
     [(Threshold(0.0), 0.15, 0.25), (TopK(0.9), 0.03, 0.06), (TopK(0.9, scope="erdos_renyi"), 0.02, 0.06)],
     ids=repr,
 )
-def test_children_keep_differing_however_long_the_search(mask, least, most):
-    """On a fitness that says nothing, drift alone decides: without a bound nearly all bits would be settled."""
+def test_children_stay_diverse_in_long_searches(mask, least, most):
+    """With random fitness, the center drifts; without a bound nearly all bits would become equal."""
     env_config = {"steps": 1}
     problem = MaskedGymProblem(
         Echo, hidden_sizes=(40, 40), env_config=env_config, mask_rule=mask, num_episodes=1, seed=0
@@ -180,7 +180,7 @@ def test_the_stdout_logger_prints_the_counts_and_the_sparsity(capsys):
         assert name in printed
 
 
-# What is handed out
+# Returned solutions
 
 
 def restarting(kind, algorithm, *, device="cpu", **options):
@@ -189,7 +189,7 @@ def restarting(kind, algorithm, *, device="cpu", **options):
 
 
 @pytest.mark.parametrize("algorithm", [ElitistGaussianResampling, SNES])
-def test_a_restarter_hands_out_what_its_first_search_would(algorithm):
+def test_before_a_restart_a_restarter_returns_the_result_of_its_search(algorithm):
     searcher = restarting(Restart, algorithm)
     for _ in range(4):
         searcher.step()
@@ -198,20 +198,20 @@ def test_a_restarter_hands_out_what_its_first_search_would(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", [ElitistGaussianResampling, SNES])
-def test_after_a_restart_the_best_solution_of_all_is_handed_out(algorithm):
+def test_after_a_restart_the_best_solution_so_far_is_returned(algorithm):
     searcher = restarting(IPOP, algorithm, min_fitness_stdev=1e9)
     best = []
     for generation in range(1, 4):
         searcher.problem.after_eval_hook.append(lambda batch: best.append(batch.take_best(1)[0].clone()) or {})
         searcher.step()
         del searcher.problem.after_eval_hook[-1]
-        assert searcher.num_restarts == generation + 1  # the search within has not begun
+        assert searcher.num_restarts == generation + 1  # the inner search has not started
         highest = max(best, key=lambda solution: solution.evals.item())
         assert torch.equal(hand_out(searcher), highest.values)
     assert len({solution.evals.item() for solution in best}) > 1
 
 
-def test_a_race_of_restarters_hands_out_what_the_best_of_them_would():
+def test_a_race_of_restarters_returns_the_result_of_the_leader():
     searchers = [restarting(Restart, SNES), restarting(IPOP, SNES, min_fitness_stdev=1e9)]
     racing = Race(searchers, steps=1_000)
     for _ in range(4):
@@ -220,7 +220,7 @@ def test_a_race_of_restarters_hands_out_what_the_best_of_them_would():
         assert torch.equal(hand_out(racing), hand_out(leader))
 
 
-def test_what_has_nothing_to_hand_out_is_refused():
+def test_hand_out_raises_for_searches_without_a_result():
     class Silent(SearchAlgorithm):
         def _step(self):
             pass
@@ -244,7 +244,7 @@ def test_what_has_nothing_to_hand_out_is_refused():
         hand_out(3)
 
 
-# Refused
+# Unsupported searches
 
 
 @pytest.mark.parametrize("make", [MaskedGymProblem, DenseGymProblem])
@@ -261,5 +261,5 @@ def test_map_elites_is_refused_since_solutions_have_no_features(make, num_featur
         MAPElites(problem, operators=operators, feature_grid=grid)
     with pytest.raises(ValueError, match=message):
         MAPElites(problem, operators=operators, feature_grid=grid.tolist())
-    assert problem.as_tensor([[[1.0]]]).shape == (1, 1, 1)  # other tensors are made as ever
+    assert problem.as_tensor([[[1.0]]]).shape == (1, 1, 1)  # other tensors are created as before
     assert problem.as_tensor(grid[0], use_eval_dtype=True).shape == (num_features, 2)

@@ -1,4 +1,4 @@
-"""How evaluations are compared where some are infinite."""
+"""How evaluations are compared if some of them are infinite."""
 
 import itertools
 import math
@@ -13,12 +13,12 @@ from algorithms._fitness import evaluate, pooled_stdev, rank_key
 INF = math.inf
 
 
-def test_finite_evaluations_are_worth_their_mean():
+def test_finite_evaluations_are_ranked_by_their_mean():
     assert rank_key([1.0, 2.0, 6.0]) == (0.0, 0.0, 3.0)
     assert rank_key([1.0, 2.0, 6.0, 7.0], margin=-4.0) == (0.0, 0.0, 4.0 - 4.0 / 2)
 
 
-def test_the_fewer_evaluations_are_infinitely_bad_the_better_then_the_more_are_infinitely_good():
+def test_fewer_infinitely_bad_evaluations_rank_first_then_more_infinitely_good_ones():
     from_worst = [
         [-INF, -INF],
         [math.nan, -INF, -1.0, -1.0],
@@ -35,29 +35,29 @@ def test_the_fewer_evaluations_are_infinitely_bad_the_better_then_the_more_are_i
         assert rank_key(worse) < rank_key(better)
 
 
-def test_the_spread_is_that_of_finite_evaluations():
+def test_the_pooled_stdev_ignores_infinite_evaluations():
     assert pooled_stdev([[1.0, 3.0, -INF], [5.0, 5.0], [INF, 8.0]], [7.0]) == math.sqrt((2.0 + 0.0) / 2)
     assert pooled_stdev([[1.0], [-INF, -INF]], [1.0, 3.0, INF]) == 1.0
     assert pooled_stdev([[-INF]], [INF, -INF]) == 0.0
 
 
-def test_evaluations_near_the_end_of_what_floats_hold_are_compared_without_an_overflow():
+def test_evaluations_near_the_largest_float_do_not_overflow():
     assert rank_key([1.7e308, 1.7e308]) > rank_key([1.0])
     assert rank_key([-1.7e308, -1.7e308]) < rank_key([1.0])
     assert math.isfinite(pooled_stdev([[1.7e308, -1.7e308]], []))
 
 
-def test_a_candidate_that_was_infinitely_bad_even_once_is_not_handed_out_and_goes_first():
+def test_a_candidate_with_an_infinitely_bad_evaluation_is_not_returned_and_is_dropped_first():
     sound, unsound = Candidate(torch.zeros(2), (1.0, 2.0)), Candidate(torch.ones(2), (9.0, 9.0))
     kept, best = judged([sound, unsound], [1.5, -INF], [0.0, -INF], room=2)
     assert best.values is sound.values
     assert [candidate.values is sound.values for candidate in kept] == [True]
     assert best.seen == (1.0, 2.0, 1.5)
-    assert sound.seen == (1.0, 2.0)  # what is judged is not changed
+    assert sound.seen == (1.0, 2.0)  # the input is not changed
 
 
-def test_the_surest_candidate_is_the_best_whatever_others_were_infinitely_bad():
-    """The spread of 1 is that of the finite evaluations: 5 - 1 / sqrt(4) is more than 5.2 - 1 / sqrt(1)."""
+def test_the_candidate_with_the_best_confidence_bound_is_best_despite_infinitely_bad_others():
+    """The finite evaluations have standard deviation 1: 5 - 1 / sqrt(4) is more than 5.2 - 1 / sqrt(1)."""
     often, once, bad = ((4.0, 6.0, 5.0), (), (-INF, 7.0))
     candidates = [Candidate(torch.full((2,), float(i)), shown) for i, shown in enumerate((often, once, bad))]
     kept, best = judged(candidates, [5.0, 5.2, -INF], [], room=4)
@@ -67,8 +67,8 @@ def test_the_surest_candidate_is_the_best_whatever_others_were_infinitely_bad():
 
 @pytest.mark.parametrize("sense", ["min", "max"])
 @pytest.mark.parametrize("fitness", [INF, -INF])
-def test_an_evaluation_that_is_infinite_throughout_is_one_and_runs_the_problems_hooks(sense, fitness):
-    """EvoTorch notes the best and the worst of all, and here one of them is not there."""
+def test_a_batch_of_only_infinite_fitness_is_evaluated_and_runs_the_hooks(sense, fitness):
+    """EvoTorch records the best and the worst solution so far, and here one of them does not exist."""
     problem = Problem(sense, lambda x: torch.full((len(x),), fitness), solution_length=2, initial_bounds=(-1, 1),
                       vectorized=True, seed=0)  # fmt: skip
     problem.after_eval_hook.append(lambda batch: {"hooked": len(batch)})
@@ -79,7 +79,7 @@ def test_an_evaluation_that_is_infinite_throughout_is_one_and_runs_the_problems_
         assert problem.status == {"hooked": 3}
 
 
-def test_an_attribute_error_of_the_users_own_is_passed_on():
+def test_an_attribute_error_in_user_code_is_raised():
     def drive(x):
         return x.wheels
 

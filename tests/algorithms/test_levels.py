@@ -1,4 +1,4 @@
-"""The default search goes to few weights through levels that have more."""
+"""The default search reaches high sparsity through levels that keep more weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from subnet_problems import MaskedGymProblem, Threshold, TopK
 
 
 class Leveled(Problem):
-    """At level k the first k + 1 values count; nothing is decoded, and what is asked of it is noted."""
+    """At level k the first k + 1 values count. The genotype is the phenotype; calls are recorded."""
 
     num_levels = 3
 
@@ -47,19 +47,19 @@ class Leveled(Problem):
         return center
 
 
-def test_levels_follow_one_another_and_the_last_stays():
+def test_levels_change_in_order_and_the_last_one_remains():
     problem = Leveled()
     searcher = ElitistGaussianResampling(problem, popsize=16)
     levels = []
     for _ in range(36):
         searcher.step()
         levels.append(searcher.level)
-        assert problem.level == 2  # outside of the search's steps it is what it is
+        assert problem.level == 2  # outside of the steps of the search the level does not change
     assert problem.evaluated_at == levels == [0] * 25 + [1] * 3 + [2] * 8
     assert problem.narrowed_at == [1, 2]
 
 
-def test_a_level_begins_with_the_center_and_nothing_else_of_the_one_before():
+def test_a_level_takes_over_only_the_center_of_the_previous_level():
     searcher = ElitistGaussianResampling(Leveled(), popsize=16)
     searcher.run(25)
     center = searcher._center.clone()
@@ -67,10 +67,10 @@ def test_a_level_begins_with_the_center_and_nothing_else_of_the_one_before():
     children = searcher.population.values.as_subclass(torch.Tensor)
     assert len(children) == 16
     assert (children - center).std().item() == pytest.approx(0.05, rel=0.2)
-    assert torch.equal(searcher.status["center"], searcher._center)  # no candidate of an easier level is handed out
+    assert torch.equal(searcher.status["center"], searcher._center)  # no candidate of an easier level is returned
 
 
-def test_a_search_tells_when_its_last_level_begins():
+def test_last_level_from_is_the_generation_at_which_the_last_level_starts():
     searcher = ElitistGaussianResampling(Leveled(), popsize=16)
     searcher.run(searcher.last_level_from - 1)
     assert searcher.level == 1
@@ -79,7 +79,7 @@ def test_a_search_tells_when_its_last_level_begins():
     assert ElitistGaussianResampling(lander(TopK(0.9)), popsize=16).last_level_from == 1
 
 
-def test_a_generation_that_fails_at_a_change_of_level_is_taken_again():
+def test_a_generation_that_fails_at_a_level_change_can_be_repeated():
     other = ElitistGaussianResampling(Leveled(), popsize=16)
     other.run(27)
     searcher = ElitistGaussianResampling(Leveled(), popsize=16)
@@ -94,7 +94,7 @@ def test_a_generation_that_fails_at_a_change_of_level_is_taken_again():
 
 
 @pytest.mark.parametrize("options", [{"continuation": False}, {"recombination": "weighted"}], ids=str)
-def test_levels_are_not_for_every_search(options):
+def test_other_searches_do_not_use_levels(options):
     problem = Leveled()
     searcher = ElitistGaussianResampling(problem, popsize=16, **options)
     assert not searcher.continuation
@@ -111,7 +111,7 @@ def lander(mask):
     )  # fmt: skip
 
 
-def test_few_weights_are_found_through_masks_of_more():
+def test_levels_keep_fewer_and_fewer_weights():
     problem = lander(TopK(0.99, scope="erdos_renyi"))
     assert problem.num_levels == 15
     values, kept = problem.generate_batch(2).values, []
@@ -119,14 +119,14 @@ def test_few_weights_are_found_through_masks_of_more():
         with problem.at_level(level):
             problem.evaluate_array(values.numpy())
             kept.append(round(problem.network.num_weights * (1.0 - problem.status["mean_sparsity"])))
-            assert problem.mask(values).sum(dim=1).tolist() == [12, 12]  # masks and policies are the rule's own
+            assert problem.mask(values).sum(dim=1).tolist() == [12, 12]  # masks of policies do not depend on the level
     assert kept == sorted(kept, reverse=True)
     assert (kept[0], kept[4], kept[-1]) == (120, 62, 12)
     problem.evaluate_array(values.numpy())
     assert problem.status["mean_sparsity"] == pytest.approx(0.99)
 
 
-def test_what_is_learned_and_where_noise_goes_is_that_of_the_level():
+def test_expected_and_confined_scores_depend_on_the_level():
     problem = lander(TopK(0.99, scope="erdos_renyi"))
     center = problem.generate_batch(1).values.as_subclass(torch.Tensor)[0]
     easy = lander(TopK(0.9, scope="erdos_renyi"))
@@ -141,7 +141,7 @@ def test_what_is_learned_and_where_noise_goes_is_that_of_the_level():
     assert aside.count_nonzero() > 250
 
 
-def test_the_best_of_all_is_of_the_rules_own_sparsity():
+def test_the_best_solution_so_far_has_the_final_sparsity():
     problem = lander(TopK(0.99))
     with problem.at_level(3):
         problem.evaluate(problem.generate_batch(4))
@@ -151,7 +151,7 @@ def test_the_best_of_all_is_of_the_rules_own_sparsity():
 
 
 @pytest.mark.parametrize("mask", [Threshold(0.0), TopK(0.9), TopK(0.95)], ids=repr)
-def test_what_is_found_from_nothing_is_one_level(mask):
+def test_rules_of_low_sparsity_have_one_level(mask):
     problem = lander(mask)
     assert problem.num_levels == 1
     center = problem.generate_batch(1).values.as_subclass(torch.Tensor)[0]
@@ -160,13 +160,13 @@ def test_what_is_found_from_nothing_is_one_level(mask):
 
 
 @pytest.mark.parametrize("level", [-1, 15, 1.5])
-def test_a_level_that_is_not_there_is_refused(level):
+def test_an_invalid_level_is_refused(level):
     problem = lander(TopK(0.99))
     with pytest.raises((TypeError, ValueError), match=r"^level: expected"), problem.at_level(level):
         pass
 
 
-def test_a_search_goes_on_from_any_level_to_the_same_bits(tmp_path):
+def test_a_search_resumed_at_an_intermediate_level_gives_bit_identical_results(tmp_path):
     def search():
         return ElitistGaussianResampling(lander(TopK(0.99, scope="erdos_renyi")), popsize=8)
 
@@ -183,7 +183,7 @@ def test_a_search_goes_on_from_any_level_to_the_same_bits(tmp_path):
     assert torch.equal(resumed.status["center"], whole.status["center"])
 
 
-def test_levels_that_keep_as_many_weights_are_one_and_begin_at_ten_weights():
+def test_levels_keep_distinct_numbers_of_weights_and_start_at_ten():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), sparsity=0.96, seed=0)  # 48 weights
     values, kept = problem.generate_batch(1).values, []
     for level in range(problem.num_levels):
@@ -194,16 +194,16 @@ def test_levels_that_keep_as_many_weights_are_one_and_begin_at_ten_weights():
     assert (kept[0], kept[-1]) == (10, 2)
 
 
-class OfMyOwn(TopK):
-    """A rule that is not known."""
+class CustomRule(TopK):
+    """A rule that the library does not know."""
 
 
-@pytest.mark.parametrize("mask", [OfMyOwn(0.99), TopK(0.99, rescale="fixed")], ids=repr)
-def test_a_rule_of_ones_own_and_fixed_factors_are_one_level(mask):
+@pytest.mark.parametrize("mask", [CustomRule(0.99), TopK(0.99, rescale="fixed")], ids=repr)
+def test_custom_rules_and_fixed_factors_have_one_level(mask):
     assert lander(mask).num_levels == 1
 
 
-def test_what_was_set_aside_stays_aside_however_long_the_search_goes_on():
+def test_narrowed_scores_stay_far_below_the_cutoff_in_long_searches():
     problem = lander(TopK(0.97, scope="erdos_renyi"))
     layers = problem.network.layers
     center = problem.narrowed(problem.generate_batch(1).values.as_subclass(torch.Tensor)[0])

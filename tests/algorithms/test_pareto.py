@@ -47,7 +47,7 @@ def test_mutation_is_gaussian_and_never_leaves_the_last_variables_bounds():
     assert wild.max() <= 3.0
 
 
-def test_mutation_leaves_its_parents_as_they_are():
+def test_mutation_does_not_change_its_parents():
     x = np.ones((4, 6))
     GaussianResampling(0.05, 0.5)._do(Noisy(), x, random_state=rng())
     np.testing.assert_array_equal(x, np.ones((4, 6)))
@@ -64,7 +64,7 @@ def test_every_niche_keeps_its_best():
         np.testing.assert_allclose(np.sort(problem.truth(kept[kept[:, -1] == level])[:, 0]), best)
 
 
-def test_room_of_an_empty_niche_goes_to_the_best_of_the_rest():
+def test_places_of_an_empty_niche_go_to_the_best_of_the_rest():
     problem = Noisy()
     x = rng().normal(size=(30, 6))
     x[:, -1] = 2.0
@@ -72,7 +72,7 @@ def test_room_of_an_empty_niche_goes_to_the_best_of_the_rest():
     np.testing.assert_allclose(np.sort(survivors.get("F")[:, 0]), np.sort(problem.truth(x)[:, 0])[:8])
 
 
-def test_parents_come_from_one_neighborhood_and_the_better_more_often():
+def test_parents_are_neighbors_and_better_ones_are_selected_more_often():
     problem = Noisy()
     x = rng().normal(size=(40, 6))
     x[:, -1] = np.linspace(-2.0, 3.0, 40)
@@ -88,19 +88,19 @@ def test_parents_come_from_one_neighborhood_and_the_better_more_often():
 def test_fewer_survivors_than_niches_are_spread_over_all_of_the_last_variable(count):
     problem = Given()
     x = np.column_stack([np.zeros(12), np.linspace(0.0, 1.0, 12)])
-    pop = given(problem, np.column_stack([1.0 - x[:, -1], x[:, -1]]), x)  # the first objective wants it at 1
+    pop = given(problem, np.column_stack([1.0 - x[:, -1], x[:, -1]]), x)  # the first objective prefers 1
     kept = NicheSurvival(6).do(problem, pop, n_survive=count, random_state=rng()).get("X")[:, -1]
     assert np.histogram(kept, bins=count, range=(0.0, 1.0))[0].tolist() == [1] * count
 
 
-def test_a_fixed_last_variable_is_one_niche_of_neighbors():
+def test_with_a_fixed_last_variable_all_individuals_share_one_niche():
     problem = Given(fixed=True)
     pop = given(problem, [[value, 0.0] for value in (4.0, 1.0, 3.0, 2.0, 0.0, 5.0, 6.0, 7.0)])
     survivors = NicheSurvival(3).do(problem, pop, n_survive=4, random_state=rng())
     assert survivors.get("F")[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
     parents = NeighborSelection(2)._do(problem, pop, 2000, 1, random_state=rng())
     counts = np.bincount(parents[:, 0], minlength=8) / 2000
-    # Each is the center as often, and wins 1 of 4, 2 of 4 or 3 of 4 tournaments against the one before or after it.
+    # Each is the center equally often, and wins 1, 2 or 3 of 4 tournaments against its left or right neighbor.
     wins = [0.25 + 0.75, 0.75 + 0.75, 0.25 + 0.25, 0.75 + 0.25, 0.75 + 0.75, 0.25 + 0.75, 0.25 + 0.75, 0.25 + 0.25]
     np.testing.assert_allclose(counts, np.array(wins) / 8, atol=0.03)
 
@@ -112,7 +112,7 @@ def test_values_outside_the_bounds_belong_to_the_outermost_niches():
     assert survivors.get("F")[:, 0].tolist() == [2.0, 1.0]
 
 
-def test_the_infeasible_survive_and_mate_last():
+def test_infeasible_individuals_survive_and_mate_last():
     problem = Given(constrained=True)
     pop = given(problem, [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
     pop.set("G", np.array([[5.0], [-1.0], [4.0], [0.0]]))
@@ -123,7 +123,7 @@ def test_the_infeasible_survive_and_mate_last():
     assert counts[1] > counts[3] > counts[2] > counts[0]
 
 
-def test_with_three_objectives_all_count():
+def test_all_three_objectives_affect_selection():
     problem = Given(num_objectives=3)
     objectives = [[0.0, 5.0, 5.0], [1.0, 9.0, 9.0], [5.0, 0.0, 5.0], [5.0, 5.0, 0.0], [2.0, 9.0, 9.0]]
     pop = given(problem, objectives)
@@ -131,7 +131,7 @@ def test_with_three_objectives_all_count():
     assert sorted(survivors.get("F").tolist()) == sorted(objectives[i] for i in (0, 2, 3))
     parents = NeighborSelection(5)._do(problem, pop, 5000, 1, random_state=rng())
     counts = np.bincount(parents[:, 0], minlength=5) / 5000
-    # In 25 pairs: 0 beats 1 and 4, 1 beats 4, and the others are undecided, so that the first drawn wins.
+    # In 25 pairs: 0 beats 1 and 4, 1 beats 4; the other pairs are ties, which the first drawn wins.
     np.testing.assert_allclose(counts, np.array([7, 5, 5, 5, 3]) / 25, atol=0.03)
 
 
@@ -160,6 +160,6 @@ def test_a_problem_without_bounds_of_the_last_variable_is_refused():
         (lambda: pareto_operators(float("inf")), ValueError, "initial_stdev"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(make, error, name):
+def test_errors_name_the_invalid_argument(make, error, name):
     with pytest.raises(error, match=f"^{name}: expected"):
         make()

@@ -1,4 +1,4 @@
-"""All of pymoo's multi-objective algorithms: each gets the operators that it takes, and evaluates survivors again."""
+"""pymoo's multi-objective algorithms: each gets the operators it accepts, and evaluates survivors again."""
 
 import importlib
 import inspect
@@ -38,15 +38,15 @@ from algorithms import (
 )
 from algorithms._pareto_algorithms import TAKEN
 
-#: Modules that need a package which is not installed everywhere.
+#: Modules that need an optional package.
 OPTIONAL = {"kgb": "sklearn"}
 WITHOUT_SURVIVAL = {"MOEAD", "ParallelMOEAD", "MOPSO_CD"}
-#: An archive is a part of them, and a pickle does not hold it whole.
+#: Algorithms with an archive, which pickling leaves incomplete.
 WITH_ARCHIVE = {"CMOPSO": "elites", "MOPSO_CD": "archive"}
 UNCONSTRAINED = {"DNSGA2", "KGB", "MOEAD", "ParallelMOEAD"}
-#: pymoo's own limit: KGB's classifier wants different points of each class.
+#: A limit of pymoo: the classifier of KGB needs distinct points in each class.
 NO_TIES = {"KGB"}
-#: Its 2NN crowding ends in an IndexError where a front has few different points, as those of sparse policies have.
+#: Its 2NN crowding raises IndexError for fronts with few distinct points, such as fronts of sparse policies.
 REFUSED = {"GDE32NN"}
 OPERATORS = {
     "sampling": GaussianSampling,
@@ -58,7 +58,7 @@ OPERATORS = {
 
 
 def found():
-    """The classes of pymoo.algorithms.moo by their names."""
+    """The classes of pymoo.algorithms.moo by name."""
     classes = {}
     for module in pkgutil.iter_modules(pymoo.algorithms.moo.__path__):
         if find_spec(OPTIONAL.get(module.name, "pymoo")) is None:
@@ -130,13 +130,13 @@ def objectives_of(algorithm):
     return algorithm.pop.get("X"), algorithm.pop.get("F"), algorithm.evaluator.n_eval
 
 
-def test_every_multi_objective_algorithm_of_pymoo_is_served():
+def test_every_multi_objective_algorithm_of_pymoo_is_supported():
     assert len(CLASSES) >= 15
     assert CLASSES.keys() - TAKEN.keys() == REFUSED
 
 
 @each(TAKEN)
-def test_an_algorithm_uses_the_operators_that_it_takes_and_no_other(name, monkeypatch):
+def test_an_algorithm_uses_only_the_operators_it_accepts(name, monkeypatch):
     calls = dict.fromkeys(OPERATORS, 0)
     for operator, cls in OPERATORS.items():
 
@@ -149,7 +149,7 @@ def test_an_algorithm_uses_the_operators_that_it_takes_and_no_other(name, monkey
     algorithm.setup(Noisy(), termination=("n_gen", 3), seed=0)
     algorithm.next()
     first = algorithm.pop.get("X") if name in WITHOUT_SURVIVAL | {"CMOPSO", "RVEA"} else algorithm.off.get("X")
-    assert 0.3 < first[:, :-1].std() < 0.7  # uniform ones have 1.4
+    assert 0.3 < first[:, :-1].std() < 0.7  # uniform samples have 1.4
     assert np.ptp(first[:, -1]) > 3.0
     algorithm.run()
     assert {operator for operator, count in calls.items() if count} == set(TAKEN[name]) & OPERATORS.keys()
@@ -157,7 +157,7 @@ def test_an_algorithm_uses_the_operators_that_it_takes_and_no_other(name, monkey
 
 @each(TAKEN.keys() - WITHOUT_SURVIVAL)
 @pytest.mark.parametrize("num_objectives", [2, 3])
-def test_survivors_are_known_by_the_mean_of_enough_evaluations(name, num_objectives):
+def test_objectives_of_survivors_are_means_of_at_least_four_evaluations(name, num_objectives):
     problem = Noisy(num_objectives)
     algorithm = set_up(name, problem)
     algorithm.run()
@@ -165,7 +165,7 @@ def test_survivors_are_known_by_the_mean_of_enough_evaluations(name, num_objecti
     for one in survivors:
         count = one.data["num_evaluations"]
         assert count >= 4
-        # DNSGA2 and KGB make an individual anew where they find a change
+        # DNSGA2 and KGB create an individual again if they detect a change
         np.testing.assert_allclose(one.F, np.mean(problem.seen[one.X.tobytes()][-count:], axis=0), atol=1e-12)
         assert count == len(problem.seen[one.X.tobytes()]) or name in ("DNSGA2", "KGB")
     assert algorithm.evaluator.n_eval == problem.num_evaluated
@@ -181,7 +181,7 @@ def test_without_a_survival_nothing_is_evaluated_again(name):
 
 
 @each(TAKEN)
-def test_the_same_seed_gives_the_same_bits_with_a_kill_between_or_a_checkpoint_is_refused(name, tmp_path):
+def test_a_resumed_run_is_bit_identical_or_checkpoints_are_refused(name, tmp_path):
     whole = set_up(name, Noisy())
     whole.run()
     killed = set_up(name, Noisy(), callback=ParetoCheckpointer(tmp_path / "checkpoint", every=2))
@@ -203,7 +203,7 @@ def test_the_same_seed_gives_the_same_bits_with_a_kill_between_or_a_checkpoint_i
 
 
 @each(TAKEN.keys() - WITHOUT_SURVIVAL - NO_TIES)
-def test_infinite_objectives_are_the_worst_and_harm_no_other(name):
+def test_infinite_objectives_rank_last_and_do_not_affect_other_individuals(name):
     problem = Noisy(infinite=0.1)
     algorithm = set_up(name, problem)
     algorithm.run()
@@ -216,7 +216,7 @@ def test_infinite_objectives_are_the_worst_and_harm_no_other(name):
 
 
 @each(TAKEN.keys() - UNCONSTRAINED - WITHOUT_SURVIVAL)
-def test_feasibility_is_that_of_the_mean_too(name):
+def test_feasibility_is_that_of_the_mean_constraint(name):
     problem = Noisy(constrained=True)
     algorithm = set_up(name, problem)
     algorithm.run()
@@ -226,14 +226,14 @@ def test_feasibility_is_that_of_the_mean_too(name):
         assert bool(one.FEAS[0]) == (one.G[0] <= 0.0)
 
 
-def test_nsga2_is_made_as_by_its_operators():
+def test_pareto_algorithm_equals_an_algorithm_made_from_pareto_operators():
     made = pareto_algorithm(NSGA2, 0.5, pop_size=8, n_offsprings=12, last_stdev=0.1)
     plain = NSGA2(8, n_offsprings=12, **pareto_operators(0.5, last_stdev=0.1))
     results = [minimize(Noisy(), algorithm, ("n_gen", 4), seed=2).pop for algorithm in (made, plain)]
     np.testing.assert_array_equal(results[0].get("F"), results[1].get("F"))
 
 
-def test_options_reach_the_operators():
+def test_options_are_passed_to_the_operators():
     algorithm = pareto_algorithm(
         NSGA2, 0.5, stdev=0.2, last_stdev=0.1, num_parents=3, num_niches=5, num_neighbors=7, min_evaluations=2
     )
@@ -243,7 +243,7 @@ def test_options_reach_the_operators():
     assert (algorithm.survival.survival.num_niches, algorithm.survival.min_evaluations) == (5, 2)
 
 
-def test_an_operator_of_ones_own_takes_the_place_of_ours():
+def test_a_given_operator_replaces_the_default():
     mutation, survival = PM(), RankAndCrowding()
     algorithm = pareto_algorithm(NSGA2, 0.5, pop_size=8, mutation=mutation, survival=survival)
     assert algorithm.mating.mutation is mutation
@@ -254,7 +254,7 @@ def test_an_operator_of_ones_own_takes_the_place_of_ours():
     assert pareto_algorithm(NSGA2, 0.5, survival=wrapped).survival is wrapped
 
 
-def test_a_class_of_ones_own_gets_what_the_one_takes_that_it_is_made_from():
+def test_a_subclass_gets_the_operators_of_its_base_class():
     class Mine(NSGA3):
         def __init__(self, ref_dirs, *, mine, **kwargs):
             super().__init__(ref_dirs, **kwargs)
@@ -265,10 +265,10 @@ def test_a_class_of_ones_own_gets_what_the_one_takes_that_it_is_made_from():
     assert isinstance(algorithm.survival, ReevaluatingSurvival)
 
 
-def test_runs_share_nothing_by_pymoos_defaults():
+def test_runs_share_no_mutable_defaults_of_pymoo():
     def front():
         algorithm = pareto_algorithm(SPEA2, 0.5, pop_size=8)
-        algorithm.setup(Noisy(), termination=("n_gen", 3), seed=1).run()  # no copy is made, as ``minimize`` makes one
+        algorithm.setup(Noisy(), termination=("n_gen", 3), seed=1).run()  # without the copy that ``minimize`` makes
         return algorithm.pop.get("F")
 
     np.testing.assert_array_equal(front(), front())
@@ -317,12 +317,12 @@ DIRECTIONS = {"ref_dirs": np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}
         ),
     ],
 )
-def test_what_cannot_be_served_or_would_have_no_effect_is_refused(algorithm, arguments, error, message):
+def test_unsupported_or_ineffective_arguments_are_refused(algorithm, arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):
         pareto_algorithm(algorithm, **{"initial_stdev": 0.5, **arguments})
 
 
-def test_nsga2s_operators_in_an_algorithm_with_a_survival_of_its_own_are_an_error_that_says_what_to_do():
+def test_pareto_operators_in_an_algorithm_with_its_own_survival_raise_an_error_with_a_remedy():
     algorithm = NSGA3(np.eye(2), pop_size=8, **pareto_operators(0.5))
     with pytest.raises(AttributeError, match=r"survival: expected one with 'opt', .* with pareto_algorithm"):
         minimize(Noisy(), algorithm, ("n_gen", 2), seed=0)

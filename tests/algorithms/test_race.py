@@ -1,4 +1,4 @@
-"""A race: whose turn it is, who goes on, and what it reports."""
+"""A race: which search takes the next step, which one continues, and what the status reports."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def race(num=3, *, steps=1_500, window=2):
 
 
 def alone(seed, num_steps):
-    """What a search comes to that is in no race."""
+    """Mean fitness and interaction count after each step of a search outside a race."""
     searcher = search(seed)
     return [
         (searcher.step(), float(searcher.status["mean_eval"]), searcher.problem.interaction_count)[1:]
@@ -32,7 +32,7 @@ def alone(seed, num_steps):
     ]
 
 
-def test_all_get_their_steps_then_the_best_of_the_last_generations_goes_on_alone():
+def test_each_search_gets_its_steps_then_only_the_best_of_recent_generations_continues():
     racing = race()
     searchers = racing.searchers
     while len(racing.searchers) > 1:
@@ -45,15 +45,15 @@ def test_all_get_their_steps_then_the_best_of_the_last_generations_goes_on_alone
     lengths = [searcher.step_count for searcher in searchers]
     histories = [alone(seed, length) for seed, length in enumerate(lengths)]
     assert all(history[-1][1] >= 1_500 > history[-2][1] for history in histories)
-    worths = [np.mean([evaluation for evaluation, _ in history[-2:]]) for history in histories]
-    assert racing.searchers == [searchers[int(np.argmax(worths))]]
+    means = [np.mean([evaluation for evaluation, _ in history[-2:]]) for history in histories]
+    assert racing.searchers == [searchers[int(np.argmax(means))]]
     racing.run(5)
     assert [searcher.step_count for searcher in searchers if searcher not in racing.searchers] == [
         length for searcher, length in zip(searchers, lengths, strict=True) if searcher not in racing.searchers
     ]
 
 
-def test_the_status_is_that_of_the_best_with_the_counts_of_all():
+def test_the_status_is_that_of_the_best_search_with_the_counts_of_all():
     racing = race()
     searchers = racing.searchers
     logger = PandasLogger(racing)
@@ -72,7 +72,7 @@ def test_the_status_is_that_of_the_best_with_the_counts_of_all():
 
 
 @pytest.mark.parametrize(("at", "decided"), [(5, False), (25, True)])
-def test_a_race_goes_on_from_a_checkpoint_to_the_same_bits(at, decided, tmp_path):
+def test_a_resumed_race_gives_bit_identical_results(at, decided, tmp_path):
     whole, stopped = race(), race()
     whole.run(30)
     Checkpointer(stopped, tmp_path / "checkpoint", every=5)
@@ -88,23 +88,23 @@ def test_a_race_goes_on_from_a_checkpoint_to_the_same_bits(at, decided, tmp_path
 
 
 class Counting(Problem):
-    """A sphere that is worth the more, the lower ``worth`` is, or what ``evaluate`` says of each generation."""
+    """A sphere plus a constant ``offset``; ``evaluate`` may change the fitness of each generation."""
 
-    def __init__(self, worth, *, sense="min", evaluate=None):
+    def __init__(self, offset, *, sense="min", evaluate=None):
         super().__init__(sense, solution_length=3, initial_bounds=(-1, 1), seed=1)
-        self.worth, self.interaction_count, self.episode_count = worth, 0, 0
+        self.offset, self.interaction_count, self.episode_count = offset, 0, 0
         self.rule = evaluate
 
     def _evaluate_batch(self, batch):
         self.interaction_count += len(batch)
         self.episode_count += len(batch)
-        batch.set_evals((batch.values**2).sum(dim=-1) + self.worth)
+        batch.set_evals((batch.values**2).sum(dim=-1) + self.offset)
         if self.rule is not None:
             batch.set_evals(self.rule(self.interaction_count // len(batch), batch.evals[:, 0].clone()))
 
 
-def test_searches_of_other_kinds_may_race_and_the_lowest_wins_where_it_is_to_be_low():
-    problems = [Counting(worth) for worth in (2.0, -50.0, 3.0)]
+def test_searches_of_different_kinds_can_race_and_minimization_is_respected():
+    problems = [Counting(offset) for offset in (2.0, -50.0, 3.0)]
     racing = Race(
         [
             SNES(problems[0], stdev_init=0.1, popsize=10),
@@ -118,7 +118,7 @@ def test_searches_of_other_kinds_may_race_and_the_lowest_wins_where_it_is_to_be_
 
 
 def infinite_at(generations, *values):
-    """Fitness of which some solutions' is infinite in these generations."""
+    """A rule that sets the fitness of the first solutions to ``values`` in these generations."""
 
     def evaluate(generation, evals):
         if generation in generations:
@@ -129,23 +129,23 @@ def infinite_at(generations, *values):
 
 
 @pytest.mark.parametrize("sense", ["min", "max"])
-def test_of_searches_with_infinite_means_the_one_with_the_fewest_bad_ones_goes_on(sense):
+def test_the_search_with_the_fewest_infinitely_bad_means_continues(sense):
     bad = 1.0 if sense == "min" else -1.0
     inf = bad * np.inf
     rules = [infinite_at({1, 2, 3, 4, 5}, inf), infinite_at({2, 4}, inf), infinite_at({3}, inf), None]
 
-    def winner(rules, worths):
+    def winner(rules, offsets):
         problems = [
-            Counting(bad * worth, sense=sense, evaluate=rule) for rule, worth in zip(rules, worths, strict=True)
+            Counting(bad * offset, sense=sense, evaluate=rule) for rule, offset in zip(rules, offsets, strict=True)
         ]
         racing = Race([ElitistGaussianResampling(problem, popsize=10) for problem in problems], steps=50, window=5)
         racing.run(5 * len(problems) + 1)
         assert [searcher.problem for searcher in racing.searchers] == [racing.problem]
         return problems.index(racing.problem)
 
-    assert winner(rules, [1, 2, 3, 400]) == 3  # by generations alone, whatever the finite ones are
+    assert winner(rules, [1, 2, 3, 400]) == 3  # only the number of bad generations counts, not the finite values
     assert winner(rules[:3], [1, 2, 300]) == 2
-    assert winner([rules[2]] * 3, [3, 1, 2]) == 1  # by the finite ones
+    assert winner([rules[2]] * 3, [3, 1, 2]) == 1  # by the finite values
     assert winner([None, infinite_at({3}, -inf), None], [1, 500, 2]) == 1  # infinitely good once, never bad
     assert winner([infinite_at({2}, inf, -inf), None], [1, 500]) == 1  # a mean of both is NaN, and counts as bad
 
@@ -159,7 +159,7 @@ def restarting(seed, kind=IPOP, algorithm=ElitistGaussianResampling, **options):
 
 @pytest.mark.parametrize("algorithm", [ElitistGaussianResampling, SNES])
 @pytest.mark.parametrize("kind", [Restart, IPOP])
-def test_restarters_race_by_what_the_searches_within_them_saw(kind, algorithm):
+def test_restarters_race_by_the_evaluations_of_their_inner_searches(kind, algorithm):
     racing = Race([restarting(seed, kind, algorithm) for seed in range(3)], steps=1_500, window=2)
     searchers, seen = racing.searchers, {seed: [] for seed in range(3)}
     for seed, searcher in enumerate(searchers):
@@ -176,7 +176,7 @@ def test_restarters_race_by_what_the_searches_within_them_saw(kind, algorithm):
     racing.run(3)
 
 
-def test_a_race_can_be_asked_for_its_settings_but_not_changed():
+def test_the_settings_of_a_race_are_read_only():
     racing = race(steps=700, window=3)
     assert (racing.steps, racing.window) == (700, 3)
     for name in ("steps", "window", "searchers"):
@@ -184,19 +184,19 @@ def test_a_race_can_be_asked_for_its_settings_but_not_changed():
             setattr(racing, name, 5)
 
 
-def test_the_status_has_the_names_of_the_best_alone():
+def test_the_status_has_only_the_entries_of_the_best_search():
     kinds = {"elitist": 0, "genetic": 1}
     racing = Race([make_search(kind, search(seed).problem, popsize=8) for kind, seed in kinds.items()], steps=1_500)
     leaders = set()
     while len(racing.searchers) > 1:
         racing.step()
         leader = next(searcher for searcher in racing.searchers if searcher.problem is racing.problem)
-        assert ("center" in racing.status) == ("center" in leader.status)  # GeneticAlgorithm has none
+        assert ("center" in racing.status) == ("center" in leader.status)  # GeneticAlgorithm has no center
         leaders.add("center" in leader.status)
     assert leaders == {True, False}
 
 
-def test_a_step_that_fails_leaves_the_status_of_the_one_before():
+def test_a_failed_step_does_not_change_the_status():
     racing = race()
     racing.run(5)
     before = dict(racing.status)
@@ -212,7 +212,7 @@ def test_a_step_that_fails_leaves_the_status_of_the_one_before():
     assert racing.status["total_interaction_count"] == before["total_interaction_count"]
 
 
-def test_what_a_search_showed_before_the_race_counts():
+def test_generations_before_the_race_count():
     ahead, behind = search(1), search(0)
     ahead.run(30)
     racing = Race([ahead, behind], steps=1_500)
@@ -225,7 +225,7 @@ def test_what_a_search_showed_before_the_race_counts():
 
 
 class Silent(SearchAlgorithm):
-    """Says nothing of its evaluations."""
+    """Its status says nothing about evaluations."""
 
 
 @pytest.mark.parametrize(
@@ -249,6 +249,6 @@ class Silent(SearchAlgorithm):
         (lambda: [search(0), search(1)], {"window": 10**30}, ValueError, "window: expected"),
     ],
 )  # fmt: skip
-def test_a_wrong_race_is_refused_by_name(searchers, options, error, message):
+def test_errors_name_the_invalid_argument(searchers, options, error, message):
     with pytest.raises(error, match=f"^{message}"):
         Race(searchers(), **{"steps": 100} | options)

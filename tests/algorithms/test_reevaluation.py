@@ -1,4 +1,4 @@
-"""Individuals are evaluated again, and known by the mean of their evaluations."""
+"""Survivors are evaluated again; their objectives are the means of their evaluations."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from algorithms import NicheSurvival, ReevaluatingSurvival, evaluate_again, pare
 from algorithms._reevaluation import without_infinities
 
 
-def test_a_parent_is_known_by_the_mean_of_all_its_evaluations():
+def test_objectives_of_a_parent_are_the_mean_of_all_its_evaluations():
     problem = Noisy(noise=1.0)
     survival = ReevaluatingSurvival(min_evaluations=1)
     pop = population(rng().normal(size=(6, 6)), problem)
@@ -25,24 +25,24 @@ def test_a_parent_is_known_by_the_mean_of_all_its_evaluations():
     assert error < 0.15 < first_error
 
 
-def test_all_who_survive_have_been_evaluated_often_enough():
+def test_survivors_have_the_minimum_number_of_evaluations():
     problem = Noisy(noise=1.0)
     pop = population(rng().normal(size=(20, 6)), problem)
     survivors = ReevaluatingSurvival(min_evaluations=5).do(problem, pop, n_survive=6, random_state=rng())
     assert min(individual.data["num_evaluations"] for individual in survivors) >= 5
-    assert min(individual.data["num_evaluations"] for individual in pop) == 1  # the hopeless cost nothing more
+    assert min(individual.data["num_evaluations"] for individual in pop) == 1  # bad ones are not evaluated again
 
 
-def test_lucky_survivors_do_not_rule_the_front():
-    def flattery(survival):
+def test_reevaluation_halves_the_optimism_of_the_front():
+    def optimism(survival):
         problem = Noisy(noise=1.0)
         operators = {**pareto_operators(0.5, last_stdev=0.1), "survival": survival}
         result = minimize(problem, NSGA2(16, **operators), ("n_gen", 40), seed=3)
         return float(np.mean(problem.truth(result.X)[:, 0] - result.F[:, 0]))
 
-    once = flattery(NicheSurvival(4))
-    again = flattery(ReevaluatingSurvival(NicheSurvival(4)))
-    assert once > 1.0  # what was seen flatters the truth by more than the noise's standard deviation
+    once = optimism(NicheSurvival(4))
+    again = optimism(ReevaluatingSurvival(NicheSurvival(4)))
+    assert once > 1.0  # single evaluations overestimate by more than the standard deviation of the noise
     assert again < once / 2
 
 
@@ -51,7 +51,7 @@ def test_evaluations_of_parents_are_counted():
     assert result.algorithm.evaluator.n_eval == result.problem.num_evaluated
 
 
-def test_an_individual_that_is_given_twice_is_evaluated_once():
+def test_a_duplicate_individual_is_evaluated_once():
     problem = Given([[3.0, 1.0], [5.0, 1.0]])
     pop = given(problem, [[1.0, 1.0], [1.0, 1.0]])
     evaluate_again(problem, [pop[0], pop[1], pop[0]])
@@ -59,7 +59,7 @@ def test_an_individual_that_is_given_twice_is_evaluated_once():
     assert pop.get("num_evaluations").tolist() == [2, 2]
 
 
-def test_infinite_evaluations_have_a_mean_and_the_worst_of_them_stays():
+def test_means_of_infinite_evaluations_are_defined_and_an_infinitely_bad_one_remains():
     inf, huge = np.inf, 1.5e308
     problem = Given([[1.0, -inf], [-inf, inf], [huge, 0.0]], [[1.0, 1.0], [1.0, -inf], [huge, 0.0]])
     pop = given(problem, [[inf, 1.0], [inf, 1.0], [huge, 0.0]])
@@ -70,7 +70,7 @@ def test_infinite_evaluations_have_a_mean_and_the_worst_of_them_stays():
     assert pop.get("F")[2, 0] == pytest.approx(huge)
 
 
-def test_a_nan_is_an_error_that_names_the_individual_and_changes_none():
+def test_nan_is_an_error_that_names_the_individual_and_changes_none():
     problem = Given([[1.0, 1.0], [np.nan, 1.0]])
     pop = given(problem, [[0.0, 0.0], [0.0, 0.0]])
     with pytest.raises(ValueError, match=r"^problem: expected F without NaN, got \[nan, 1.0\] for individual 1"):
@@ -82,14 +82,14 @@ def test_a_nan_is_an_error_that_names_the_individual_and_changes_none():
         ReevaluatingSurvival().do(problem, pop, n_survive=1, random_state=rng())
 
 
-def test_only_who_was_evaluated_can_be_evaluated_again():
+def test_only_evaluated_individuals_can_be_evaluated_again():
     problem = Given()
     pop = Population.merge(given(problem, [[0.0, 0.0]]), Population.new(X=np.zeros((1, 2))))
     with pytest.raises(ValueError, match=r"^individuals: expected evaluated ones with 2 objectives, got 0 at index 1"):
         evaluate_again(problem, pop)
 
 
-def test_constraints_become_the_mean_of_their_evaluations_too():
+def test_constraints_are_the_means_of_their_evaluations():
     problem = Given([[1.0, 0.0, 3.0], [1.0, 0.0, -3.0]], constrained=True)
     pop = given(problem, [[1.0, 0.0], [1.0, 0.0]])
     pop.set("G", np.array([[-1.0], [1.0]]))
@@ -99,7 +99,7 @@ def test_constraints_become_the_mean_of_their_evaluations_too():
     assert pop.get("FEAS")[:, 0].tolist() == [False, True]
 
 
-def test_who_is_found_to_be_infeasible_keeps_no_rank_of_the_feasible():
+def test_an_individual_found_infeasible_loses_its_rank():
     problem = Given([[0.0, 0.0, 9.0], [1.0, 1.0, -1.0]], constrained=True)
     pop = given(problem, [[0.0, 0.0], [1.0, 1.0]])
     pop.set("G", np.full((2, 1), -1.0))
@@ -109,7 +109,7 @@ def test_who_is_found_to_be_infeasible_keeps_no_rank_of_the_feasible():
 
 
 class Remembering(Survival):
-    """The first survive, and it remembers the best objectives it saw, and how often it looked."""
+    """Keeps the best individuals, and remembers the best objective and the size of each population it ranked."""
 
     def __init__(self):
         super().__init__()
@@ -121,18 +121,18 @@ class Remembering(Survival):
         return pop[np.argsort(pop.get("F")[:, 0])[:n_survive]]
 
 
-def test_a_survival_that_remembers_learns_from_the_last_ranking_alone():
+def test_a_stateful_survival_sees_only_the_last_ranking():
     problem = Given([[9.0, 0.0]], [[7.0, 0.0]])
     remembering = Remembering()
     pop = given(problem, [[-5.0, 0.0], [4.0, 0.0], [6.0, 0.0]])
     survival = ReevaluatingSurvival(remembering, min_evaluations=2)
-    survivors = survival.do(problem, pop, n_survive=1, random_state=rng())  # the first was lucky, and 2 on the mean
+    survivors = survival.do(problem, pop, n_survive=1, random_state=rng())  # the first was lucky: its mean is 2
     assert survivors.get("F").tolist() == [[2.0, 0.0]]
     assert (remembering.best, remembering.looks) == (2.0, [3])
-    assert survival.best == 2.0  # what an algorithm asks of its survival is found
+    assert survival.best == 2.0  # attributes of the inner survival are accessible
 
 
-def test_an_interrupted_generation_leaves_survival_and_individuals_as_they_were():
+def test_an_interrupted_generation_does_not_change_survival_and_individuals():
     class Interrupted(Given):
         def _evaluate(self, *args, **kwargs):
             raise KeyboardInterrupt
@@ -145,29 +145,29 @@ def test_an_interrupted_generation_leaves_survival_and_individuals_as_they_were(
     assert pop.get("F").tolist() == [[1.0, 0.0], [2.0, 0.0]]
 
 
-def test_infinite_objectives_are_finite_while_they_are_ranked_and_keep_their_order():
+def test_infinite_objectives_are_replaced_by_finite_ones_in_the_same_order_for_ranking():
     seen = []
 
-    class Looking(Survival):
+    class Recording(Survival):
         def _do(self, problem, pop, *args, n_survive, **kwargs):
             seen.append(pop.get("F"))
             return pop[:n_survive]
 
     problem = Given()
     pop = given(problem, [[np.inf, 0.0], [-3.0, -np.inf], [5.0, 2.0], [-np.inf, 1.0]])
-    ReevaluatingSurvival(Looking(), min_evaluations=1).do(problem, pop, n_survive=2, random_state=rng())
+    ReevaluatingSurvival(Recording(), min_evaluations=1).do(problem, pop, n_survive=2, random_state=rng())
     assert np.isfinite(seen[0]).all()
     np.testing.assert_array_equal(np.argsort(seen[0], axis=0), np.argsort(pop.get("F"), axis=0))
     assert pop[0].F[0] == np.inf
 
 
-def test_infinite_objectives_beside_huge_ones_are_finite_while_they_are_ranked():
+def test_infinite_objectives_beside_huge_ones_are_replaced_by_finite_ones():
     values = without_infinities(np.array([[1.7e308, np.inf, -np.inf, -1.7e308]]).T)[:, 0]
     assert np.isfinite(values).all()
     assert values[1] > values[0] > values[3] > values[2]
 
 
-def test_indices_are_returned_where_they_are_asked_for():
+def test_return_indices_returns_indices():
     problem = Noisy()
     pop = population(rng().normal(size=(6, 6)), problem)
     indices = ReevaluatingSurvival().do(problem, pop, n_survive=3, random_state=rng(), return_indices=True)

@@ -1,4 +1,4 @@
-"""A file is written whole or not at all, and nothing else of the process changes meanwhile."""
+"""A file is written completely or not at all, without side effects on the process."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ def write_half(path):
 
 
 @pytest.mark.parametrize("before", [None, b"older"])
-def test_an_error_while_writing_leaves_what_was_there_and_nothing_else(tmp_path, before):
+def test_an_error_while_writing_leaves_only_the_old_file(tmp_path, before):
     path = tmp_path / "policy.bin"
     if before is not None:
         path.write_bytes(before)
@@ -25,7 +25,7 @@ def test_an_error_while_writing_leaves_what_was_there_and_nothing_else(tmp_path,
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == ([(path.name, before)] if before else [])
 
 
-def test_the_path_appears_only_once_the_content_is_whole(tmp_path):
+def test_the_file_appears_only_after_its_content_is_complete(tmp_path):
     path = tmp_path / "picture.png"
     with whole_file(path) as temporary:
         assert temporary.suffix == ".png"
@@ -35,7 +35,7 @@ def test_the_path_appears_only_once_the_content_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_other_threads_never_see_another_umask(tmp_path):
+def test_writing_does_not_change_the_umask(tmp_path):
     before = os.umask(0o027)
     seen, done = set(), threading.Event()
 
@@ -57,7 +57,7 @@ def test_other_threads_never_see_another_umask(tmp_path):
     assert (tmp_path / "0").stat().st_mode & 0o777 == 0o640
 
 
-def test_where_nothing_can_be_written_is_known_before_it_is_tried(tmp_path, monkeypatch):
+def test_paths_are_checked_without_writing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "file"
     file.touch()
@@ -76,13 +76,13 @@ def test_where_nothing_can_be_written_is_known_before_it_is_tried(tmp_path, monk
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_closed_to_the_user_is_refused(tmp_path):
+def test_a_folder_without_write_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match=r"^path: expected a folder that can be written to"):
         check_folder("path", tmp_path / "new")
 
 
-def test_errors_name_the_file_that_was_asked_for(tmp_path):
+def test_errors_name_the_requested_file(tmp_path):
     path = tmp_path / "missing" / "policy.st"
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(path, b"")

@@ -1,4 +1,4 @@
-"""Settings of the whole process that a user may have changed, or that other threads change, alter nothing here."""
+"""Global settings of the process, changed by a user or by other threads, do not affect results."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ def double():
 
 
 def results(path, **options):
-    """What a short search finds, and what becomes of it."""
+    """The results of a short search: center, tests, runs, actions and fitness."""
     options = {"env_config": {"discrete": False}, "episode_length": 10, "seed": 1, "hidden_sizes": (3,)} | options
     problem = MaskedGymProblem(OddSpaces, sparsity=0.5, observation_normalization=True, **options)
     searcher = ElitistGaussianResampling(problem, popsize=8)
@@ -43,7 +43,7 @@ def results(path, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"hidden_sizes": None, "network": "RNN(6, 3) >> Linear(3, 4)"}], ids=str)
-def test_pytorchs_default_dtype_changes_no_bit(tmp_path, options, request):
+def test_results_do_not_depend_on_the_default_dtype(tmp_path, options, request):
     expected = results(tmp_path / "a.safetensors", **options)
     request.getfixturevalue("double")
     for got, value in zip(results(tmp_path / "b.safetensors", **options), expected, strict=True):
@@ -52,7 +52,7 @@ def test_pytorchs_default_dtype_changes_no_bit(tmp_path, options, request):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_file_is_sound_whatever_pytorchs_default_dtype(tmp_path, name, request):
+def test_loading_does_not_depend_on_the_default_dtype(tmp_path, name, request):
     network, options, again = NETWORKS[name]
     subnet = make(network, options=options)
     subnet.save(tmp_path / "a.safetensors")
@@ -63,7 +63,7 @@ def test_a_file_is_sound_whatever_pytorchs_default_dtype(tmp_path, name, request
 
 
 @pytest.mark.usefixtures("double")
-def test_exports_are_float32_whatever_pytorchs_default_dtype(tmp_path):
+def test_exports_are_float32_regardless_of_the_default_dtype(tmp_path):
     onnx = pytest.importorskip("onnx")
     for network in ((6, 5), nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 2)).float()):
         make(network).export_onnx(tmp_path / "a.onnx")
@@ -74,7 +74,7 @@ def test_exports_are_float32_whatever_pytorchs_default_dtype(tmp_path):
         }  # fmt: skip
 
 
-def test_exports_in_several_threads_leave_warnings_and_logs_as_they_were(tmp_path):
+def test_concurrent_exports_restore_warning_filters_and_log_levels(tmp_path):
     pytest.importorskip("onnxscript")
     logger = logging.getLogger("torch.onnx")
     before = logger.level, list(warnings.filters)

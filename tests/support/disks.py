@@ -1,4 +1,4 @@
-"""A disk without room."""
+"""A full disk."""
 
 import resource
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_disk(room=100):
-    """Within it, a file that grows beyond so many bytes is an ``OSError``, as where the disk is full."""
+    """Inside this context, writing more than ``room`` bytes to a file raises ``OSError``, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Environments of a user's own: what they do is known exactly."""
+"""Custom environments with exactly known behavior."""
 
 import json
 from pathlib import Path
@@ -43,9 +43,9 @@ class OddSpaces(gym.Env):
 
 
 class Echo(gym.Env):
-    """The reward is the action's first number, the observation is always 1, an episode takes ``steps`` steps.
+    """The reward is the first number of the action, the observation is always 1, an episode takes ``steps`` steps.
 
-    So with one weight, w, the action is w, and the return ``steps * w``.
+    Thus, with one weight w, the action is w, and the return is ``steps * w``.
 
     Attributes:
         log: In this process, each episode as [seed, action, action, ...]; empty it before use.
@@ -73,7 +73,7 @@ class Echo(gym.Env):
 
 
 class Dim(Echo):
-    """It draws gray pictures."""
+    """Renders gray pictures."""
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
@@ -87,8 +87,8 @@ class Dim(Echo):
 FAULTS = ("reset raises", "step raises", "NaN reward", "inf observation", "wrong shape", "no reward", "four values")
 
 
-class Moody(gym.Env):
-    """Misbehaves in the episode, at the step and in the way that ``folder/fault.json`` says, while this file exists.
+class FaultyEnv(gym.Env):
+    """Misbehaves as described by ``folder/fault.json`` (kind, seed of the episode, step) while this file exists.
 
     Each reset adds its seed to ``folder/seeds.txt``. An episode takes 5 steps, and each reward is drawn from its seed.
     """
@@ -130,8 +130,8 @@ class Moody(gym.Env):
         return obs
 
 
-class MoodyFolder:
-    """The files a ``Moody`` environment reads and writes."""
+class FaultFile:
+    """The files that a ``FaultyEnv`` reads and writes."""
 
     def __init__(self, path):
         self.path = path
@@ -140,8 +140,8 @@ class MoodyFolder:
         """The seeds of all resets so far, in order."""
         return [int(seed) for seed in (self.path / "seeds.txt").read_text().split()]
 
-    def break_it(self, kind, *, seed, step):
+    def inject(self, kind, *, seed, step):
         (self.path / "fault.json").write_text(json.dumps({"kind": kind, "seed": seed, "step": step}))
 
-    def mend(self):
+    def clear(self):
         (self.path / "fault.json").unlink()

@@ -11,7 +11,7 @@ def batch_of(problem, values):
 
 
 def fitness(problem, values, rounds=1):
-    """Fitness ``(rounds, N)`` of these solutions in the rounds to come."""
+    """Fitness ``(rounds, N)`` of these solutions in the next rounds."""
     evals = []
     for _ in range(rounds):
         batch = batch_of(problem, values)

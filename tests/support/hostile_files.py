@@ -1,8 +1,8 @@
-"""Loads many damaged and forged subnetwork files under a limit on memory, and prints what became of them as JSON.
+"""Loads many damaged and forged subnetwork files under a memory limit, and prints the outcomes as JSON.
 
-Run it as ``PYTHONPATH=. python tests/support/hostile_files.py 20000``. Each file is a sound one that was changed: bytes
-at random, or its JSON. Half of those with changed JSON get the checksum that belongs to them, as a forger would give
-them.
+Run it as ``PYTHONPATH=. python tests/support/hostile_files.py 20000``. Each file is a valid one with
+random changes of bytes or of its JSON. Half of the files with changed JSON get a matching checksum, as a forger would
+add.
 """
 
 import copy
@@ -26,9 +26,9 @@ from torch import nn
 
 from subnet_problems import Subnetwork, SubnetworkFileError
 
-#: Bytes of address space beyond what the process has once the sound files were loaded.
+#: Bytes of additional address space after the valid files were loaded.
 MEMORY = 512 * 2**20
-#: What loading must never do, by the names of Python's audit events.
+#: Actions that loading must never take, as names of Python's audit events.
 FORBIDDEN = (
     "exec",
     "import",
@@ -104,7 +104,7 @@ HOSTILE_STRINGS = [
 
 
 def originals() -> list[tuple[Subnetwork, object]]:
-    """Sound subnetworks of every kind, and the module each needs at loading."""
+    """Valid subnetworks of every kind, and the module that each needs for loading."""
     options = {"rescale": True, "normalizer": NORMALIZER, "env": "Task-v0", "env_config": {"a": [1, 2.5, None]}}
     made = [(make(net, options=args, **options), again) for net, args, again in NETWORKS.values()]
     kaiming = {"weight_init": "kaiming_normal", "weight_gain": 0.3}
@@ -141,7 +141,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 
 
 def places(value: object, way: tuple = ()) -> list[tuple]:
-    """The way to every value within a JSON value."""
+    """The path to every value within a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [way, *(place for key, inner in items for place in places(inner, (*way, key)))]
 
@@ -211,10 +211,10 @@ def is_same(first: Subnetwork, second: Subnetwork) -> bool:
 
 
 def main(count: int, seed: int = 0) -> dict[str, object]:
-    """Load so many changed files.
+    """Load ``count`` modified files.
 
     Returns:
-        How many had which outcome, what went wrong, the seconds taken, and by how much memory grew at its peak (MiB).
+        The count of each outcome, the failures, the seconds taken, and the peak growth of memory (MiB).
     """
     watching = False
     draw = random.Random(seed)

@@ -1,10 +1,10 @@
-"""Searches that are stopped, and what is in their folders."""
+"""Helpers to interrupt searches, and to compare their folders."""
 
 from subnet_problems import GymProblem
 
 
 def stop_at(patch, steps):
-    """Ctrl-C, once, in the evaluation before which a problem has counted so many steps."""
+    """Raise KeyboardInterrupt once, in the first evaluation after ``steps`` environment steps."""
     whole, stopped = GymProblem._run_round, []
 
     def play(problem, payload):

@@ -1,4 +1,4 @@
-"""Runs that are killed, and go on: what the tests of checkpoints share, and a script for many kills.
+"""Runs that are killed and resumed: helpers for the tests of checkpoints, and a script that kills many runs.
 
 PYTHONPATH=. python tests/support/killing.py --kills 100
 """
@@ -79,7 +79,7 @@ SEARCHES: dict[str, Callable[[MaskedGymProblem], SearchAlgorithm]] = {
 
 
 class Run:
-    """A search by name, ours or pymoo's, that writes checkpoints."""
+    """A search of this package, EvoTorch or pymoo that writes checkpoints, selected by name."""
 
     def __init__(self, name: str, path: Path | None, *, num_actors: int = 0, resumed: bool = False) -> None:
         self.is_pymoo = name == "NSGA2"
@@ -105,7 +105,7 @@ class Run:
         self.search.next() if self.is_pymoo else self.search.step()
 
     def finish(self, after_step: Callable[[int], None] = lambda generation: None) -> dict[str, object]:
-        """Run to the end; everything that a user can see there."""
+        """Run to the end, and return everything that a user can see there."""
         while self.generation < GENERATIONS:
             self.step()
             after_step(self.generation)
@@ -142,9 +142,9 @@ def bits(values: torch.Tensor | np.ndarray) -> bytes:
 
 
 def in_a_child(work: Callable[[], None]) -> int:
-    """Fork a process that does it; its process id. Torch must not have used threads before."""
+    """Fork a process that calls ``work``, and return its id. Torch must not have used threads before."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks in processes that have threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # warns about forks in processes with threads
         pid = os.fork()
     if pid == 0:
         code = 1
@@ -158,7 +158,7 @@ def in_a_child(work: Callable[[], None]) -> int:
 
 
 def wait(pid: int) -> int:
-    """The signal or the exit code with which a child ended."""
+    """Wait for a child, and return its exit code or its negative signal number."""
     status = os.waitpid(pid, 0)[1]
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
@@ -166,14 +166,14 @@ def wait(pid: int) -> int:
 def run_in_a_child(
     name: str, folder: Path, seconds: float | None, *, generation: int = 0, while_writing: bool = False
 ) -> bool:
-    """Run or resume in a child that is killed after so many seconds; whether it came to its end.
+    """Run or resume in a child process that is killed after ``seconds``; return whether the run finished.
 
     Args:
         name: The search.
-        folder: Where its files are.
-        seconds: None lets it come to its end.
-        generation: The seconds count from where the log has come to this generation.
-        while_writing: The kill waits until a checkpoint is being written.
+        folder: The folder of its files.
+        seconds: Seconds until the kill; None lets the run finish.
+        generation: The seconds count from the time when the log reaches this generation.
+        while_writing: Kill while a checkpoint is being written.
     """
     path, log, result = folder / "checkpoint", folder / "log", folder / "result"
 
@@ -198,7 +198,7 @@ def run_in_a_child(
     if seconds is None:
         assert wait(pid) == 0, "the run ended by itself, and not well"
         return True
-    while not has_come_to(generation, log) and os.waitid(os.P_PID, pid, ENDED) is None:
+    while not has_reached(generation, log) and os.waitid(os.P_PID, pid, ENDED) is None:
         time.sleep(0.001)
     time.sleep(seconds)
     while while_writing and not unfinished_in(folder) and os.waitid(os.P_PID, pid, ENDED) is None:
@@ -211,12 +211,12 @@ def unfinished_in(folder: Path) -> bool:
     return (folder / "checkpoint.unfinished").exists()
 
 
-def has_come_to(generation: int, log: Path) -> bool:
+def has_reached(generation: int, log: Path) -> bool:
     return generation == 0 or (log.exists() and f"\n{generation}\n" in log.read_text())
 
 
 def runs_in(log: Path) -> list[list[int]]:
-    """The generations of each run: the one from which it began, and those that it came to."""
+    """The generations of each run: the one at which it started, and those that it reached."""
     runs: list[list[int]] = []
     for line in log.read_text().splitlines():
         if line.startswith("start "):
@@ -227,7 +227,7 @@ def runs_in(log: Path) -> list[list[int]]:
 
 
 def most_generations_lost(log: Path) -> int:
-    """How many generations had to be played again after a kill, at most."""
+    """The largest number of generations that had to be repeated after a kill."""
     return max([0, *(before[-1] - after[0] for before, after in pairwise(runs_in(log)))])
 
 

@@ -1,4 +1,4 @@
-"""Small pymoo problems, with noise or with the very objectives that a test wants."""
+"""Small pymoo problems, with noise or with given objectives."""
 
 import numpy as np
 from pymoo.core.population import Population
@@ -33,7 +33,7 @@ def population(x, problem):
 
 
 class Given(Problem):
-    """Its objectives are those it is given, one evaluation after the other; its constraint is that x[0] <= 0."""
+    """Returns the given objectives, one array per evaluation; the optional constraint is x[0] <= 0."""
 
     def __init__(self, *rounds, num_objectives=2, constrained=False, fixed=False):
         upper = np.array([1.0, 0.0 if fixed else 1.0])

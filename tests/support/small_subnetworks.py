@@ -1,4 +1,4 @@
-"""Small subnetworks that the tests of Subnetwork and of its file share, and files made of changed parts."""
+"""Small subnetworks for the tests of Subnetwork and of its file, and files made of changed parts."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from subnet_problems.tasks import BoxActions, DiscreteActions, Normalizer, actio
 
 BOX = BoxActions(low=(-1.0, -math.inf), high=(1.0, 2.0), shape=(2,))
 DISCRETE = DiscreteActions(2, start=1)
-#: Spaces of parts, for networks of four inputs and two outputs.
+#: Composite spaces, for networks of four inputs and two outputs.
 PARTS = {
     "actions": actions_of(gym.spaces.Tuple([gym.spaces.Box(-1, 2, (1,)), gym.spaces.MultiBinary(1)])),
     "observations": observations_of(
@@ -30,8 +30,8 @@ STRING = "Linear(obs_length, width) >> ReLU() >> Linear(width, 5, bias=False) >>
 RNN = "RNN(obs_length, 3) >> Linear(3, act_length)"
 
 
-def own(*layers: nn.Module) -> nn.Module:
-    """A module with weights of its own, of either sign."""
+def fixed_module(*layers: nn.Module) -> nn.Module:
+    """A module with fixed weights of both signs."""
     module = nn.Sequential(*layers)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -40,14 +40,14 @@ def own(*layers: nn.Module) -> nn.Module:
 
 
 def module() -> nn.Module:
-    return own(nn.Linear(4, 5), nn.LayerNorm(5), nn.Sigmoid(), nn.Linear(5, 2))
+    return fixed_module(nn.Linear(4, 5), nn.LayerNorm(5), nn.Sigmoid(), nn.Linear(5, 2))
 
 
 def untrained() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Sigmoid(), nn.Linear(5, 2))
 
 
-#: Networks for four observed numbers and two outputs, and what makes the module anew where the file does not.
+#: Networks with four inputs and two outputs, and the module to pass to ``load`` if the file does not contain it.
 NETWORKS = {
     "hidden sizes": ((6, 5), {}, None),
     "hidden sizes with biases": ((6, 5), {"bias": True}, None),
@@ -60,7 +60,7 @@ NETWORKS = {
 
 
 def make(network=(6, 5), *, sparsity=0.6, options=None, **arguments) -> Subnetwork:
-    """A small subnetwork; its mask keeps every layer's highest of some fixed scores."""
+    """A small subnetwork; its mask keeps the highest of some fixed scores."""
     frozen = FrozenNetwork(network, obs_length=4, act_length=2, **(options or {}))
     scores = torch.randn((1, frozen.num_weights), generator=torch.Generator().manual_seed(0))
     arguments.setdefault("actions", BOX)
@@ -68,7 +68,7 @@ def make(network=(6, 5), *, sparsity=0.6, options=None, **arguments) -> Subnetwo
 
 
 def lander(**arguments) -> Subnetwork:
-    """A subnetwork of the paper's network, as a search leaves it."""
+    """A subnetwork of the paper's network, as returned by a search."""
     frozen = FrozenNetwork((87, 87), obs_length=8, act_length=2, seed=0)
     scores = torch.randn((1, 8439), generator=torch.Generator().manual_seed(0))
     return Subnetwork(
@@ -83,7 +83,7 @@ def lander(**arguments) -> Subnetwork:
     )
 
 
-#: What is alive of ``smallest``: layer, unit, input.
+#: The live weights of ``smallest``: layer, unit, input.
 PATHS = [
     (0, 3, 1), (0, 3, 3), (0, 12, 0), (0, 12, 2), (0, 12, 4), (0, 40, 4), (0, 40, 5), (0, 60, 6), (0, 60, 3),
     (1, 5, 3), (1, 5, 12), (1, 20, 12), (1, 20, 40), (1, 50, 60), (1, 50, 3), (1, 70, 40),
@@ -103,7 +103,7 @@ def smallest(paths=PATHS, **arguments) -> Subnetwork:
 
 
 def observation(subnet: Subnetwork, seed: int) -> object:
-    """What an environment might show to one of these subnetworks."""
+    """A random observation for one of these subnetworks."""
     rng = np.random.default_rng(seed)
     if subnet.observations is None:
         return rng.normal(size=subnet.network.obs_length)
@@ -145,14 +145,14 @@ def parts_of(path: Path) -> tuple[dict, dict]:
 
 
 def write(path: Path, description: dict, tensors: dict) -> Path:
-    """A file of these parts, with the checksum that belongs to it."""
+    """A file of these parts, with a matching checksum."""
     text = json.dumps(description, separators=(",", ":"))
     path.write_bytes(sealed(save_tensors(tensors, metadata={"subnetwork": text})))
     return path
 
 
 def sealed(data: bytes) -> bytes:
-    """A file with its right checksum, as Subnetwork's docstring describes it, if it has a place for one."""
+    """A file with its correct checksum, as described in Subnetwork's docstring, if it has a checksum field."""
     before, mark, after = data.partition(rb"\"crc32\":\"")
     if not mark:
         return data

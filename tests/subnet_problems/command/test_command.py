@@ -1,4 +1,4 @@
-"""The command: what it leaves behind, what it says, and its exit codes."""
+"""The command: its files, its output, and its exit codes."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ class Done:
 
 
 def command(*words):
-    """What ``python -m subnet_problems WORDS`` does, in this process."""
+    """Run ``python -m subnet_problems WORDS`` in this process."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["subnet_problems", *map(str, words)])
@@ -57,7 +57,7 @@ def found(tmp_path_factory):
     return folder, out
 
 
-def test_the_progress_of_searches_is_drawn(found, tmp_path):
+def test_plot_draws_the_progress_of_searches(found, tmp_path):
     folder, _ = found
     picture = tmp_path / "progress.png"
     assert accepted("plot", folder, folder / "log.csv", "--output", picture) == f"{picture}\n"
@@ -73,7 +73,7 @@ def test_the_progress_of_searches_is_drawn(found, tmp_path):
         assert message in done.err
 
 
-def test_a_search_leaves_a_tested_policy_and_a_log(found):
+def test_a_search_writes_a_tested_policy_and_a_log(found):
     folder, out = found
     subnet = Subnetwork.load(folder / "subnetwork.safetensors")
     assert subnet.num_active == subnet.num_weights / 2
@@ -87,7 +87,7 @@ def test_a_search_leaves_a_tested_policy_and_a_log(found):
     assert names == {"log.csv", "run.checkpoint", "settings.json", "subnetwork.safetensors"}
 
 
-def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_path):
+def test_a_search_that_ends_before_its_last_level_says_so_and_can_continue(tmp_path):
     network = ["--hidden-sizes", "16,16", "--sparsity", 0.97, "--popsize", 8, "--test-episodes", 2]
     search = ["search", "Pendulum-v1", "--episode-length", 5, *network]
     out = accepted(*search, "--budget", 400, "--output", tmp_path / "run")
@@ -111,7 +111,7 @@ def test_a_search_that_has_not_come_to_its_sparsity_says_so_and_can_go_on(tmp_pa
     assert printed.getvalue() == ""
 
 
-def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
+def test_a_policy_is_tested_shown_recorded_and_exported(found, tmp_path):
     file = found[0] / "subnetwork.safetensors"
     returns = Subnetwork.load(file).test(num_episodes=7, seed=3)
     assert f"test reward {returns.mean():.1f}" in accepted("test", file, "--num-episodes", 7, "--seed", 3)
@@ -136,16 +136,18 @@ def test_the_policy_is_tested_shown_filmed_and_exported(found, tmp_path):
     assert not (tmp_path / "named.onnx").exists()
 
 
-def hear_ctrl_c():
-    """Also where the tests themselves run in the background, which do not."""
+def enable_ctrl_c():
+    """Enable Ctrl-C also if the tests run in the background, where SIGINT is ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_a_search_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
+def test_a_resumed_search_gives_bit_identical_results(tmp_path):
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     task = ["search", "CartPole-v1", "--sparsity", "0.5", *SMALL]
     words = [sys.executable, "-m", "subnet_problems", *task, "--budget", "99000000", "--output", str(stopped)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=enable_ctrl_c
+    )
     log = stopped / "log.csv"
     deadline = time.monotonic() + 300.0
     while not (log.exists() and log.read_text().count("\n") > 30) and time.monotonic() < deadline:
@@ -163,14 +165,14 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
     ours, theirs = (Subnetwork.load(folder / "subnetwork.safetensors") for folder in (stopped, whole))
     assert (ours.mask == theirs.mask).all()
     assert ours.tests == theirs.tests
-    accepted("resume", stopped, "--budget", 2 * budget)  # both are finished, and go on
+    accepted("resume", stopped, "--budget", 2 * budget)  # both are finished, and continue
     accepted("resume", whole, "--budget", 2 * budget)
     assert log.read_bytes() == (whole / "log.csv").read_bytes()
     taken = f"to continue there: python -m subnet_problems resume {whole}"
     assert taken in command(*task, "--budget", budget, "--output", whole).err.replace("\n", "")
 
 
-def test_a_search_goes_on_from_another_folder_and_in_one_that_was_moved(tmp_path, monkeypatch):
+def test_a_search_resumes_from_another_working_directory_and_in_a_moved_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["search", "CartPole-v1", "--checkpoint-every", 1, "--tensorboard", *SMALL]
     with pytest.MonkeyPatch.context() as patch:
@@ -206,7 +208,7 @@ def endless():
     del gym.registry["EndlessCartPole-v0"]
 
 
-def test_a_search_on_a_task_without_limit_is_tested_at_its_episode_length(endless, tmp_path):
+def test_a_policy_of_a_task_without_a_step_limit_is_tested_with_the_episode_length_of_the_search(endless, tmp_path):
     words = ["--episode-length", 40, "--budget", 2_000, "--output", tmp_path / "run"]
     accepted("search", endless, *words, *SMALL)
     assert 0 < Subnetwork.load(tmp_path / "run" / "subnetwork.safetensors").tests["mean"] <= 40
@@ -247,7 +249,7 @@ def test_a_front_is_searched(tmp_path):
     assert "The smallest policy that earns 5 has " in out
 
 
-def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
+def test_a_resumed_front_is_identical(tmp_path):
     words = ["pareto", SHORT_POLE, "--hidden-sizes", 8, "--popsize", 4, "--budget", 3_000, "--test-episodes", 3]
     accepted(*words, "--output", tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
@@ -268,7 +270,7 @@ def test_a_front_that_was_stopped_goes_on_to_the_same(tmp_path):
 
 @pytest.fixture(scope="module")
 def sparsified(found, tmp_path_factory):
-    """A policy that was sparsified, as words and folder."""
+    """A finished run of the command: its words, its folder, and its output."""
     file, folder = found[0] / "subnetwork.safetensors", tmp_path_factory.mktemp("sparsify") / "out"
     words = [
         "sparsify",
@@ -300,7 +302,7 @@ def test_a_policy_is_sparsified(sparsified):
 
 
 @pytest.mark.parametrize("evaluations", [0, 1])
-def test_a_policy_whose_sparsifying_was_stopped_goes_on_to_the_same(evaluations, sparsified, tmp_path):
+def test_a_resumed_sparsify_gives_identical_results(evaluations, sparsified, tmp_path):
     words, whole, _ = sparsified
     words, left = [*words, "--output", tmp_path / "out"], [evaluations]
 
@@ -316,7 +318,7 @@ def test_a_policy_whose_sparsifying_was_stopped_goes_on_to_the_same(evaluations,
         stopped = command(*words)
     resuming = f"python -m subnet_problems resume {tmp_path / 'out'}"
     assert (stopped.code, resuming in stopped.out.replace("\n", "")) == (130, True)
-    assert (tmp_path / "out" / "front.csv").exists() == (evaluations > 0)  # nothing is found in the first generation
+    assert (tmp_path / "out" / "front.csv").exists() == (evaluations > 0)  # no result in the first generation
     if evaluations:
         accepted("resume", tmp_path / "out")
     else:
@@ -327,7 +329,7 @@ def test_a_policy_whose_sparsifying_was_stopped_goes_on_to_the_same(evaluations,
         assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, tmp_path):
+def test_errors_of_sparsify_name_the_option(found, tmp_path):
     file = found[0] / "subnetwork.safetensors"
     make().save(tmp_path / "unknown.safetensors")
     make(env="Nowhere-v7").save(tmp_path / "nowhere.safetensors")
@@ -360,7 +362,7 @@ def test_what_cannot_be_sparsified_is_told_in_the_words_that_were_typed(found, t
     assert (done.code, "Error: --output: expected a path of folders, got " in done.err) == (1, True)
 
 
-def test_biases_are_weights_like_all_others(tmp_path):
+def test_the_bias_option_adds_biases_to_the_weights(tmp_path):
     small = ["--hidden-sizes", 8, "--popsize", 4, "--budget", 500, "--test-episodes", 3, "--bias"]
     accepted("search", "CartPole-v1", *small, "--output", tmp_path / "search")
     accepted("pareto", SHORT_POLE, *small, "--output", tmp_path / "pareto")
@@ -370,7 +372,7 @@ def test_biases_are_weights_like_all_others(tmp_path):
     assert json.loads((tmp_path / "compare" / "settings.json").read_text())["options"]["bias"] is True
 
 
-def test_all_searches_are_offered():
+def test_the_algorithm_option_offers_all_searches():
     assert set(get_args(Algorithm)) == set(SEARCHES)
 
 
@@ -384,13 +386,13 @@ def test_all_searches_are_offered():
         ("elitist", 2.5, TypeError, r"^popsize: expected a whole number >= 1, got 2.5$"),
     ],
 )
-def test_a_search_that_is_none_is_refused_by_the_names_of_arguments(name, popsize, error, message):
+def test_errors_of_make_search_name_the_argument(name, popsize, error, message):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0)
     with pytest.raises(error, match=message):
         make_search(name, problem, popsize=popsize)
 
 
-def test_the_papers_search_is_the_papers():
+def test_the_papers_search_has_the_settings_of_the_paper():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0)
     found, by_hand = (
         make_search("paper", problem),
@@ -400,7 +402,7 @@ def test_the_papers_search_is_the_papers():
     assert [getattr(found, name) for name in settings] == [getattr(by_hand, name) for name in settings]
 
 
-def test_the_papers_search_plays_three_episodes(tmp_path):
+def test_the_papers_search_evaluates_three_episodes_per_solution(tmp_path):
     words = ["CartPole-v1", "--budget", 3_000, "--output", tmp_path / "run", "--algorithm", "paper"]
     accepted("search", *words, *SMALL[:2], "--test-episodes", 5)
     with open(tmp_path / "run" / "log.csv", newline="") as file:
@@ -455,9 +457,7 @@ def test_the_papers_search_plays_three_episodes(tmp_path):
         ),
     ],
 )
-def test_a_users_mistake_is_told_without_a_traceback_in_the_words_that_were_typed(
-    words, code, message, tmp_path, monkeypatch
-):
+def test_user_errors_name_the_option_and_have_no_traceback(words, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = command(*words)
     assert done.code == code
@@ -466,7 +466,7 @@ def test_a_users_mistake_is_told_without_a_traceback_in_the_words_that_were_type
 
 
 @pytest.mark.parametrize("words", [["search"], ["pareto"], ["compare"]])
-def test_a_folder_where_nothing_can_be_kept_is_refused_before_anything_runs(words, tmp_path):
+def test_an_unusable_output_folder_is_refused_before_the_search(words, tmp_path):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "new"):
         done = command(*words, "CartPole-v1", "--output", output)
@@ -476,7 +476,7 @@ def test_a_folder_where_nothing_can_be_kept_is_refused_before_anything_runs(word
     assert "Error: --output: expected a new or empty folder" in done.err
 
 
-def test_what_cannot_be_shown_or_filmed_is_refused_before_anything_else(tmp_path):
+def test_show_and_record_check_the_output_path_first(tmp_path):
     lander().save(tmp_path / "lander.safetensors")
     for plot, message in (
         ("mask.xyz", "Error: --plot: expected a name that ends in one of "),
@@ -494,7 +494,7 @@ def test_what_cannot_be_shown_or_filmed_is_refused_before_anything_else(tmp_path
         assert message in done.err
 
 
-def test_a_policy_whose_task_is_not_known_is_refused_as_the_file_that_it_is(tmp_path):
+def test_a_policy_without_a_known_task_is_reported_as_file(tmp_path):
     make().save(tmp_path / "unknown.safetensors")
     make(env="Nowhere-v7").save(tmp_path / "nowhere.safetensors")
     for words in (["test"], ["record", tmp_path / "film.gif"]):
@@ -506,13 +506,13 @@ def test_a_policy_whose_task_is_not_known_is_refused_as_the_file_that_it_is(tmp_
         assert "Error: FILE: 'Nowhere-v7' with env_config={} cannot be made" in done.err
 
 
-def test_ctrl_c_anywhere_ends_with_its_code(found, monkeypatch):
+def test_ctrl_c_exits_with_code_130(found, monkeypatch):
     monkeypatch.setattr(Subnetwork, "test", stop)
     done = command("test", found[0] / "subnetwork.safetensors")
     assert (done.code, done.err) == (130, "Stopped.\n")
 
 
-def test_a_fault_says_how_to_go_on(tmp_path):
+def test_an_error_during_a_search_says_how_to_continue(tmp_path):
     words = ["CartPole-v1", "--output", tmp_path / "run", *SMALL]
 
     def broken(*_, **__):
@@ -527,7 +527,7 @@ def test_a_fault_says_how_to_go_on(tmp_path):
     accepted("resume", tmp_path / "run", "--budget", 500)
 
 
-def test_a_folder_is_resumed_by_the_command_that_began_it(tmp_path):
+def test_resume_refuses_invalid_settings(tmp_path):
     (tmp_path / "settings.json").write_text("{")
     assert "FOLDER: expected " in command("resume", tmp_path).err
     for settings, message in [
@@ -542,12 +542,12 @@ def test_a_folder_is_resumed_by_the_command_that_began_it(tmp_path):
         assert (done.code, message in done.err.replace("\n", " ")) == (1, True)
 
 
-def test_tests_of_a_users_own_are_no_hindrance(tmp_path):
+def test_show_ignores_custom_test_results(tmp_path):
     replace(lander(), tests={"note": "in the wind"}).save(tmp_path / "lander.safetensors")
     assert "test reward" not in accepted("show", tmp_path / "lander.safetensors")
 
 
-def test_a_policy_that_is_small_enough_to_read_is_shown_as_a_formula(tmp_path):
+def test_a_small_policy_is_shown_as_a_formula(tmp_path):
     smallest().save(tmp_path / "smallest.safetensors")
     assert accepted("show", tmp_path / "smallest.safetensors").endswith(smallest().formula() + "\n")
     make().save(tmp_path / "unnamed.safetensors")
@@ -556,7 +556,7 @@ def test_a_policy_that_is_small_enough_to_read_is_shown_as_a_formula(tmp_path):
     assert "tanh(" not in accepted("show", tmp_path / "lander.safetensors")
 
 
-def test_a_path_may_look_like_markup(found, tmp_path):
+def test_a_path_may_contain_markup(found, tmp_path):
     folder = tmp_path / "a[bold]b[" / "x]"
     folder.mkdir(parents=True)
     assert str(folder) in accepted("export", found[0] / "subnetwork.safetensors", folder, "--form", "c")
@@ -573,7 +573,7 @@ def test_a_damaged_file_and_a_folder_in_use_are_refused(tmp_path):
     assert (done.code, "PATH: expected a name that ends in .mp4 or .gif" in done.err) == (1, True)
 
 
-def test_a_policy_can_be_tested_and_filmed_elsewhere(tmp_path):
+def test_a_policy_can_be_tested_and_recorded_in_another_environment(tmp_path):
     file = tmp_path / "policy.safetensors"
     network = FrozenNetwork((3,), obs_length=8, act_length=4)
     subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), actions=DiscreteActions(4))
@@ -591,13 +591,13 @@ def test_a_policy_can_be_tested_and_filmed_elsewhere(tmp_path):
     assert "--env-config: expected JSON" in command("test", file, "--env", "LunarLander-v3", "--env-config", "{").err
 
 
-def test_a_folder_in_which_nothing_was_begun_but_its_settings_is_new(tmp_path):
+def test_a_folder_with_only_settings_counts_as_new(tmp_path):
     (tmp_path / "settings.json").write_text("{}")
     accepted("search", "CartPole-v1", "--hidden-sizes", 3, "--budget", 200, "--test-episodes", 2, "--output", tmp_path)
     assert (tmp_path / "subnetwork.safetensors").exists()
 
 
-def test_an_export_never_takes_a_file_for_a_folder(found, tmp_path):
+def test_export_does_not_treat_a_file_as_a_folder(found, tmp_path):
     file = found[0] / "subnetwork.safetensors"
     before = file.read_bytes()
     assert "expected a folder for c, got" in command("export", file, file).err
@@ -606,7 +606,7 @@ def test_an_export_never_takes_a_file_for_a_folder(found, tmp_path):
     assert (tmp_path / "POLICY.ONNX").is_file()
 
 
-def test_the_network_and_the_mask_rule_are_chosen_in_a_shell(tmp_path):
+def test_options_select_the_network_and_the_mask_rule(tmp_path):
     string = "Linear(obs_length, 5) >> Tanh() >> Linear(5, act_length)"
     words = ["search", SHORT_POLE, "--budget", 300, "--test-episodes", 2, "--popsize", 4, "--seed", 3]
     accepted(

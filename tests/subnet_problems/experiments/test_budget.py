@@ -1,4 +1,4 @@
-"""A search spends a number of environment steps, and says how it goes."""
+"""``spend`` runs a search for a number of environment steps, and prints its progress."""
 
 import io
 
@@ -12,13 +12,13 @@ from subnet_problems import DenseGymProblem, MaskedGymProblem
 from subnet_problems.experiments import spend
 
 
-def written():
+def terminal():
     return Console(file=io.StringIO(), width=120, force_terminal=True)
 
 
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
 def test_a_search_stops_at_the_first_generation_that_spends_the_budget(kind):
-    problem, console = kind(SHORT_POLE, hidden_sizes=(3,), seed=0), written()
+    problem, console = kind(SHORT_POLE, hidden_sizes=(3,), seed=0), terminal()
     searcher = ElitistGaussianResampling(problem, popsize=8)
     counts = []
     problem.after_eval_hook.append(lambda batch: counts.append(problem.interaction_count))
@@ -33,7 +33,7 @@ def test_a_search_stops_at_the_first_generation_that_spends_the_budget(kind):
     assert problem.interaction_count >= 2_000
 
 
-def test_ctrl_c_is_raised_and_the_search_can_continue():
+def test_ctrl_c_raises_and_the_search_can_continue():
     problem = MaskedGymProblem(SHORT_POLE, hidden_sizes=(3,), seed=0)
     searcher = SNES(problem, popsize=8, stdev_init=0.1)
 
@@ -43,10 +43,10 @@ def test_ctrl_c_is_raised_and_the_search_can_continue():
 
     problem.before_eval_hook.append(stop)
     with pytest.raises(KeyboardInterrupt):
-        spend(searcher, 2_000, console=written())
+        spend(searcher, 2_000, console=terminal())
     assert 0 < problem.interaction_count < 2_000
     problem.before_eval_hook.remove(stop)
-    spend(searcher, 2_000, console=written())
+    spend(searcher, 2_000, console=terminal())
     assert problem.interaction_count >= 2_000
 
 
@@ -54,8 +54,8 @@ def test_ctrl_c_is_raised_and_the_search_can_continue():
     ("a search", 100, TypeError, "searcher: expected a search on a problem that counts environment steps, got "),
     (None, 0, ValueError, "budget: expected a whole number >= 1, got 0"),
 ])  # fmt: skip
-def test_what_cannot_be_spent_is_refused(searcher, budget, error, message):
+def test_invalid_arguments_of_spend_raise(searcher, budget, error, message):
     problem = MaskedGymProblem(SHORT_POLE, hidden_sizes=(3,), seed=0)
     with pytest.raises(error, match=f"^{message}"):
-        spend(searcher or ElitistGaussianResampling(problem), budget, console=written())
+        spend(searcher or ElitistGaussianResampling(problem), budget, console=terminal())
     assert problem.interaction_count == 0

@@ -1,4 +1,4 @@
-"""Which policies make a front."""
+"""How the policies of a front are chosen."""
 
 from __future__ import annotations
 
@@ -43,37 +43,37 @@ def groups(problem):
     return list(x)
 
 
-def test_a_front_earns_more_with_each_weight_more():
+def test_policies_of_a_front_with_more_weights_earn_more():
     ones = [candidate(9, 5.0), candidate(4, 3.0), candidate(4, 2.0), candidate(7, 3.0), candidate(12, 4.9)]
     assert _front(ones, None) == [ones[1], ones[0]]
 
 
-def test_what_earns_too_little_is_not_shown_unless_nothing_earns_enough():
+def test_policies_below_min_reward_are_left_out_unless_all_are_below():
     ones = [candidate(4, 3.0), candidate(9, 5.0), candidate(11, 9.0)]
     assert _front(ones, 5.0) == ones[1:]
     assert _front(ones, 10.0) == ones
 
 
-def test_small_policies_are_of_one_size_if_they_have_as_many_weights():
+def test_small_policies_are_grouped_by_their_number_of_weights():
     sizes = [[one.size for one in field] for field in _by_size([candidate(n) for n in [40, 7, 6, 7, 41, 43, 800, 830]])]
     assert sizes == [[6], [7, 7], [40, 41], [43], [800, 830]]
 
 
-def test_fields_go_that_a_sparser_one_beats_by_more_than_evaluations_differ():
+def test_groups_significantly_worse_than_a_sparser_group_are_dropped():
     def field(size, mean):
         return [candidate(size, mean - 10.0, mean, mean, mean + 10.0)]
 
     fields = [field(4, 50.0), field(5, 30.0), field(6, 47.0), field(7, 60.0)]
     assert _not_beaten(fields, None) == [fields[0], fields[2], fields[3]]
     assert _not_beaten(fields, 55.0) == [fields[3]]
-    assert _not_beaten(fields, 1000.0) == _not_beaten(fields, None)  # none earns that
+    assert _not_beaten(fields, 1000.0) == _not_beaten(fields, None)  # no policy reaches this reward
     assert _not_beaten(fields[::-1], None) == _not_beaten(fields, None)
     endless = [[candidate(3, -np.inf, 0.0)], [candidate(4, 5.0, 6.0)]]
     assert _not_beaten(endless, None) == endless
 
 
 @pytest.mark.parametrize("min_reward", [None, 12.0])
-def test_chosen_policies_are_evaluated_anew_and_played_as_they_are_handed_out(min_reward):
+def test_chosen_policies_have_new_evaluations_on_gymnasium(min_reward):
     problem = pole()
     before = problem.masked.backend, problem.masked.episode_length
     found = choose(problem, groups(problem), min_reward=min_reward)
@@ -89,20 +89,20 @@ def test_chosen_policies_are_evaluated_anew_and_played_as_they_are_handed_out(mi
         assert one.seen == pytest.approx(returns.mean(), abs=5 * returns.std() / one.num_evaluations**0.5 + 1.0)
 
 
-def test_trimmed_policies_are_smaller_than_any_that_the_search_had():
+def test_trimmed_policies_are_smaller_than_all_policies_of_the_search():
     problem = pole()
     found = choose(problem, groups(problem))
     alone = [problem.to_subnetwork(x).num_active for group in groups(problem) for x in group[:8]]
     assert found[0].subnet.num_active < min(alone)
 
 
-def test_single_weights_go_as_long_as_enough_is_earned():
+def test_trimming_removes_weights_while_the_reward_is_high_enough():
     problem = pole()
-    found = choose(problem, groups(problem), min_reward=8.0)  # which every policy earns
+    found = choose(problem, groups(problem), min_reward=8.0)  # every policy reaches this reward
     assert found[0].subnet.num_active == 3  # one path from an observation to an action
 
 
-def test_smaller_versions_are_made_of_small_policies_if_there_are_any():
+def test_smaller_versions_are_made_of_small_policies_first():
     problem = pole(hidden_sizes=(20, 20))
     few, many = (live_masks(problem.masked.network, torch.rand(problem.masked.solution_length) < p) for p in (0.2, 0.6))
     few, many = _Candidate(few), _Candidate(many)
@@ -115,7 +115,7 @@ def test_smaller_versions_are_made_of_small_policies_if_there_are_any():
         assert all(least < one.size < start.size for one in made)
 
 
-def test_where_steps_are_few_those_are_evaluated_by_which_the_front_gains_most():
+def test_a_small_budget_is_spent_on_policies_that_improve_the_front_most():
     small, worse = [candidate(4, 30.0), candidate(4, 10.0)], [candidate(5, 20.0)]
     little, much = [candidate(7, 33.0)], [candidate(8, 60.0)]
     groups = [little, worse, much, small]
@@ -123,14 +123,14 @@ def test_where_steps_are_few_those_are_evaluated_by_which_the_front_gains_most()
     assert _worth_it(groups, 4) == [much, small, little]
     assert _worth_it(groups, 3) == [much, small]
     assert _worth_it(groups, 0) == [much]
-    anew = [_anew(group, 1) for group in groups]  # what they earned is still what is hoped for
+    anew = [_anew(group, 1) for group in groups]  # the ranking still uses the earlier rewards
     assert not any(one.rewards for group in anew for one in group)
     assert _worth_it(anew, 3) == [anew[2], anew[3], anew[0]]
     endless = [[candidate(4, -np.inf)], [candidate(5, -np.inf)]]
     assert _worth_it(endless, 1) == endless[:1]
 
 
-def test_choosing_ends_by_the_steps_that_it_has():
+def test_choosing_respects_max_steps():
     steps = []
     for max_steps in (None, 60_000):
         problem = pole()
@@ -148,11 +148,11 @@ def test_sizes_are_numbers_of_live_weights(rescale):
     counts = [one.subnet.num_active for one in found]
     assert counts == sorted(set(counts))
     known = {problem.to_subnetwork(x).mask.numpy().tobytes() for group in groups(problem) for x in group}
-    assert all(one.subnet.mask.numpy().tobytes() in known for one in found)  # none was trimmed
+    assert all(one.subnet.mask.numpy().tobytes() in known for one in found)  # no policy was trimmed
 
 
 @pytest.mark.parametrize("options", [{"rescale": True}, {"count": "kept"}], ids=str)
-def test_where_weights_change_with_the_mask_or_dead_ones_count_nothing_is_trimmed(options):
+def test_nothing_is_trimmed_if_rescaling_follows_the_mask_or_dead_weights_count(options):
     problem = pole(**options)
     known = {problem.to_subnetwork(x).mask.numpy().tobytes() for group in groups(problem) for x in group}
     found = choose(problem, groups(problem))

@@ -1,4 +1,4 @@
-"""Experiments: what a run's tests are, and that jobs, kills and other runs in the file change nothing of them."""
+"""Experiments: the tests of a run do not depend on jobs, kills or other runs in the file."""
 
 import atexit
 import multiprocessing
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     from subnet_problems.experiments import finished, perform
     perform(long_runs(), sys.argv[1], num_jobs=2)
 """
-LONG = 100_000  # of which a kill sees the first 20 generations
+LONG = 100_000  # kills happen after the first 20 generations
 
 
 def search(seed, num_threads, *, problem=MaskedGymProblem, **options):
@@ -80,9 +80,9 @@ normalized = partial(search, observation_normalization=True)
 
 
 def registered(seed, num_threads):
-    """On an environment that the main process alone has registered, with an option that no file holds."""
+    """A search on an environment that only the main process registers, with an option that no file can hold."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of that option
+        warnings.simplefilter("ignore")  # about this option
         problem = MaskedGymProblem("Echo-v9", hidden_sizes=(3,), env_config={"hook": object(), "steps": 7}, seed=seed)
     return ElitistGaussianResampling(problem, popsize=8)
 
@@ -93,8 +93,8 @@ def restarted(seed, num_threads):
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory):
-    """All that is played to its end, at once, since processes take seconds to start: its file, and rows by run."""
+def performed(tmp_path_factory):
+    """The file and the rows by run of many runs, in one call since processes take seconds to start."""
     folder = tmp_path_factory.mktemp("experiment")
     keep = folder / "policies"
     asked = [
@@ -116,8 +116,8 @@ def played(tmp_path_factory):
     return path, rows
 
 
-def test_a_run_is_tested_each_time_it_has_spent_another_share_of_its_budget(played):
-    _, rows = played
+def test_tests_are_evenly_spaced_over_the_budget(performed):
+    _, rows = performed
     for run in (("masks", 0), ("masks", 1), ("weights", 0)):
         tests = rows[run]
         steps = np.array([row["steps"] for row in tests])
@@ -126,8 +126,8 @@ def test_a_run_is_tested_each_time_it_has_spent_another_share_of_its_budget(play
         assert (np.diff([0, *steps]) < 5_000 + 8 * 500).all()
 
 
-def test_a_row_says_what_the_very_search_would_have_handed_out_by_then(played):
-    _, rows = played
+def test_a_row_equals_a_test_of_the_same_search_at_that_generation(performed):
+    _, rows = performed
     searcher = search(1, 1)
     for number, row in enumerate(rows["masks", 1]):
         while searcher.problem.interaction_count < row["steps"]:
@@ -139,55 +139,55 @@ def test_a_row_says_what_the_very_search_would_have_handed_out_by_then(played):
         assert row["sparsity"] == 1.0 - float(searcher.problem.mask(searcher.status["center"]).double().mean())
 
 
-def test_a_search_on_weights_has_no_sparsity(played):
-    assert np.isnan(outcome(played[1]["weights", 0], "weights", solved=1.0).sparsity).all()
+def test_a_search_on_weights_has_no_sparsity(performed):
+    assert np.isnan(outcome(performed[1]["weights", 0], "weights", solved=1.0).sparsity).all()
 
 
-def test_what_was_played_is_not_played_again_and_the_number_of_jobs_changes_nothing(played, tmp_path):
-    path, rows = played
+def test_finished_runs_are_not_repeated_and_results_do_not_depend_on_num_jobs(performed, tmp_path):
+    path, rows = performed
     before = path.stat().st_mtime_ns
     left = Path(f"{path}.unfinished") / "masks 1.checkpoint"
     left.parent.mkdir()
-    left.touch()  # as a kill may leave it
+    left.touch()  # as after a kill
     assert perform(runs(seeds=(1,)), path, num_jobs=1, quiet=True) == rows["masks", 1]
     assert path.stat().st_mtime_ns == before
     assert not Path(f"{path}.unfinished").exists()
     assert perform(runs(seeds=(1,)), tmp_path / "alone.csv", num_jobs=1, quiet=True) == rows["masks", 1]
 
 
-def kept(played, name):
-    """The policy that was kept of a run's highest test."""
-    return Subnetwork.load(played[0].parent / "policies" / f"{name}.safetensors")
+def kept(performed, name):
+    """The policy that was saved at the highest test of a run."""
+    return Subnetwork.load(performed[0].parent / "policies" / f"{name}.safetensors")
 
 
-def test_a_run_can_be_tested_after_every_generation_and_keep_the_policy_of_its_highest_test(played):
-    rows = played[1]["each generation", 0]
+def test_a_run_tested_after_every_generation_keeps_its_best_policy(performed):
+    rows = performed[1]["each generation", 0]
     assert [row["generation"] for row in rows] == list(range(1, len(rows) + 1))
     highest = max(rows, key=lambda row: row["test_mean"])
-    policy = kept(played, "each")
+    policy = kept(performed, "each")
     assert policy.sparsity == highest["sparsity"]
     assert rows[-1]["again_mean"] == policy.test(num_episodes=5, seed=199_999).mean()
 
 
-def test_policies_without_masks_cannot_be_kept_and_this_is_said_at_once(tmp_path):
+def test_keep_is_refused_at_once_for_policies_without_masks(tmp_path):
     run = Run("weights", 0, partial(search, problem=DenseGymProblem), 10**9, keep=tmp_path / "best.safetensors")
     with pytest.raises(ValueError, match=r"^keep: expected None, since .* has no masks"):
         perform([run], tmp_path / "tests.csv", num_jobs=1, quiet=True)
 
 
-def test_the_policy_of_the_highest_test_keeps_the_statistics_of_observations_it_was_tested_with(played):
-    rows = played[1]["normalized", 0]
+def test_a_kept_policy_has_the_observation_statistics_of_its_test(performed):
+    rows = performed[1]["normalized", 0]
     highest = max(rows, key=lambda row: row["test_mean"])
     assert highest["generation"] < rows[-1]["generation"]
     searcher = normalized(0, 1)
     searcher.run(highest["generation"])
-    expected, policy = searcher.problem.to_subnetwork(searcher.status["center"]), kept(played, "normalized")
+    expected, policy = searcher.problem.to_subnetwork(searcher.status["center"]), kept(performed, "normalized")
     np.testing.assert_array_equal(policy.normalizer.mean, expected.normalizer.mean)
     assert rows[-1]["again_mean"] == expected.test(num_episodes=5, seed=199_999).mean()
 
 
-def test_a_race_is_a_run_whose_budget_all_its_searches_share(played):
-    rows = played[1]["race", 1]
+def test_the_searches_of_a_race_share_the_budget_of_the_run(performed):
+    rows = performed[1]["race", 1]
     race, networks = racing(1, 1), []
     for number, row in enumerate(rows):
         while race.status.get("total_interaction_count", 0) < row["steps"]:
@@ -197,31 +197,31 @@ def test_a_race_is_a_run_whose_budget_all_its_searches_share(played):
         assert row["test_mean"] == returns.mean()
         networks.append(race.problem.network.seed)
     assert len(race.searchers) == 1
-    policy = kept(played, "race")
+    policy = kept(performed, "race")
     assert rows[-1]["again_mean"] == policy.test(num_episodes=5, seed=299_999).mean()
     assert policy.network.seed == networks[np.argmax([row["test_mean"] for row in rows])]
 
 
-def test_a_search_may_have_loggers_of_its_own(played):
-    assert len(played[1]["logged", 0]) == 1
+def test_a_search_may_have_loggers(performed):
+    assert len(performed[1]["logged", 0]) == 1
 
 
-def test_a_run_plays_what_the_main_process_has_registered_and_keeps_a_policy_whatever_its_configuration(played):
-    (row,) = played[1]["registered", 0]
-    policy = kept(played, "registered")
+def test_a_run_uses_environments_that_the_main_process_registered(performed):
+    (row,) = performed[1]["registered", 0]
+    policy = kept(performed, "registered")
     assert (policy.env_config, policy.missing_config) == ({"steps": 7}, ("hook",))
     returns = policy.test(env=Echo, env_config={"hook": object()}, num_episodes=2, seed=199_999)
     assert row["again_mean"] == row["test_mean"] == returns.mean() != 0
 
 
-def test_a_restarted_search_is_a_run(played):
-    (row,) = played[1]["restarted", 0]
+def test_a_restarting_search_can_be_run(performed):
+    (row,) = performed[1]["restarted", 0]
     assert row["steps"] >= 2_000
     assert row["mean_eval"] > 1
 
 
 def started_alone(script, path):
-    """The process of a script that plays into ``path``, with a group of its own."""
+    """Start a script that performs runs into ``path``, in a new process group."""
     here = Path(__file__)
     folders = os.pathsep.join(map(str, (here.parent, here.parents[2] / "support", here.parents[3])))
     return subprocess.Popen(
@@ -231,13 +231,13 @@ def started_alone(script, path):
 
 
 def started(script, path):
-    """The same, once a checkpoint is there."""
+    """The same, and wait for a checkpoint."""
     process = started_alone(script, path)
     wait_for_generation(20, Path(f"{path}.unfinished"), process)
     return process
 
 
-def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(played, tmp_path):
+def test_runs_killed_and_performed_again_give_the_same_rows(performed, tmp_path):
     script, path = tmp_path / "script.py", tmp_path / "tests.csv"
     script.write_text(SCRIPT)
     process = started(script, path)
@@ -247,12 +247,12 @@ def test_killed_with_its_workers_and_called_again_it_comes_to_the_same_rows(play
     assert has_begun(path)
     assert not path.exists()
     again = by_run(perform(long_runs(), path, num_jobs=2, quiet=True))
-    assert again == {("long", seed): played[1]["long", seed] for seed in (0, 1)}
+    assert again == {("long", seed): performed[1]["long", seed] for seed in (0, 1)}
     assert not Path(f"{path}.unfinished").exists()
 
 
 def wait_for_generation(generation, work, process):
-    """Until one of the checkpoints in ``work`` has come so far."""
+    """Wait until a checkpoint in ``work`` has reached the generation."""
     deadline = time.monotonic() + 300.0
     while process.poll() is None and time.monotonic() < deadline:
         for checkpoint in work.glob("*.checkpoint"):
@@ -263,7 +263,7 @@ def wait_for_generation(generation, work, process):
     raise AssertionError(f"it ended by itself, with {process.returncode}, or takes too long")
 
 
-def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path):
+def test_an_error_in_a_run_is_raised_and_finished_runs_are_kept(tmp_path):
     path = tmp_path / "tests.csv"
     broken = Run("broken", 0, lambda seed, num_threads: 1 / 0, 1_000)
     with pytest.raises(ZeroDivisionError):
@@ -272,14 +272,14 @@ def test_a_fault_in_a_run_is_raised_and_what_the_others_came_to_is_kept(tmp_path
 
 
 def lost(seed, num_threads, *, path):
-    """Kills its process once a run is over and another has begun."""
+    """Kills its process once a run has finished and another one has started."""
     work = Path(f"{path}.unfinished")
     while not (path.exists() and any(work.glob("long*"))):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_is_killed_takes_nothing_with_it_but_its_last_steps(tmp_path):
+def test_a_killed_process_loses_only_the_steps_since_the_last_checkpoint(tmp_path):
     path = tmp_path / "tests.csv"
     asked = [
         *runs(seeds=(0,)),
@@ -297,7 +297,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it_but_its_last_steps(tmp_p
     assert [file.stem for file in Path(f"{path}.unfinished").glob("*.checkpoint")] == ["long 1"]
 
 
-def test_a_script_without_a_guard_is_told_so_and_starts_nothing_else(tmp_path):
+def test_a_script_without_a_main_guard_gets_one_error_and_starts_no_runs(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
     process = started_alone(tmp_path / "script.py", tmp_path / "tests.csv")
     err = process.communicate(timeout=300.0)[1]
@@ -308,36 +308,36 @@ def test_a_script_without_a_guard_is_told_so_and_starts_nothing_else(tmp_path):
 
 
 @pytest.fixture
-def hears_ctrl_c():
-    """Also where the tests themselves run in the background, which do not."""
+def ctrl_c_enabled():
+    """Enable Ctrl-C also if the tests run in the background, where SIGINT is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGINT, before)
 
 
-class StopsAsItIsSent:
-    """Makes a search; Ctrl-C comes as it is pickled."""
+class InterruptsWhenPickled:
+    """A ``make`` function that raises Ctrl-C when it is pickled."""
 
     def __call__(self, seed, num_threads):
         raise AssertionError
 
     def __reduce__(self):
         os.kill(os.getpid(), signal.SIGINT)
-        return StopsAsItIsSent, ()
+        return InterruptsWhenPickled, ()
 
 
-def stops_as_it_leaves(seed, num_threads):
-    """Makes a search; Ctrl-C comes to the process that waits for this one's end."""
+def interrupts_at_exit(seed, num_threads):
+    """Makes a search; at exit, this process sends Ctrl-C to its parent process."""
     atexit.register(os.kill, os.getppid(), signal.SIGINT)
     return search(seed, num_threads)
 
 
-@pytest.mark.usefixtures("hears_ctrl_c")
-def test_ctrl_c_before_the_first_run_and_after_the_last_is_raised_as_at_any_other_time(tmp_path):
+@pytest.mark.usefixtures("ctrl_c_enabled")
+def test_ctrl_c_before_the_first_run_and_after_the_last_is_raised(tmp_path):
     path = tmp_path / "tests.csv"
-    first = Run("first", 0, StopsAsItIsSent(), 1_000)
-    last = Run("last", 0, stops_as_it_leaves, 1_000, num_tests=1, test_episodes=2)
+    first = Run("first", 0, InterruptsWhenPickled(), 1_000)
+    last = Run("last", 0, interrupts_at_exit, 1_000, num_tests=1, test_episodes=2)
     for run in (first, last):
         with pytest.raises(KeyboardInterrupt):
             perform([run], path, num_jobs=1, quiet=True)
@@ -347,7 +347,7 @@ def test_ctrl_c_before_the_first_run_and_after_the_last_is_raised_as_at_any_othe
     assert not multiprocessing.active_children()
 
 
-def test_a_search_without_a_centre_hands_out_its_best():
+def test_a_search_without_a_center_returns_its_best_solution():
     searcher = make_search("genetic", MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0), popsize=8)
     searcher.run(2)
     assert torch.equal(hand_out(searcher), searcher.population.take_best(1).values[0].as_subclass(torch.Tensor))
@@ -363,7 +363,7 @@ def divide_by_zero():
     raise ZeroDivisionError
 
 
-def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(tmp_path):
+def test_a_run_does_not_resume_with_other_settings(tmp_path):
     path = tmp_path / "tests.csv"
     run = Run("masks", 0, failing, 1_000, num_tests=2)
     with pytest.raises(ZeroDivisionError):
@@ -374,7 +374,7 @@ def test_a_run_that_was_stopped_does_not_go_on_with_other_settings(tmp_path):
             experiments._play(replace(run, **{name: value}), checkpoint, 1, int)
 
 
-def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live(tmp_path):
+def test_ctrl_c_keeps_checkpoints_and_does_not_end_other_processes_of_the_caller(tmp_path):
     script, path = tmp_path / "script.py", tmp_path / "tests.csv"
     script.write_text(
         SCRIPT.replace(
@@ -394,7 +394,7 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
         )
     )
     process = started(script, path)
-    for _ in range(2):  # impatiently
+    for _ in range(2):  # the second one arrives during the shutdown
         os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=300.0)[1]
     assert_all_gone(process.pid)
@@ -404,7 +404,7 @@ def test_after_ctrl_c_what_was_played_is_kept_and_the_callers_own_processes_live
 
 
 def assert_all_gone(group):
-    """All of a group of processes; multiprocessing's own, which cleans up, is the last to leave."""
+    """Wait until all processes of a group have ended; the resource tracker of multiprocessing is the last one."""
     deadline = time.monotonic() + 60.0
     while members(group):
         assert time.monotonic() < deadline, f"{members(group)} are left"
@@ -422,26 +422,26 @@ def members(group):
     return found
 
 
-def test_one_process_at_a_time_plays_into_a_file(played, tmp_path):
+def test_only_one_process_at_a_time_writes_to_a_file(performed, tmp_path):
     path = tmp_path / "tests.csv"
-    path.write_bytes(played[0].read_bytes())
+    path.write_bytes(performed[0].read_bytes())
     fcntl = pytest.importorskip("fcntl")
     Path(f"{path}.unfinished").mkdir()
     with open(f"{path}.unfinished/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError, match="another process performs runs in"):
             perform(runs(), path, num_jobs=1, quiet=True)
-        assert Path(f"{path}.unfinished/lock").exists()  # it is another's
+        assert Path(f"{path}.unfinished/lock").exists()  # it belongs to another process
     assert len(by_run(perform(runs(), path, num_jobs=1, quiet=True))) == 2
 
 
-def test_a_run_of_less_budget_is_played_again_in_its_place(played, tmp_path):
+def test_an_incomplete_run_is_repeated_and_its_rows_replaced(performed, tmp_path):
     path = tmp_path / "tests.csv"
-    header, *lines = played[0].read_bytes().splitlines(keepends=True)
+    header, *lines = performed[0].read_bytes().splitlines(keepends=True)
     ours = [line for line in lines if line.startswith(b"masks,0,")]
     others = [line for line in lines if not line.startswith(b"masks,")]
     path.write_bytes(b"".join([header, ours[0], *others]))
-    assert perform(runs(seeds=(0,)), path, num_jobs=1, quiet=True) == played[1]["masks", 0]
+    assert perform(runs(seeds=(0,)), path, num_jobs=1, quiet=True) == performed[1]["masks", 0]
     header, *again = path.read_bytes().splitlines(keepends=True)
     assert [line for line in again if line not in ours] == others
     assert [line for line in again if line in ours] == ours
@@ -462,12 +462,12 @@ def test_a_run_of_less_budget_is_played_again_in_its_place(played, tmp_path):
         ({"test_episodes": 1}, ValueError, "test_episodes: expected"),
     ],
 )
-def test_a_wrong_run_is_refused_by_name(change, error, message):
+def test_errors_name_the_invalid_argument_of_a_run(change, error, message):
     with pytest.raises(error, match=message):
         Run(**{"name": "a", "seed": 0, "make": search, "budget": 10, **change})
 
 
-def test_wrong_arguments_of_perform_are_refused_before_anything_runs(tmp_path):
+def test_invalid_arguments_of_perform_raise_before_any_run(tmp_path):
     path = tmp_path / "tests.csv"
     with pytest.raises(ValueError, match="runs: expected each name with each seed once, got a duplicate"):
         perform(runs() + runs(), path)
@@ -499,7 +499,7 @@ def test_policies_do_not_overwrite_each_other_nor_the_tests(tmp_path):
     assert path.read_text() == header
 
 
-def test_what_is_no_search_and_what_cannot_be_pickled_is_refused_by_name(tmp_path):
+def test_a_make_that_returns_no_search_or_cannot_be_pickled_is_named(tmp_path):
     with pytest.raises(TypeError, match=r"^make: expected a callable that returns a search on a problem that counts"):
         perform([Run("none", 0, lambda seed, num_threads: None, 10)], tmp_path / "a.csv", num_jobs=1, quiet=True)
     lock = threading.Lock()
@@ -514,8 +514,8 @@ def test_what_is_no_search_and_what_cannot_be_pickled_is_refused_by_name(tmp_pat
             Run(name, 0, search, 10)
 
 
-def test_a_run_that_was_stopped_does_not_go_on_as_another_search(tmp_path):
-    """Its checkpoint knows how it was made: by what function, with which arguments."""
+def test_a_run_does_not_resume_with_another_search(tmp_path):
+    """Its checkpoint contains the function that made the search, and the arguments."""
 
     def started(make):
         checkpoint = tmp_path / "run.checkpoint"
@@ -527,7 +527,7 @@ def test_a_run_that_was_stopped_does_not_go_on_as_another_search(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         started(partial(search, sparsity=0.5))
-    with pytest.raises(KeyboardInterrupt):  # the same, made anew
+    with pytest.raises(KeyboardInterrupt):  # an equal function, made again
         started(partial(search, sparsity=0.5))
     for other in (partial(search, sparsity=0.9), search, lambda seed, threads: search(seed, threads, sparsity=0.5)):
         with pytest.raises(ValueError, match=r"^make: expected that of the checkpoint .*, got another: "):

@@ -1,4 +1,4 @@
-"""Fronts as numbers: areas and surfaces are checked by hand, and against their definitions."""
+"""Hypervolumes and attainment surfaces, compared with values computed by hand and with their definitions."""
 
 import math
 
@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from subnet_problems.experiments import Front, attainment, hypervolume, read_front
 
 points = st.lists(st.tuples(st.floats(-300, 300), st.floats(0, 1)), min_size=1, max_size=8).map(np.array)
-#: Few different numbers, so that there are ties.
+#: Few distinct numbers, so that ties occur.
 coarse = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=5).map(
     lambda rows: np.array(rows, dtype=float).reshape(-1, 2) / [1, 4]
 )
@@ -32,17 +32,17 @@ def area(front, **options):
         ([50.0], [1.0], 0.0),
         ([-100.0, -math.inf, -101.0], [0.01, 0.01, 0.1], 0.0),
         ([], [], 0.0),
-        ([0.0], [0.0], 300.0),  # no density is below the least one
+        ([0.0], [0.0], 300.0),  # densities below least_density count as least_density
         ([0.0], [1e-5], 300.0),
     ],
 )
-def test_a_hypervolume_is_reward_above_the_worst_times_decades_of_density(rewards, densities, expected):
+def test_the_hypervolume_is_reward_above_worst_times_decades_of_density(rewards, densities, expected):
     assert hypervolume(rewards, densities, worst=-100.0) == pytest.approx(expected)
     tensors = torch.tensor(rewards, dtype=torch.float64), torch.tensor(densities, dtype=torch.float64)
     assert hypervolume(*tensors, worst=-100.0) == pytest.approx(expected)
 
 
-def test_rewards_above_the_best_count_as_the_best_and_densities_below_the_least_as_the_least():
+def test_rewards_and_densities_are_clipped_to_best_and_least_density():
     assert hypervolume([500.0], [0.1], worst=-100.0, best=300.0) == pytest.approx(400.0)
     assert hypervolume([math.inf], [0.1], worst=-100.0, best=300.0) == pytest.approx(400.0)
     assert hypervolume([0.0], [1e-9], worst=-100.0, least_density=1e-5) == pytest.approx(500.0)
@@ -57,7 +57,7 @@ def test_a_hypervolume_never_shrinks_when_a_policy_is_added(front, one):
 
 @settings(deadline=None)
 @given(front=points, data=st.data())
-def test_dominated_policies_and_their_order_change_no_hypervolume(front, data):
+def test_dominated_policies_and_order_do_not_change_the_hypervolume(front, data):
     worse = front[data.draw(st.integers(0, len(front) - 1))].copy()
     worse += [-data.draw(st.floats(0, 100)), data.draw(st.floats(0, 1 - worse[1]))]
     worse[1] = min(worse[1], 1.0)
@@ -74,7 +74,7 @@ def test_the_surface_of_a_single_front_is_that_front_without_dominated_policies(
         assert surfaces[50].tolist() == surfaces[100].tolist() == expected
 
 
-def test_half_of_the_seeds_attain_the_median_surface_and_all_of_them_the_worst_one():
+def test_half_of_the_seeds_attain_the_median_surface_and_all_attain_the_worst():
     fronts = [([300.0, 100.0], [0.5, 0.1]), ([200.0], [0.2]), ([150.0, 90.0], [0.1, 0.05]), ([-50.0], [1.0])]
     surfaces = attainment(fronts, percentiles=(25, 50, 100))
     assert list(surfaces) == [25, 50, 100]
@@ -83,7 +83,7 @@ def test_half_of_the_seeds_attain_the_median_surface_and_all_of_them_the_worst_o
     assert surfaces[100].tolist() == [[-50.0, 1.0]]
 
 
-def test_a_seed_that_found_nothing_counts_as_one():
+def test_an_empty_front_counts_as_a_seed():
     fronts = [([200.0], [0.1]), ([100.0], [0.1]), ([], []), ([-math.inf], [0.5])]
     surfaces = attainment(fronts, percentiles=[25, 50, 51, 100])
     assert surfaces[25].tolist() == [[200.0, 0.1]]
@@ -94,7 +94,7 @@ def test_a_seed_that_found_nothing_counts_as_one():
 
 @settings(deadline=None)
 @given(fronts=st.lists(coarse, min_size=1, max_size=7), percentile=st.sampled_from([1, 10, 100 / 3, 50, 70, 90, 100]))
-def test_a_surface_is_the_best_points_that_enough_fronts_attain(fronts, percentile):
+def test_a_surface_has_the_best_points_that_enough_fronts_attain(fronts, percentile):
     def count(reward, density):
         return sum(bool(((front[:, 0] >= reward) & (front[:, 1] <= density)).any()) for front in fronts)
 
@@ -113,7 +113,7 @@ def test_a_surface_is_the_best_points_that_enough_fronts_attain(fronts, percenti
     sizes=st.lists(st.integers(0, 4), min_size=1, max_size=4),
     data=st.data(),
 )
-def test_the_order_of_fronts_changes_no_surface(sizes, data):
+def test_the_order_of_fronts_does_not_change_surfaces(sizes, data):
     fronts = [data.draw(arrays(np.float64, (n, 2), elements=st.floats(0, 1))) for n in sizes]
     one, other = (attainment(some, percentiles=[50, 100]) for some in (fronts, fronts[::-1]))
     assert all(one[p].tolist() == other[p].tolist() for p in (50, 100))
@@ -122,7 +122,7 @@ def test_the_order_of_fronts_changes_no_surface(sizes, data):
 HEAD = "sparsity,weights_kept,search_reward,search_evaluations,test_reward,test_standard_error\n"
 
 
-def test_a_front_is_read_as_the_search_writes_it(tmp_path):
+def test_read_front_reads_the_file_of_a_search(tmp_path):
     path = tmp_path / "front.csv"
     path.write_text(HEAD + "0.99,80,250.0,44,240.5,2.0\n0.5,4000,260.0,40,255.25,1.0\n")
     front = read_front(path)
@@ -141,7 +141,7 @@ def test_a_front_is_read_as_the_search_writes_it(tmp_path):
         (HEAD + "0.5,80,1,1,nan,1\n", "path: .* expected finite numbers .* got nan at index 0"),
     ],
 )
-def test_a_file_that_is_no_front_is_refused(tmp_path, text, message):
+def test_a_file_without_a_front_is_refused(tmp_path, text, message):
     path = tmp_path / "front.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -177,6 +177,6 @@ def test_a_file_that_is_no_front_is_refused(tmp_path, text, message):
         (lambda: read_front(3), TypeError, "path: expected a path"),
     ],
 )
-def test_wrong_arguments_are_named(call, error, message):
+def test_errors_name_the_invalid_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()

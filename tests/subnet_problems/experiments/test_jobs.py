@@ -17,7 +17,7 @@ def jobs_of(*names, seeds=(0, 1)):
     return [{"name": name, "seed": seed} for name in names for seed in seeds]
 
 
-def test_rows_are_kept_as_jobs_end_and_no_job_is_done_twice(tmp_path):
+def test_rows_are_saved_when_jobs_end_and_no_job_runs_twice(tmp_path):
     path = tmp_path / "rows.csv"
     rows = collect(work, jobs_of("a"), path, num_jobs=2, quiet=True)
     assert sorted((row["seed"], row["value"] or 0.0) for row in rows) == [(0, 0.0), (0, 0.5), (1, 0.0), (1, 1.5)]
@@ -34,7 +34,7 @@ def test_rows_are_kept_as_jobs_end_and_no_job_is_done_twice(tmp_path):
     assert [row["text"] for row in more] == [None, "a of 1", None]
 
 
-def test_what_was_done_before_a_fault_is_kept(tmp_path):
+def test_rows_of_jobs_finished_before_an_error_are_kept(tmp_path):
     path = tmp_path / "rows.csv"
     with pytest.raises(ValueError, match=r"^seed: expected another"):
         collect(work, jobs_of("a", "fails", seeds=(0,)), path, num_jobs=1, quiet=True)
@@ -51,7 +51,7 @@ def test_what_was_done_before_a_fault_is_kept(tmp_path):
         (jobs_of("a", "a"), "jobs: expected no duplicates"),
     ],
 )
-def test_jobs_that_cannot_be_told_apart_are_refused(jobs, message, tmp_path):
+def test_missing_inconsistent_or_duplicate_jobs_are_refused(jobs, message, tmp_path):
     with pytest.raises(ValueError, match=f"^{message}"):
         collect(work, jobs, tmp_path / "rows.csv", quiet=True)
     assert not (tmp_path / "rows.csv").exists()

@@ -1,4 +1,4 @@
-"""Pictures of the progress of single searches."""
+"""Plots of the progress of single searches."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from subnet_problems.pictures import save_figure
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
-    """A search of four generations whose log was written every second one, and the statuses of these."""
+    """The folder of a search with a log row every second generation, and the statuses of these generations."""
     folder = tmp_path_factory.mktemp("search")
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0, num_threads=1)
     searcher = ElitistGaussianResampling(problem, popsize=8)
@@ -23,14 +23,14 @@ def logged(tmp_path_factory):
     return folder, seen[1::2]
 
 
-def test_a_log_is_read_as_it_was_written(logged):
+def test_read_log_returns_the_logged_values(logged):
     folder, seen = logged
     for log in (folder, folder / "log.csv", str(folder)):
         rows = read_log(log)
         assert [{name: row[name] for name in seen[0]} for row in rows] == seen
 
 
-def test_a_line_has_a_point_for_each_generation_against_millions_of_environment_steps(logged, tmp_path):
+def test_a_log_is_plotted_over_millions_of_environment_steps(logged, tmp_path):
     folder, seen = logged
     axes = plot_log(folder, threshold=475.0)
     line, solved = axes.get_lines()
@@ -42,13 +42,13 @@ def test_a_line_has_a_point_for_each_generation_against_millions_of_environment_
     assert (tmp_path / "log.png").stat().st_size > 1_000
 
 
-def test_several_searches_are_drawn_together_whatever_each_of_them_lacks(logged, tmp_path):
+def test_several_logs_are_plotted_together_despite_missing_columns_and_values(logged, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("iter,mean_eval\n1.0,5.0\n2.0,\n3.0,7.0\n")
     axes = plot_log([logged[0], other], labels=["ours", "theirs"])
     lines = dict(zip([text.get_text() for text in axes.get_legend().get_texts()], axes.get_lines(), strict=True))
     assert list(lines) == ["ours", "theirs"]
-    np.testing.assert_array_equal(lines["ours"].get_xdata(), [2.0, 4.0])  # generations, which both of them count
+    np.testing.assert_array_equal(lines["ours"].get_xdata(), [2.0, 4.0])  # generations, which both logs have
     np.testing.assert_array_equal(lines["theirs"].get_xdata(), [1.0, 3.0])
     np.testing.assert_array_equal(lines["theirs"].get_ydata(), [5.0, 7.0])
     assert plot_log(other, ax=axes) is axes
@@ -64,13 +64,13 @@ def test_several_searches_are_drawn_together_whatever_each_of_them_lacks(logged,
         ("iter,mean_eval\n1.0\n", r"^log: expected numbers in line 2 of "),
     ],
 )
-def test_what_is_no_log_is_refused_with_its_line(text, message, tmp_path):
+def test_errors_in_a_log_are_reported_with_the_line(text, message, tmp_path):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         plot_log(tmp_path / "bad.csv")
 
 
-def test_bad_arguments_are_refused_by_name(logged):
+def test_errors_name_the_invalid_argument(logged):
     folder, _ = logged
     with pytest.raises(ValueError, match=r"^quantity: expected one of \['best_eval', .*, which .* has, got 'reward'"):
         plot_log(folder, quantity="reward")

@@ -1,4 +1,4 @@
-"""Logs stay true when a search is stopped and resumed: they are those of the uninterrupted one."""
+"""Logs of a resumed search equal the logs of an uninterrupted one."""
 
 import csv
 import os
@@ -30,7 +30,7 @@ def scalars(folder, name):
     return [(event.step, event.value) for event in events.Scalars(name)]
 
 
-def test_a_row_has_the_numbers_of_a_generation(tmp_path):
+def test_a_row_has_the_status_of_a_generation(tmp_path):
     searcher = search(tmp_path / "run")
     searcher.run(3)
     with open(tmp_path / "run" / "log.csv", newline="") as file:
@@ -45,7 +45,7 @@ def test_a_row_has_the_numbers_of_a_generation(tmp_path):
     assert logged[1][1] == pytest.approx(float(rows[1]["mean_eval"]))
 
 
-def test_they_stay_where_they_are_when_the_search_goes_elsewhere(tmp_path, monkeypatch):
+def test_logs_stay_in_place_when_the_working_directory_changes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     searcher = search(Path("run"))
     (tmp_path / "elsewhere").mkdir()
@@ -56,8 +56,8 @@ def test_they_stay_where_they_are_when_the_search_goes_elsewhere(tmp_path, monke
     assert len(scalars(tmp_path / "run", "mean_eval")) == 2
 
 
-@pytest.mark.parametrize("killed_after", [1, 4])  # of the first, the checkpoint has no row yet
-def test_after_a_kill_the_logs_are_those_of_the_uninterrupted_search(killed_after, tmp_path):
+@pytest.mark.parametrize("killed_after", [1, 4])  # after 1 generation, the only checkpoint is from before the first row
+def test_logs_of_a_killed_and_resumed_search_equal_those_of_an_uninterrupted_one(killed_after, tmp_path):
     whole = search(tmp_path / "whole")
     whole.run(7)
     killed = search(tmp_path / "killed")
@@ -70,8 +70,8 @@ def test_after_a_kill_the_logs_are_those_of_the_uninterrupted_search(killed_afte
     assert scalars(tmp_path / "killed", "mean_eval") == scalars(tmp_path / "whole", "mean_eval")
 
 
-def test_a_resume_within_the_second_of_the_kill_comes_after_it(tmp_path, monkeypatch):
-    # TensorBoard reads files in the order of their names, for which process 10 comes before process 9.
+def test_events_after_a_resume_within_the_same_second_are_read_last(tmp_path, monkeypatch):
+    # TensorBoard reads files in the order of their names, in which process 10 precedes process 9.
     monkeypatch.setattr(os, "getpid", lambda: 9)
     killed = search(tmp_path / "run")
     killed.run(2)
@@ -81,14 +81,14 @@ def test_a_resume_within_the_second_of_the_kill_comes_after_it(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("left", [None, 0, 100])
-def test_a_log_that_lost_rows_goes_on_with_what_is_left(left, tmp_path):
+def test_a_log_with_lost_rows_continues_with_a_warning(left, tmp_path):
     search(tmp_path / "run").run(4)
     log = tmp_path / "run" / "log.csv"
     header, first, *_, last = log.read_bytes().splitlines(keepends=True)
     if left is None:
         log.unlink()
     elif left:
-        log.write_bytes(header + first + last[:-5])  # as a loss of power may leave it
+        log.write_bytes(header + first + last[:-5])  # as after a power failure
     else:
         log.write_bytes(b"")
     resumed = resume(tmp_path / "run" / "checkpoint", allow_pickle=True)
@@ -101,11 +101,11 @@ def test_a_log_that_lost_rows_goes_on_with_what_is_left(left, tmp_path):
 
 
 def third(searcher):
-    """What comes with each third generation alone."""
+    """Entries that the status has only in every third generation."""
     return {"third": float("nan"), "also": float("inf")} if searcher.step_count % 3 == 0 else {}
 
 
-def test_a_number_that_comes_later_gets_a_column_and_a_resume_before_it_does_not_have_it_yet(tmp_path):
+def test_a_status_entry_that_appears_later_adds_a_column_also_after_a_resume(tmp_path):
     for name in ("whole", "killed"):
         searcher = search(tmp_path / name)
         searcher.after_step_hook.append(partial(third, searcher))
@@ -121,7 +121,7 @@ def test_a_number_that_comes_later_gets_a_column_and_a_resume_before_it_does_not
     assert (tmp_path / "killed" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
 
-def test_a_row_for_which_there_is_no_room_costs_a_warning(tmp_path):
+def test_a_row_that_does_not_fit_on_the_disk_is_skipped_with_a_warning(tmp_path):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0, num_threads=1)
     searcher = ElitistGaussianResampling(problem, popsize=8)
     log = tmp_path / "new" / "log.csv"
@@ -134,7 +134,7 @@ def test_a_row_for_which_there_is_no_room_costs_a_warning(tmp_path):
         assert [row["iter"] for row in csv.DictReader(file)] == ["1.0", "2.0", "4.0"]
 
 
-def test_a_log_that_cannot_be_is_refused_at_once(tmp_path):
+def test_an_invalid_path_is_refused_at_once(tmp_path):
     searcher = search(tmp_path / "run")
     with pytest.raises(IsADirectoryError, match=r"^path: expected a file, got the folder"):
         CSVLogger(searcher, tmp_path)
@@ -149,7 +149,7 @@ def test_a_log_that_cannot_be_is_refused_at_once(tmp_path):
     ("path", "interval", "error"),
     [(3, 1, TypeError), ("", 1, ValueError), ("log", 0, ValueError), ("log", 2.5, TypeError)],
 )
-def test_a_logger_that_is_refused_is_not_attached(logger, path, interval, error, tmp_path, monkeypatch):
+def test_a_logger_with_invalid_arguments_is_not_attached(logger, path, interval, error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), seed=0, num_threads=1)
     searcher = ElitistGaussianResampling(problem, popsize=8)

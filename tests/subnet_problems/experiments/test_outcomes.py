@@ -1,4 +1,4 @@
-"""What runs came to: the law of each number, on tests that are written down."""
+"""Outcomes of runs, computed from given tables of tests."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from subnet_problems.experiments import comparison, learning_curves, outcome, re
 from subnet_problems.experiments._outcomes import FIELDS
 
 
-def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_it():
+def test_an_outcome_has_seeds_and_the_steps_of_the_first_test_that_solved_the_task():
     def row(seed, steps, test_mean):
         return {"name": "a", "seed": seed, "steps": steps, "test_mean": test_mean, "again_mean": 1.0, "sparsity": 0.5}
 
@@ -23,7 +23,7 @@ def test_an_outcome_counts_seeds_and_the_samples_of_the_first_test_that_reached_
     assert lines[:, 100].tolist() == [9.0, 2.0]
 
 
-def test_names_without_runs_come_to_nothing_and_have_no_curve():
+def test_names_without_runs_have_no_outcome_and_no_curve():
     assert outcome([], "a", solved=1.0).num_seeds == 0
     with pytest.raises(ValueError, match=r"^name: expected the name of a run, got 'a'"):
         learning_curves([], "a")
@@ -43,7 +43,7 @@ def a_test(**changes):
     }
 
 
-def test_what_is_written_is_read_again_with_columns_of_the_callers_own(tmp_path):
+def test_tables_with_custom_columns_are_written_and_read_unchanged(tmp_path):
     path = tmp_path / "new" / "tests.csv"
     rows = [a_test(note="a windy day"), a_test(steps=20, again_mean="", again_standard_error="", note="")]
     assert read_tests(path) == []
@@ -70,7 +70,7 @@ def test_what_is_written_is_read_again_with_columns_of_the_callers_own(tmp_path)
         (",".join(FIELDS) + "\na,0,1,1,1,1,1,1,1,1,1,1,1\n", r"^path: expected a test in line 2 of "),
     ],
 )
-def test_another_file_is_not_taken_for_tests(text, message, tmp_path):
+def test_read_tests_refuses_other_files(text, message, tmp_path):
     (tmp_path / "tests.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_tests(tmp_path / "tests.csv")

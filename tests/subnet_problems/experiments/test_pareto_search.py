@@ -1,4 +1,4 @@
-"""The search for a front: what it chooses, what it leaves behind, and what a Ctrl-C or a fault costs."""
+"""The search for a front: the policies it chooses, its files, and the effect of Ctrl-C and errors."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ SMALLEST = {"smallest.safetensors", "smallest.gif", "smallest.h", "smallest.png"
 
 
 class Endless(Echo):
-    """Its episodes have no limit of their own."""
+    """The environment has no step limit."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -39,7 +39,7 @@ def echo(env=Echo, **options):
     return MaskedGymProblem(env, **options)
 
 
-def begun(folder, env=Echo, *, popsize=12, algorithm="continuation", **options):
+def begin_search(folder, env=Echo, *, popsize=12, algorithm="continuation", **options):
     return pareto_search.begin(echo(env, **options), folder, popsize=popsize, algorithm=algorithm)
 
 
@@ -58,26 +58,26 @@ def interrupt(*_, **__):
 
 @pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
 @pytest.mark.parametrize("env", [Echo, Endless])
-def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights(env, algorithm, tmp_path):
-    search = begun(tmp_path, env, algorithm=algorithm, hidden_sizes=(5,))
+def test_a_front_of_a_custom_task_has_one_policy_for_each_number_of_weights(env, algorithm, tmp_path):
+    search = begin_search(tmp_path, env, algorithm=algorithm, hidden_sizes=(5,))
     masked = search.problem.masked
     found, stopped = pareto_search.run(search, tmp_path, budget=3_000, test_episodes=3, console=quiet())
     assert not stopped
     kept = [one.subnet.num_active for one in found]
     assert kept == sorted(set(kept))
     seen = [one.seen for one in found]
-    assert seen == sorted(set(seen))  # of two, the one with more weights earned more
-    # Returns are a policy's own here, so that the front is that of all candidates.
+    assert seen == sorted(set(seen))  # policies with more weights earn more
+    # Here, returns depend only on the policy, so the front is the exact front of all candidates.
     groups = [[one.X] for one in search.pop]
     if algorithm == "continuation":
         groups = [list(group[:8]) for group in pareto_search.groups_of(search)]
         sizes = [set(search.problem.mask(np.stack(group)).sum(dim=1).tolist()) for group in groups]
         assert len(sizes) > 1
-        (counts,) = zip(*sizes, strict=True)  # a group for each number of weights, in spite of 20 levels
+        (counts,) = zip(*sizes, strict=True)  # one group per number of weights, despite 20 levels
         assert list(counts) == sorted(set(counts), reverse=True)
         assert sum(map(len, pareto_search.groups_of(search))) == sum(map(len, search.promising()))
     candidates = [search.problem.to_subnetwork(x) for group in groups for x in group]
-    steps = 10 if env is Echo else 5  # the search's, where the environment sets no limit
+    steps = 10 if env is Echo else 5  # the limit of the search if the environment has none
     points = [(-steps * float(one.act([1.0])[0]), one.num_active) for one in candidates]
     front = {(f, g) for f, g in points if not any(a <= f and b <= g and (a, b) != (f, g) for a, b in points)}
     drawn = [(-one.seen, one.subnet.num_active) for one in found]
@@ -90,7 +90,7 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
         ]
         for one in found
     ]  # fmt: skip
-    assert all(one.subnet.prune().num_active == one.subnet.num_active for one in found)  # none has a dead weight
+    assert all(one.subnet.prune().num_active == one.subnet.num_active for one in found)  # no policy has dead weights
     assert names_in(tmp_path / "policies") == {f"{count}_weights.safetensors" for count in kept}
     for one in found:
         policy = Subnetwork.load(tmp_path / "policies" / f"{one.subnet.num_active}_weights.safetensors")
@@ -100,7 +100,7 @@ def test_a_front_on_a_task_of_ones_own_has_one_policy_for_each_number_of_weights
     assert names_in(tmp_path) - CHECKPOINTS == {"policies", "front.csv", "progress.csv", "front.png"}
 
 
-def test_an_individual_is_chosen_for_what_it_earns_on_gymnasium_in_whole_episodes():
+def test_individuals_are_chosen_by_whole_episodes_on_gymnasium():
     masked = MaskedGymProblem(
         "CartPole-v1", hidden_sizes=(4,), mask_rule=TopK(0.5), seed=0, episode_length=30, common_random_numbers=False
     )
@@ -117,8 +117,8 @@ def test_an_individual_is_chosen_for_what_it_earns_on_gymnasium_in_whole_episode
     assert found.seen == pytest.approx(max(means), rel=0.3)
 
 
-def test_earlier_policies_stay_until_there_are_new_ones(tmp_path, monkeypatch):
-    algorithm = begun(tmp_path)
+def test_earlier_policies_are_kept_until_new_ones_exist(tmp_path, monkeypatch):
+    algorithm = begin_search(tmp_path)
     run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=quiet())
     with pytest.raises(ValueError, match="test_seed: expected"):
         run(budget=3_000, test_seed=-1)
@@ -142,8 +142,8 @@ def test_earlier_policies_stay_until_there_are_new_ones(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), EvaluationError(0, 0, 1, "a fault")])
-def test_what_was_tested_before_a_fault_is_kept_with_its_table_and_so_is_what_was_there(fault, tmp_path, monkeypatch):
-    algorithm = begun(tmp_path, hidden_sizes=(8,))
+def test_an_error_during_tests_keeps_tested_and_earlier_policies(fault, tmp_path, monkeypatch):
+    algorithm = begin_search(tmp_path, hidden_sizes=(8,))
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "99_weights.safetensors").touch()
     for name in SMALLEST:
@@ -172,18 +172,18 @@ def test_what_was_tested_before_a_fault_is_kept_with_its_table_and_so_is_what_wa
     assert names_in(tmp_path / "policies") == {
         "99_weights.safetensors", *(f"{one.num_active}_weights.safetensors" for one in tested)
     }  # fmt: skip
-    assert not SMALLEST & names_in(tmp_path)  # those that were there are of no policy of this table
+    assert not SMALLEST & names_in(tmp_path)  # the old files belong to no policy of this table
     assert (tmp_path / "checkpoint").exists()
     found, _ = run(budget=3_000)
     assert len(found) == len(list((tmp_path / "policies").iterdir())) > 1
 
 
-def test_a_picture_that_cannot_be_drawn_costs_a_warning(tmp_path, monkeypatch):
+def test_a_figure_that_cannot_be_drawn_causes_only_a_warning(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(_front, "plot_front", broken)
-    algorithm = begun(tmp_path)
+    algorithm = begin_search(tmp_path)
     (tmp_path / "front.png").write_bytes(b"an older one")
     with pytest.warns(UserWarning, match=r"front\.png could not be drawn: RuntimeError\('no ink'\)"):
         found, stopped = pareto_search.run(algorithm, tmp_path, budget=3_000, test_episodes=3, console=quiet())
@@ -192,7 +192,7 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning(tmp_path, monkeypatch):
     assert (tmp_path / "front.png").read_bytes() == b"an older one"
 
 
-def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
+def test_an_unusable_folder_is_refused_before_the_search(tmp_path):
     masked = echo()
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match=r"^folder: "):
@@ -215,7 +215,7 @@ def test_where_nothing_can_be_kept_nothing_is_searched(tmp_path):
     assert masked.interaction_count == 0
 
 
-def test_a_configuration_that_no_file_holds_costs_no_policy(tmp_path):
+def test_policies_are_saved_without_a_configuration_that_no_file_can_hold(tmp_path):
     with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook'"):
         masked = MaskedGymProblem(Echo, env_config={"hook": object()}, hidden_sizes=(3,), mask_rule=TopK(0.5), seed=0)
     algorithm = pareto_search.begin(masked, tmp_path, popsize=4)
@@ -227,8 +227,8 @@ def test_a_configuration_that_no_file_holds_costs_no_policy(tmp_path):
     assert (tmp_path / "front.csv").exists()
 
 
-def test_of_the_smallest_policy_that_earns_enough_there_are_file_film_header_and_picture(tmp_path):
-    algorithm, console = begun(tmp_path, Dim), quiet()
+def test_the_smallest_sufficient_policy_has_a_file_a_film_a_header_and_a_picture(tmp_path):
+    algorithm, console = begin_search(tmp_path, Dim), quiet()
     found, _ = pareto_search.run(algorithm, tmp_path, budget=3_000, min_reward=0.1, test_episodes=3, console=console)
     enough = [one for one in found if one.subnet.tests["mean"] >= 0.1]
     fewest = min(one.subnet.num_active for one in enough)
@@ -249,10 +249,8 @@ def test_of_the_smallest_policy_that_earns_enough_there_are_file_film_header_and
         (None, "There is no smallest policy: the task has no reward threshold, and min_reward is not given."),
     ],
 )
-def test_where_no_policy_is_the_smallest_a_sentence_says_why_and_files_of_an_earlier_one_go(
-    min_reward, sentence, tmp_path
-):
-    algorithm, console = begun(tmp_path), quiet()
+def test_without_a_smallest_policy_a_message_says_why_and_old_files_are_removed(min_reward, sentence, tmp_path):
+    algorithm, console = begin_search(tmp_path), quiet()
     for name in SMALLEST:
         (tmp_path / name).touch()
     found, stopped = pareto_search.run(
@@ -263,7 +261,7 @@ def test_where_no_policy_is_the_smallest_a_sentence_says_why_and_files_of_an_ear
     assert not SMALLEST & names_in(tmp_path)
 
 
-def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
+def test_among_smallest_policies_the_one_with_the_highest_reward_is_chosen():
     masked = MaskedGymProblem("CartPole-v1", hidden_sizes=(2,), seed=0)
 
     def found(num_weights, mean):
@@ -277,7 +275,7 @@ def test_of_two_smallest_policies_it_is_the_one_that_earns_more():
 
 @pytest.mark.parametrize("stage", ["search", "choosing"])
 @pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
-def test_a_search_that_was_stopped_keeps_what_it_found_and_goes_on_to_the_same_files(
+def test_an_interrupted_search_keeps_its_policies_and_resumes_to_identical_files(
     algorithm, stage, tmp_path, monkeypatch
 ):
     per_generation = 20 if algorithm == "continuation" else 120  # steps
@@ -286,13 +284,13 @@ def test_a_search_that_was_stopped_keeps_what_it_found_and_goes_on_to_the_same_f
     )  # fmt: skip
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     options = {"popsize": 4, "algorithm": algorithm, "common_random_numbers": algorithm == "nsga2"}
-    run(search := begun(whole, Dim, **options), whole)
+    run(search := begin_search(whole, Dim, **options), whole)
     generations = len(rows_of(whole, "progress.csv"))
-    assert 24 < generations == search.n_iter - 1 < 30  # more than one checkpoint
+    assert 24 < generations == search.n_iter - 1 < 30  # several checkpoints were written
     with monkeypatch.context() as patch:
         last = int(rows_of(whole, "progress.csv")[22 if stage == "search" else -1]["steps"])
         stop_at(patch, last if stage == "search" else last + 1)
-        found, was_stopped = run(begun(stopped, Dim, **options), stopped)
+        found, was_stopped = run(begin_search(stopped, Dim, **options), stopped)
     assert was_stopped
     if stage == "choosing":
         assert names_in(stopped) == {"checkpoint", "checkpoint.previous", "progress.csv"}
@@ -305,30 +303,32 @@ def test_a_search_that_was_stopped_keeps_what_it_found_and_goes_on_to_the_same_f
 
 
 @pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
-def test_a_finished_search_continues_as_if_it_had_had_a_larger_budget_from_the_start(algorithm, tmp_path):
+def test_extending_the_budget_of_a_finished_search_equals_a_larger_budget(algorithm, tmp_path):
     whole, extended = tmp_path / "whole", tmp_path / "extended"
     options = {"popsize": 4, "algorithm": algorithm, "common_random_numbers": algorithm == "nsga2"}
     run = partial(pareto_search.run, min_reward=0.0, test_episodes=2, console=quiet())
-    run(begun(whole, Dim, **options), whole, budget=3_000)
-    _, stopped = run(begun(extended, Dim, **options), extended, budget=1_500)
+    run(begin_search(whole, Dim, **options), whole, budget=3_000)
+    _, stopped = run(begin_search(extended, Dim, **options), extended, budget=1_500)
     assert not stopped
     assert (extended / "progress.csv").read_bytes() != (whole / "progress.csv").read_bytes()
     run(resume(extended / "checkpoint", allow_pickle=True), extended, budget=3_000)
     assert contents(extended) == contents(whole)
 
 
-def test_ctrl_c_in_the_first_generation_leaves_nothing(tmp_path, monkeypatch):
+def test_ctrl_c_in_the_first_generation_leaves_no_files(tmp_path, monkeypatch):
     stop_at(monkeypatch, 0)
     console = quiet()
-    assert pareto_search.run(begun(tmp_path), tmp_path, budget=3_000, console=console) == ([], True)
+    assert pareto_search.run(begin_search(tmp_path), tmp_path, budget=3_000, console=console) == ([], True)
     assert not names_in(tmp_path)
     assert "Stopped before the end of the first generation." in console.file.getvalue()
 
 
-def test_ctrl_c_as_the_first_generation_ends_leads_to_tests(tmp_path, monkeypatch):
+def test_ctrl_c_at_the_end_of_the_first_generation_starts_the_tests(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ParetoCheckpointer, "_update", interrupt)
-        found, stopped = pareto_search.run(begun(tmp_path), tmp_path, budget=3_000, test_episodes=2, console=quiet())
+        found, stopped = pareto_search.run(
+            begin_search(tmp_path), tmp_path, budget=3_000, test_episodes=2, console=quiet()
+        )
     assert (len(found), stopped) == (1, True)
     assert names_in(tmp_path) == {"policies", "front.csv", "progress.csv", "front.png"}
 
@@ -345,7 +345,7 @@ def test_a_second_ctrl_c_ends_the_tests_without_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(Subnetwork, "test", test)
     stop_at(monkeypatch, 1_200)
     found, stopped = pareto_search.run(
-        begun(tmp_path, popsize=4, hidden_sizes=(8,)), tmp_path, budget=3_000, test_episodes=2, console=quiet()
+        begin_search(tmp_path, popsize=4, hidden_sizes=(8,)), tmp_path, budget=3_000, test_episodes=2, console=quiet()
     )  # fmt: skip
     assert (len(found), stopped) == (1, True)
     assert len(rows_of(tmp_path)) == 1
@@ -356,7 +356,7 @@ def test_a_second_ctrl_c_ends_the_tests_without_pictures(tmp_path, monkeypatch):
 def test_ctrl_c_while_pictures_are_drawn_keeps_the_tests_and_the_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(_front, "plot_front", interrupt)
     found, stopped = pareto_search.run(
-        begun(tmp_path), tmp_path, budget=3_000, min_reward=0.0, test_episodes=2, console=quiet()
+        begin_search(tmp_path), tmp_path, budget=3_000, min_reward=0.0, test_episodes=2, console=quiet()
     )
     assert stopped
     assert len(rows_of(tmp_path)) == len(found) > 0
@@ -376,7 +376,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("algorithm", ["continuation", "nsga2"])
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_front_of_any_network_is_searched(kind, algorithm, tmp_path):
+def test_fronts_of_all_kinds_of_networks_are_searched(kind, algorithm, tmp_path):
     masked = MaskedGymProblem(SHORT_POLE, mask_rule=TopK(0.5), seed=0, **NETWORKS[kind])
     before = masked.backend, masked.episode_length
     search = pareto_search.begin(masked, tmp_path, algorithm=algorithm, popsize=4)
@@ -451,7 +451,7 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
         ({"start": np.zeros(30, bool)}, r"^start: expected"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_by_the_callers_names_before_anything_is_made(options, message, tmp_path):
+def test_invalid_arguments_are_named_before_any_file_is_written(options, message, tmp_path):
     masked = echo(hidden_sizes=(15,))
     with pytest.raises(ValueError, match=message):
         pareto_search.begin(masked, tmp_path / "new", **options)
@@ -462,7 +462,7 @@ def test_the_first_level_may_have_a_share_of_the_budget(tmp_path):
     masked = MaskedGymProblem(
         "Pendulum-v1", hidden_sizes=(15,), mask_rule=TopK(0.5), common_random_numbers=False, episode_length=20, seed=0
     )
-    # No return equals the best one seen, so that the level does not end early.
+    # No two returns are equal, so the level does not end early.
     search = pareto_search.begin(masked, tmp_path, popsize=8, min_sparsity=0.5, first_interactions=6_000)
     while search.n_iter is None or search.level == 0:
         before = masked.interaction_count
@@ -471,7 +471,7 @@ def test_the_first_level_may_have_a_share_of_the_budget(tmp_path):
     assert search.n_iter - 1 > search.first_generations
 
 
-def test_what_is_no_search_for_a_front_is_refused(tmp_path):
+def test_arguments_of_wrong_types_are_refused(tmp_path):
     with pytest.raises(TypeError, match=r"^masked: expected a MaskedGymProblem"):
         pareto_search.begin(None, tmp_path)
     with pytest.raises(TypeError, match=r"^algorithm: expected a search from begin or resume"):
@@ -479,12 +479,12 @@ def test_what_is_no_search_for_a_front_is_refused(tmp_path):
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_front_is_the_same_with_actors(tmp_path):
+def test_actors_do_not_change_a_front(tmp_path):
     options = {"popsize": 4, "observation_normalization": True}
     fronts = []
     for num_actors in (0, 2):
         folder = tmp_path / str(num_actors)
-        search = begun(folder, num_actors=num_actors, **options)
+        search = begin_search(folder, num_actors=num_actors, **options)
         pareto_search.run(search, folder, budget=1_000, test_episodes=2, console=quiet())
         search.problem.masked.kill_actors()
         fronts.append(contents(folder))

@@ -1,4 +1,4 @@
-"""Jobs in new processes: what comes of them, and that no process is left behind."""
+"""Jobs in new processes: their results, and that no process remains."""
 
 import atexit
 import multiprocessing
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# The module by itself: the package imports EvoTorch, which takes each new process seconds.
+# Import only the module: the package imports EvoTorch, which takes seconds in each new process.
 FOLDERS = [str(Path(__file__).parents[3] / "subnet_problems" / "experiments"), str(Path(__file__).parent)]
 sys.path += FOLDERS
 from _processes import Processes, ProcessLostError, check_can_start_processes  # noqa: E402
@@ -33,7 +33,7 @@ def end_badly(how, report):
         raise ValueError("number: expected another")
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if how == "daughter":  # holds what its mother held
+    if how == "daughter":  # the child inherits the pipes of its parent
         if os.fork() == 0:
             time.sleep(1.0)
             os._exit(0)
@@ -47,13 +47,13 @@ def leave_a_note(path, report):
 
 
 class OddError(Exception):
-    """Cannot be made again from what is pickled of it."""
+    """Can be pickled, but not unpickled."""
 
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
 
 
-def listened_until(processes, is_enough):
+def messages_until(processes, is_enough):
     messages = []
     while not is_enough(messages):
         messages += processes.listen(timeout=0.1)
@@ -61,16 +61,16 @@ def listened_until(processes, is_enough):
 
 
 def is_gone(pid):
-    """It has ended, whether or not somebody has asked how (Linux)."""
+    """Whether a process has ended, including as a zombie (Linux)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except FileNotFoundError:
         return True
 
 
-def test_each_job_is_done_once_and_its_reports_come_before_its_result():
+def test_each_job_runs_once_and_its_reports_precede_its_result():
     with Processes(double, [(number,) for number in range(5)], 2) as processes:
-        messages = listened_until(processes, lambda came: sum(one.kind == "result" for one in came) == 5)
+        messages = messages_until(processes, lambda came: sum(one.kind == "result" for one in came) == 5)
         assert processes.at_work == []
     for job in range(5):
         begun, pid, result = (message for message in messages if message.job == job)
@@ -80,12 +80,12 @@ def test_each_job_is_done_once_and_its_reports_come_before_its_result():
     assert len({message.content for message in messages if isinstance(message.content, int)} - set(range(9))) <= 2
 
 
-def test_no_process_is_left_behind_whatever_ends_the_block():
+def test_no_process_remains_after_an_exception():
     pids = []
 
     def interrupted():
         with Processes(end_badly, [("wait",), ("wait",)], 2) as processes:
-            pids.extend(one.content for one in listened_until(processes, lambda came: len(came) == 2))
+            pids.extend(one.content for one in messages_until(processes, lambda came: len(came) == 2))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -102,9 +102,9 @@ def test_no_process_is_left_behind_whatever_ends_the_block():
         ("exit", RuntimeError, "SystemExit: enough"),
     ],
 )
-def test_an_error_comes_with_its_traceback_and_the_process_goes_on(how, kind, content):
+def test_an_error_has_its_traceback_and_the_process_continues(how, kind, content):
     with Processes(end_badly, [(how,), (how,)], 1) as processes:
-        for message in listened_until(processes, lambda came: len(came) == 2):
+        for message in messages_until(processes, lambda came: len(came) == 2):
             assert message.kind == "error"
             assert type(message.content) is kind
             assert content in str(message.content)
@@ -114,15 +114,15 @@ def test_an_error_comes_with_its_traceback_and_the_process_goes_on(how, kind, co
 @pytest.mark.parametrize(
     ("how", "content"), [("kill", "was killed by SIGKILL"), ("daughter", "ended with exit code 3")]
 )
-def test_a_job_that_loses_its_process_says_how_that_ended(how, content):
+def test_a_lost_job_reports_how_its_process_ended(how, content):
     with Processes(end_badly, [("wait",), (how,)], 2) as processes:
-        *_, lost = listened_until(processes, lambda came: [one for one in came if one.kind == "lost"])
+        *_, lost = messages_until(processes, lambda came: [one for one in came if one.kind == "lost"])
         assert (lost.job, lost.content) == (1, content)
 
 
-def test_processes_leave_as_usual_where_all_is_done(tmp_path):
+def test_processes_exit_normally_after_all_jobs(tmp_path):
     with Processes(leave_a_note, [(str(tmp_path / "note"),)], 1) as processes:
-        listened_until(processes, len)
+        messages_until(processes, len)
     assert (tmp_path / "note").read_text() == "cleaned up"
 
 
@@ -130,7 +130,7 @@ def start_some():
     check_can_start_processes()
 
 
-def test_a_daemon_may_not_start_any(capfd):
+def test_a_daemon_must_not_start_processes(capfd):
     process = multiprocessing.get_context("spawn").Process(target=start_some, daemon=True)
     process.start()
     process.join()
@@ -138,7 +138,7 @@ def test_a_daemon_may_not_start_any(capfd):
     assert "RuntimeError: expected a process that may start others, got a daemon" in capfd.readouterr().err
 
 
-def report_for_ever(report):
+def report_forever(report):
     while True:
         report(os.getpid())
         time.sleep(0.01)
@@ -147,15 +147,15 @@ def report_for_ever(report):
 ORPHANED = """
 import os, signal
 from _processes import Processes
-from test_processes import listened_until, report_for_ever
+from test_processes import messages_until, report_forever
 if __name__ == "__main__":
-    with Processes(report_for_ever, [()], 1) as processes:
-        print(listened_until(processes, len)[0].content, flush=True)
+    with Processes(report_forever, [()], 1) as processes:
+        print(messages_until(processes, len)[0].content, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_they_do_not_outlive_the_process_that_started_them(tmp_path):
+def test_processes_end_with_the_process_that_started_them(tmp_path):
     (tmp_path / "orphaned.py").write_text(ORPHANED)
     pid = int(script("orphaned.py", cwd=tmp_path).stdout)
     deadline = time.monotonic() + 60.0
@@ -164,12 +164,12 @@ def test_they_do_not_outlive_the_process_that_started_them(tmp_path):
         time.sleep(0.01)
 
 
-def test_they_start_from_any_thread():
+def test_processes_can_be_started_from_any_thread():
     results = []
 
     def start():
         with Processes(double, [(21,)], 1) as processes:
-            results.extend(listened_until(processes, lambda came: [one for one in came if one.kind == "result"]))
+            results.extend(messages_until(processes, lambda came: [one for one in came if one.kind == "result"]))
 
     thread = threading.Thread(target=start)
     thread.start()
@@ -179,10 +179,10 @@ def test_they_start_from_any_thread():
 
 SCRIPT = """
 from _processes import Processes, check_can_start_processes
-from test_processes import double, listened_until
+from test_processes import double, messages_until
 check_can_start_processes()
 with Processes(double, [(21,)], 1) as processes:
-    print(listened_until(processes, lambda came: len(came) == 3)[-1].content)
+    print(messages_until(processes, lambda came: len(came) == 3)[-1].content)
 """
 
 
@@ -193,7 +193,7 @@ def script(*words, **options):
     )  # fmt: skip
 
 
-def test_a_script_without_a_guard_is_told_what_it_lacks_once(tmp_path):
+def test_a_script_without_a_main_guard_gets_one_error(tmp_path):
     (tmp_path / "unguarded.py").write_text(SCRIPT)
     done = script("unguarded.py", cwd=tmp_path)
     assert done.returncode == 1
@@ -203,21 +203,21 @@ def test_a_script_without_a_guard_is_told_what_it_lacks_once(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["-"], ["-c", SCRIPT]])
-def test_no_guard_is_needed_where_there_is_no_file_to_import(words, tmp_path):
+def test_code_without_a_file_needs_no_main_guard(words, tmp_path):
     done = script(*words, input=SCRIPT, cwd=tmp_path)
     assert done.stdout == "42\n", done.stderr
 
 
-def test_a_script_that_fails_as_it_is_imported_is_named(tmp_path):
+def test_a_script_that_fails_on_import_is_named(tmp_path):
     (tmp_path / "fails.py").write_text(f"import sys\nif __name__ != '__main__':\n    sys.exit('no')\n{SCRIPT}")
     done = script("fails.py", cwd=tmp_path)
     assert "no\n" in done.stderr
     assert "fails.py, ended with exit code 1 before it started to work; its output has the reason" in done.stderr
 
 
-def test_an_odd_end_before_the_first_job_is_an_error():
+def test_a_process_killed_before_its_first_job_is_an_error():
     with Processes(double, [(21,)], 1) as processes:
         (child,) = multiprocessing.active_children()
         child.kill()
         with pytest.raises(ProcessLostError, match="was killed by SIGKILL before it started to work"):
-            listened_until(processes, len)
+            messages_until(processes, len)

@@ -1,4 +1,4 @@
-"""Sparsifying a policy: where the search begins, what it hands out, and how it goes on."""
+"""Sparsifying a policy: the start of the search, its result, and its resumption."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def cart_pole(env=SHORT_POLE, **options):
 
 
 def policy(mask=None, *, rule=None, **options):
-    """A policy whose mask is ``mask``, else what the rule makes of initial scores."""
+    """A policy with the given mask, or with the mask that the rule makes of initial scores."""
     problem = cart_pole(mask_rule=rule, **options)
     return problem.to_subnetwork(problem.generate_batch(1)[0]) if mask is None else problem.mask_to_subnetwork(mask)
 
@@ -45,7 +45,7 @@ def searched(problem, *, budget=6_000):
 
 
 def first_mask(algorithm):
-    """The mask of the center that a search begins from."""
+    """The mask of the center from which a search starts."""
     problem = algorithm.problem
     center = algorithm._center.copy()
     center[-1] = problem.xu[-1]
@@ -92,7 +92,7 @@ def searched_normalized():
 
 
 @pytest.mark.parametrize("kind", POLICIES)
-def test_a_search_begins_with_the_policys_own_mask_and_ends_with_fewer_weights(kind, tmp_path):
+def test_the_search_starts_with_the_mask_of_the_policy_and_ends_with_fewer_weights(kind, tmp_path):
     subnet = POLICIES[kind]()
     if kind not in ("recurrent", "a layer's norm", "normalized"):
         subnet.save(tmp_path / "policy.safetensors")
@@ -115,7 +115,7 @@ def test_a_search_begins_with_the_policys_own_mask_and_ends_with_fewer_weights(k
 
 
 @pytest.mark.parametrize("options", [{}, {"sparsity": 0.5}, {"observation_normalization": True}])
-def test_a_search_hands_out_the_policy_and_its_task(options, tmp_path):
+def test_a_search_can_be_given_instead_of_a_policy(options, tmp_path):
     def make(**config):
         return Dim(**config)
 
@@ -135,7 +135,7 @@ def test_a_search_hands_out_the_policy_and_its_task(options, tmp_path):
     assert small.num_active <= handed_out.num_active
 
 
-def test_layers_keep_their_shares_where_the_policy_has_them():
+def test_the_scope_of_the_rule_follows_the_policy():
     assert _rule(POLICIES["of a front"]()).scope == "erdos_renyi"
     assert _rule(POLICIES["dense"]()).scope == "erdos_renyi"
     assert _rule(policy()).scope == "global"
@@ -145,14 +145,14 @@ def test_layers_keep_their_shares_where_the_policy_has_them():
     assert _rule(pruned).rescale == pruned.rescale
 
 
-def test_a_search_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypatch):
+def test_a_resumed_sparsify_gives_the_same_policy(tmp_path, monkeypatch):
     subnet = policy(sparsity=0.2)
     options = {"min_reward": 1.0, "budget": 3_000, "popsize": 4, "test_episodes": 2, "console": quiet()}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     small = sparsify(subnet, whole, **options)
     with monkeypatch.context() as patch:
         stop_at(patch, 1_500)
-        assert sparsify(subnet, stopped, **options) is not None  # of what was found until then
+        assert sparsify(subnet, stopped, **options) is not None  # the best policy so far
     with pytest.raises(FileExistsError, match=r"^folder: expected a file that does not exist, got .*checkpoint"):
         sparsify(subnet, stopped, **options)
     again = sparsify(subnet, stopped, resume=True, **options)
@@ -172,7 +172,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkeypa
         (Echo, 1e9, "No policy earns 1e+09; a longer search (or another seed) may find one."),
     ],
 )
-def test_where_no_policy_earns_enough_there_is_a_sentence_and_none(env, min_reward, sentence, tmp_path):
+def test_without_a_sufficient_policy_none_is_returned_and_a_message_says_why(env, min_reward, sentence, tmp_path):
     problem, console = MaskedGymProblem(env, hidden_sizes=(3,), sparsity=0.5, seed=0), quiet()
     subnet = problem.to_subnetwork(problem.generate_batch(1)[0])
     options = {"env": env, "budget": 300, "popsize": 4, "test_episodes": 2, "console": console}
@@ -217,15 +217,15 @@ def of_dense_weights():
         (policy, {"observation_normalization": True}, ValueError, r"^observation_normalization: expected False"),
     ],
 )
-def test_what_cannot_be_sparsified_is_refused_by_the_callers_names(given, options, error, message, tmp_path):
+def test_errors_name_the_invalid_argument(given, options, error, message, tmp_path):
     with pytest.raises(error, match=message):
         sparsify(given(), tmp_path / "new", console=quiet(), **options)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_policy_of_a_rule_of_a_users_own_is_sparsified_too(tmp_path):
+def test_a_policy_of_a_custom_rule_can_be_sparsified(tmp_path):
     class Odd(Threshold):
-        """Keeps scores on either side."""
+        """Keeps scores far from 0."""
 
         def __call__(self, scores, layers):
             return scores.abs() > 0.1

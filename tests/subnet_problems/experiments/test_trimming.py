@@ -1,4 +1,4 @@
-"""A policy is made smaller: a weight goes, and other units do what its units did."""
+"""Making a policy smaller: removing a weight, and replacing units by others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def a_policy(masked, seed=0):
 
 
 def outputs(masked, mask, obs):
-    """What the network of a mask's policy puts out, clipped to the actions' bounds, without the code under test."""
+    """Outputs of a mask's policy, clipped to the bounds of the actions, computed without the code under test."""
     subnet = masked.mask_to_subnetwork(mask)
     with torch.no_grad():
         values = subnet.network.to_module(subnet.weights)(torch.from_numpy(obs)).numpy()
@@ -49,7 +49,7 @@ def outputs(masked, mask, obs):
     return values if limits is None else np.clip(values, *limits)
 
 
-def test_a_policy_is_observed_in_episodes_of_its_own_which_count():
+def test_observations_of_a_policy_come_from_new_episodes_whose_steps_are_counted():
     masked = problem()
     mask = a_policy(masked)
     subnet, seen, steps = masked.mask_to_subnetwork(mask), [], 0
@@ -67,7 +67,7 @@ def test_a_policy_is_observed_in_episodes_of_its_own_which_count():
 
 @pytest.mark.parametrize("env", TASKS)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_live_units_compute_what_the_policy_does(kind, env):
+def test_live_units_compute_the_outputs_of_the_policy(kind, env):
     masked = problem(env, **NETWORKS[kind])
     mask = a_policy(masked)
     observations = _observed(masked, mask, 2)
@@ -78,8 +78,8 @@ def test_live_units_compute_what_the_policy_does(kind, env):
 
 @pytest.mark.parametrize("env", TASKS)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_unit_is_replaced_by_that_which_does_most(kind, env):
-    """All that there are, one by one: each hidden unit's connections are moved to each other one of its layer."""
+def test_a_unit_is_replaced_by_the_best_alternative(kind, env):
+    """Compares with all alternatives: the connections of each hidden unit are moved to each other unit of its layer."""
     masked = problem(env, **NETWORKS[kind])
     mask = a_policy(masked)
     observations = _observed(masked, mask, 2)
@@ -108,7 +108,7 @@ def test_a_unit_is_replaced_by_that_which_does_most(kind, env):
     assert np.abs(fitted.outputs - wanted).mean() <= min(least, np.abs(policy.outputs - wanted).mean()) + 1e-5
 
 
-def test_where_all_units_of_a_layer_are_there_or_none_is_hidden_nothing_is_replaced():
+def test_without_unused_or_hidden_units_nothing_is_replaced():
     for masked in (problem(hidden_sizes=()), problem(hidden_sizes=(2, 2))):
         mask = torch.ones(masked.solution_length, dtype=torch.bool)
         policy = _Units.of(_Chain(masked), mask, _observed(masked, mask, 1))
@@ -118,7 +118,7 @@ def test_where_all_units_of_a_layer_are_there_or_none_is_hidden_nothing_is_repla
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_versions_have_fewer_live_weights_and_among_them_is_that_which_changes_outputs_least(kind):
+def test_versions_have_fewer_live_weights_and_include_the_one_that_changes_outputs_least(kind):
     masked = problem("LunarLander-v3", **NETWORKS[kind])
     mask = a_policy(masked)
     observations = _observed(masked, mask, 4)
@@ -145,10 +145,10 @@ def test_a_policy_is_made_smaller_down_to_one_path():
         mask = versions[0]
         sizes.append(int(mask.count_nonzero()))
     assert sizes == sorted(set(sizes), reverse=True)
-    assert sizes[-1] == 3  # a path through two hidden layers: with one weight fewer none is left
+    assert sizes[-1] == 3  # a path through two hidden layers, which needs three weights
 
 
-def test_of_many_weights_several_go_at_once():
+def test_large_policies_lose_several_weights_at_once():
     masked = problem(hidden_sizes=(20, 20))
     mask = a_policy(masked)
     many = int(mask.count_nonzero())

@@ -1,4 +1,4 @@
-"""A center that comes to a sparser level is narrowed to the weights that may do something."""
+"""At a sparser level, a center is narrowed to weights between units in use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def an_individual(problem, sparsity, *, seed=0):
 
 
 def between_units_in_use(problem, x):
-    """Weight by weight; the network is two hidden layers of 30 and 20 units."""
+    """A mask of the weights between units in use, for a network with two hidden layers of 30 and 20 units."""
     wide = np.append(x[:-1], min(0.0, x[-1] + 2.0))
     network = problem.masked.network
     units = live_units(chain_layers(network, problem.mask(wide[None])[0].numpy()))
@@ -49,7 +49,7 @@ def between_units_in_use(problem, x):
     scope=st.sampled_from(["global", "layer", "erdos_renyi"]),
     bias=st.booleans(),
 )
-def test_places_are_for_weights_between_units_in_use(seed, sparsity, scope, bias):
+def test_narrowing_keeps_only_weights_between_units_in_use(seed, sparsity, scope, bias):
     problem = front(mask_rule=TopK(0.5, scope=scope), bias=bias)
     layers, x = problem.masked.network.layers, an_individual(problem, sparsity, seed=seed)
     in_use = between_units_in_use(problem, x)
@@ -62,14 +62,14 @@ def test_places_are_for_weights_between_units_in_use(seed, sparsity, scope, bias
     for part, num_kept in TopK(sparsity, scope=scope).parts(layers):
         assert after[part].count_nonzero() == num_kept
         if not 0 < num_kept < in_use[part].count_nonzero():
-            np.testing.assert_allclose(narrowed[:-1][part], x[:-1][part], rtol=1e-6)  # too few are in use
+            np.testing.assert_allclose(narrowed[:-1][part], x[:-1][part], rtol=1e-6)  # not enough units are in use
         else:
             assert not (after & ~in_use)[part].any()
-            assert not (before & in_use & ~after)[part].any()  # what was kept and is in use stays
+            assert not (before & in_use & ~after)[part].any()  # kept weights in use stay
             assert not (children[:, part] & ~in_use[part]).any()
 
 
-def test_of_a_sparse_mask_more_weights_are_live_then():
+def test_narrowing_increases_the_number_of_live_weights_of_sparse_masks():
     problem = front()
     network, live = problem.masked.network, []
     for make in (problem.confined, problem.narrowed):
@@ -79,13 +79,13 @@ def test_of_a_sparse_mask_more_weights_are_live_then():
     assert network.num_weights == 920
 
 
-def test_with_many_weights_all_are_in_use():
+def test_narrowing_does_not_change_dense_masks():
     problem = front()
     x = an_individual(problem, 0.5)
     np.testing.assert_array_equal(problem.narrowed(x), np.append(x[:-1].astype(np.float32), x[-1]))
 
 
-def test_of_a_network_that_is_no_chain_it_is_not_known_what_is_in_use():
+def test_narrowing_does_not_change_networks_that_are_not_chains():
     class Gated(nn.Module):
         def __init__(self):
             super().__init__()
@@ -99,7 +99,7 @@ def test_of_a_network_that_is_no_chain_it_is_not_known_what_is_in_use():
     np.testing.assert_allclose(problem.narrowed(x), x, rtol=1e-6)
 
 
-def test_what_it_is_asked_for_is_refused_by_name():
+def test_errors_name_the_invalid_argument():
     problem = front()
     with pytest.raises(ValueError, match=r"^center: expected shape \(D \+ 1,\)"):
         problem.narrowed(np.zeros(3))

@@ -1,4 +1,4 @@
-"""The laws of mask rules."""
+"""Properties of mask rules."""
 
 import math
 
@@ -70,14 +70,14 @@ def test_a_removed_weight_is_plus_zero(scores):
 
 @quick
 @given(scores=_SCORES, sparsity=_SPARSITIES)
-def test_global_topk_keeps_exactly_the_promised_number_whatever_the_ties(scores, sparsity):
+def test_global_topk_keeps_the_exact_number_despite_ties(scores, sparsity):
     mask = TopK(sparsity)(scores, NETWORK.layers)
     assert mask.sum(dim=1).tolist() == [round(D * (1 - sparsity))] * len(scores)
 
 
 @quick
 @given(scores=_SCORES, sparsity=_SPARSITIES)
-def test_layer_topk_keeps_exactly_the_promised_number_in_each_layer(scores, sparsity):
+def test_layer_topk_keeps_the_exact_number_in_each_layer(scores, sparsity):
     mask = TopK(sparsity, scope="layer")(scores, NETWORK.layers)
     for layer in NETWORK.layers:
         assert mask[:, layer.slice].sum(dim=1).tolist() == [round(layer.size * (1 - sparsity))] * len(scores)
@@ -85,7 +85,7 @@ def test_layer_topk_keeps_exactly_the_promised_number_in_each_layer(scores, spar
 
 @quick
 @given(scores=_SCORES, sparsity=_SPARSITIES)
-def test_erdos_renyi_topk_keeps_exactly_the_promised_number_and_each_layers_highest(scores, sparsity):
+def test_erdos_renyi_topk_keeps_the_exact_number_and_the_highest_of_each_layer(scores, sparsity):
     mask = TopK(sparsity, scope="erdos_renyi")(scores, NETWORK.layers)
     counts = erdos_renyi(round(D * (1 - sparsity)), NETWORK.layers)
     assert sum(counts) == round(D * (1 - sparsity))
@@ -97,8 +97,8 @@ def test_erdos_renyi_topk_keeps_exactly_the_promised_number_and_each_layers_high
 @quick
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=4), share=st.floats(0, 1), bias=st.booleans()
-)  # of any network and any number
-def test_what_a_layer_keeps_is_proportional_to_its_inputs_and_outputs_or_all_of_it(sizes, share, bias):
+)  # for any network and any number
+def test_a_layer_keeps_a_number_proportional_to_its_inputs_plus_outputs_or_all_weights(sizes, share, bias):
     network = FrozenNetwork(tuple(sizes), obs_length=3, act_length=2, bias=bias)
     num_kept = round(share * network.num_weights)
     counts = erdos_renyi(num_kept, network.layers)
@@ -107,13 +107,13 @@ def test_what_a_layer_keeps_is_proportional_to_its_inputs_and_outputs_or_all_of_
     partly = [i for i, layer in enumerate(network.layers) if counts[i] < layer.size]
     for i, layer in enumerate(network.layers):
         assert 0 <= counts[i] <= layer.size
-        for j in partly:  # the same rate but for rounding; a layer that keeps all has at most that
+        for j in partly:  # up to rounding; a full layer may have a lower rate
             assert rates[i] <= rates[j] + 1 / sum(layer.shape) + 1 / sum(network.layers[j].shape)
 
 
-def test_a_lander_that_keeps_2_percent_keeps_half_of_what_leads_out():
+def test_erdos_renyi_gives_known_counts_for_the_papers_network():
     network = FrozenNetwork((87, 87), obs_length=8, act_length=2)
-    assert erdos_renyi(169, network.layers) == [45, 82, 42]  # of 696, 7,569 and 174; 169 times 95, 174, 89 of 358
+    assert erdos_renyi(169, network.layers) == [45, 82, 42]  # of 696, 7,569, 174 weights; shares 95, 174, 89 of 358
     assert erdos_renyi(844, network.layers) == [237, 433, 174]
 
 
@@ -129,7 +129,7 @@ def test_topk_keeps_the_highest_scores_and_the_lower_index_among_equal_ones(scor
             assert layer_bits[layer.slice] == expected
 
 
-def test_of_equal_scores_the_first_are_kept():
+def test_among_equal_scores_the_first_are_kept():
     mask = TopK(0.75)(torch.zeros((1, D)), NETWORK.layers)
     num_kept = round(D * 0.25)
     assert mask[0].tolist() == [True] * num_kept + [False] * (D - num_kept)
@@ -151,7 +151,7 @@ def test_infinite_scores_are_the_highest_and_the_lowest():
 
 @quick
 @given(scores=_SCORES, sparsity=_SPARSITIES, scope=_SCOPES)
-def test_topk_sees_only_the_order_of_the_scores(scores, sparsity, scope):
+def test_topk_depends_only_on_the_order_of_the_scores(scores, sparsity, scope):
     rule = TopK(sparsity, scope=scope)
     mask = rule(scores, NETWORK.layers)
     ranks = torch.unique(scores, return_inverse=True)[1]
@@ -161,18 +161,18 @@ def test_topk_sees_only_the_order_of_the_scores(scores, sparsity, scope):
 
 @quick
 @given(scores=_SCORES, value=st.floats(-2, 2, width=32))
-def test_threshold_keeps_what_is_above_its_value(scores, value):
+def test_threshold_keeps_scores_above_its_value(scores, value):
     expected = [[score > value for score in row] for row in scores.tolist()]
     assert Threshold(value)(scores, NETWORK.layers).tolist() == expected
 
 
-def test_threshold_removes_what_equals_its_value():
+def test_threshold_removes_scores_equal_to_its_value():
     assert not Threshold(0.0)(torch.zeros((1, D)), NETWORK.layers).any()
 
 
 @quick
 @given(scores=_SCORES, rule=_RULES, others=_SEEDS)
-def test_each_row_depends_on_itself_alone(scores, rule, others):
+def test_each_row_is_masked_independently(scores, rule, others):
     mask = rule(scores, NETWORK.layers)
     decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=rule.rescale)
     for i in range(len(scores)):
@@ -186,7 +186,7 @@ def test_each_row_depends_on_itself_alone(scores, rule, others):
 
 @quick
 @given(scores=_SCORES, rule=_RULES)
-def test_rules_leave_the_scores_and_the_weights_alone(scores, rule):
+def test_rules_do_not_change_scores_or_weights(scores, rule):
     scores_before, weights = scores.clone(), NETWORK.weights
     mask = rule(scores, NETWORK.layers)
     mask_before, weights_before = mask.clone(), weights.clone()
@@ -218,13 +218,13 @@ def test_biases_are_never_rescaled():
             assert torch.equal(decoded[:, layer.slice], plain)
 
 
-def test_a_layer_of_which_nothing_is_kept_is_all_zero():
+def test_a_layer_without_kept_weights_is_all_zero():
     mask = torch.zeros((1, D), dtype=torch.bool)
     decoded = apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=True)
     assert decoded.tolist() == [[0.0] * D]
 
 
-def test_a_mask_that_keeps_all_gives_the_frozen_weights_rescaled_or_not():
+def test_a_mask_that_keeps_all_gives_the_frozen_weights():
     mask = TopK(0.0)(normal_scores(0, rows=1), NETWORK.layers)
     for rescale in (False, True):
         assert torch.equal(apply_mask(NETWORK.weights, mask, NETWORK.layers, rescale=rescale)[0], NETWORK.weights)
@@ -232,7 +232,7 @@ def test_a_mask_that_keeps_all_gives_the_frozen_weights_rescaled_or_not():
 
 @quick
 @given(sparsity=_SPARSITIES, count=st.integers(1, 10_000))
-def test_the_number_kept_is_within_half_a_weight_of_the_density_asked_for(sparsity, count):
+def test_the_number_kept_is_within_half_a_weight_of_the_requested_density(sparsity, count):
     assert 0 <= num_kept_at(sparsity, count) <= count
     assert abs(num_kept_at(sparsity, count) - count * (1 - sparsity)) <= 0.5
 
@@ -258,7 +258,7 @@ def test_the_cutoff_of_one_row_separates_kept_from_removed_scores(scores, rule):
     ],
     ids=repr,
 )
-def test_the_cutoff_is_infinite_where_all_of_a_scope_are_kept_or_none(rule, infinite):
+def test_the_cutoff_is_infinite_if_all_or_no_weights_of_a_scope_are_kept(rule, infinite):
     scores = normal_scores(0, rows=3)
     cutoff, kept = rule.cutoffs(scores, NETWORK.layers)[0], rule(scores, NETWORK.layers)
     seen = set()
@@ -288,7 +288,7 @@ def test_expected_scores_are_means_of_truncated_normal_distributions(center, std
     kept, removed = expected_scores(
         torch.tensor([[True], [False]]), center=torch.tensor([center]), stdev=stdev, cutoffs=torch.tensor([[cutoff]])
     ).flatten()
-    if bounds < 8:  # else as good as never kept, and SciPy's own mean is less exact
+    if bounds < 8:  # otherwise the weight is almost never kept, and SciPy's mean is less exact
         assert kept.item() == pytest.approx(truncnorm.mean(bounds, math.inf, center, stdev), rel=1e-4, abs=1e-5)
     if bounds > -8:
         assert removed.item() == pytest.approx(truncnorm.mean(-math.inf, bounds, center, stdev), rel=1e-4, abs=1e-5)
@@ -297,7 +297,7 @@ def test_expected_scores_are_means_of_truncated_normal_distributions(center, std
 
 
 @pytest.mark.parametrize("cutoff", [-math.inf, math.inf])
-def test_where_all_or_nothing_is_kept_nothing_is_learned_of_a_score(cutoff):
+def test_with_an_infinite_cutoff_expected_scores_equal_the_center(cutoff):
     expected = expected_scores(
         torch.full((1, 3), cutoff < 0),
         center=torch.tensor([0.0, 1.0, -5.0]),
@@ -313,7 +313,7 @@ def test_where_all_or_nothing_is_kept_nothing_is_learned_of_a_score(cutoff):
     stdev=st.floats(0.05, 3),
     cutoffs=st.lists(st.floats(-2, 2, width=32), min_size=2, max_size=4, unique=True).map(sorted),
 )
-def test_expected_scores_of_intervals_are_means_of_normal_distributions_truncated_on_both_sides(center, stdev, cutoffs):
+def test_expected_scores_of_intervals_are_means_of_doubly_truncated_normals(center, stdev, cutoffs):
     values = [0, -1, 1, 5, 7][: len(cutoffs) + 1]
     found = expected_scores(
         torch.tensor(values, dtype=torch.int8)[:, None], center=torch.tensor([center], dtype=torch.float64),
@@ -323,12 +323,12 @@ def test_expected_scores_of_intervals_are_means_of_normal_distributions_truncate
     for score, low, high in zip(found, edges[:-1], edges[1:], strict=True):
         assert low <= score <= high
         bounds = (low - center) / stdev, (high - center) / stdev
-        if bounds[0] < 8 and bounds[1] > -8 and bounds[1] - bounds[0] > 1e-3:  # else SciPy's own mean is less exact
+        if bounds[0] < 8 and bounds[1] > -8 and bounds[1] - bounds[0] > 1e-3:  # otherwise SciPy's mean is less exact
             assert score == pytest.approx(truncnorm.mean(*bounds, center, stdev), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("low", [0.0, 0.3])
-def test_the_score_of_an_interval_without_width_is_where_it_is(low):
+def test_the_expected_score_of_an_empty_interval_is_its_position(low):
     cutoffs = torch.tensor([[low], [low + 1e-38]])
     found = expected_scores(
         torch.tensor([[1]], dtype=torch.int8), center=torch.tensor([1.0]), stdev=1.0, cutoffs=cutoffs, values=(0, 1, 2)
@@ -336,7 +336,7 @@ def test_the_score_of_an_interval_without_width_is_where_it_is(low):
     assert found.item() == pytest.approx(low)
 
 
-def test_scores_of_an_interval_far_away_are_expected_at_its_nearer_edge():
+def test_expected_scores_of_a_distant_interval_are_at_its_nearer_edge():
     for center, near in ((-50.0, 0.1), (50.0, 0.2)):
         found = expected_scores(
             torch.tensor([[1]], dtype=torch.int8), center=torch.tensor([center]), stdev=0.1,
@@ -350,7 +350,7 @@ def test_both_rules_have_a_cutoff(rule):
     assert isinstance(rule, CutoffRule)
 
 
-def test_the_paper_does_not_rescale_and_enforced_sparsity_does():
+def test_by_default_topk_rescales_and_threshold_does_not():
     assert not Threshold().rescale
     assert TopK(0.5).rescale
     assert TopK(0.5).scope == "global"
@@ -363,20 +363,20 @@ def test_the_paper_does_not_rescale_and_enforced_sparsity_does():
         (TopK(0.9, scope="layer"), "TopK(0.9, scope='layer', rescale=True)"),
     ],
 )
-def test_a_rule_is_a_mask_rule_and_its_text_makes_it_anew(rule, text):
+def test_a_rule_is_a_mask_rule_and_its_repr_recreates_it(rule, text):
     assert isinstance(rule, MaskRule)
     assert repr(rule) == text
     assert repr(eval(text)) == text
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, math.nan, math.inf, -math.inf])
-def test_a_sparsity_outside_0_to_1_is_refused(sparsity):
+def test_an_out_of_range_sparsity_is_refused(sparsity):
     with pytest.raises(ValueError, match=f"^sparsity: expected a finite number >= 0 and < 1, got {sparsity!r}$"):
         TopK(sparsity)
 
 
 @pytest.mark.parametrize("sparsity", ["0.5", None, True, [0.5]])
-def test_a_sparsity_of_another_type_is_refused(sparsity):
+def test_a_sparsity_of_a_wrong_type_is_refused(sparsity):
     with pytest.raises(TypeError, match=r"^sparsity: expected "):
         TopK(sparsity)
 
@@ -390,7 +390,7 @@ def test_an_unknown_scope_is_refused_with_the_known_ones(scope, error):
 @pytest.mark.parametrize(
     ("value", "error"), [(math.nan, ValueError), (math.inf, ValueError), ("0", TypeError), (False, TypeError)]
 )
-def test_a_bad_threshold_is_refused(value, error):
+def test_an_invalid_threshold_is_refused(value, error):
     with pytest.raises(error, match=r"^value: expected a finite number, got "):
         Threshold(value)
 
@@ -415,7 +415,7 @@ _STDEVS = st.sampled_from([1e-30, 0.1, 1e30])
 
 @quick
 @given(mask=_MASKS, stdev=_STDEVS, seed=_SEEDS)
-def test_the_rule_that_keeps_as_many_of_all_weights_makes_the_mask_of_its_scores(mask, stdev, seed):
+def test_scores_from_a_mask_give_that_mask_with_topk_of_equal_size_and_with_threshold(mask, stdev, seed):
     scores = scores_from_mask(mask, stdev=stdev, seed=seed)[None]
     num_kept = int(mask.sum())
     if num_kept:
@@ -425,7 +425,7 @@ def test_the_rule_that_keeps_as_many_of_all_weights_makes_the_mask_of_its_scores
 
 @quick
 @given(mask=_MASKS, stdev=_STDEVS, seed=_SEEDS, sparsity=_SPARSITIES, scope=_SCOPES)
-def test_a_rule_keeps_as_much_of_the_mask_as_it_has_room_for(mask, stdev, seed, sparsity, scope):
+def test_other_rules_keep_as_much_of_the_mask_as_possible(mask, stdev, seed, sparsity, scope):
     scores = scores_from_mask(mask, stdev=stdev, seed=seed)[None]
     got = TopK(sparsity, scope=scope)(scores, NETWORK.layers)[0]
     for part in [slice(0, D)] if scope == "global" else [layer.slice for layer in NETWORK.layers]:
@@ -435,17 +435,17 @@ def test_a_rule_keeps_as_much_of_the_mask_as_it_has_room_for(mask, stdev, seed, 
 
 @quick
 @given(mask=_MASKS, live=_MASKS, seed=_SEEDS)
-def test_what_is_not_live_ranks_below_all_that_is_and_above_what_is_removed(mask, live, seed):
+def test_scores_rank_live_weights_above_dead_ones_above_removed_ones(mask, live, seed):
     scores = scores_from_mask(mask, stdev=0.1, seed=seed, live=live.numpy())
     groups = [scores[~mask], scores[mask & ~live], scores[mask & live]]
     ranked = torch.cat([group.sort().values for group in groups])
     assert torch.equal(ranked, scores.sort().values)
     plain = scores_from_mask(mask, stdev=0.1, seed=seed)
-    assert torch.equal(plain.sort().values, scores.sort().values)  # ranked otherwise, and drawn alike
+    assert torch.equal(plain.sort().values, scores.sort().values)  # the same values in another order
 
 
 @pytest.mark.parametrize("scope", ["global", "layer", "erdos_renyi"])
-def test_fixed_factors_are_those_of_the_rules_own_sparsity_at_every_other(scope):
+def test_fixed_factors_are_the_same_at_every_sparsity(scope):
     masked = MaskedGymProblem(
         "CartPole-v1", hidden_sizes=(8, 6), bias=True, mask_rule=TopK(0.5, scope=scope, rescale="fixed"), seed=0
     )
@@ -464,7 +464,7 @@ def test_fixed_factors_are_those_of_the_rules_own_sparsity_at_every_other(scope)
         torch.testing.assert_close(problem.to_subnetwork(row).weights, masked.frozen_weights * scale * mask)
 
 
-def test_fixed_factors_are_shown_and_need_no_network():
+def test_fixed_factors_appear_in_the_repr_and_need_no_network():
     assert repr(TopK(0.9, rescale="fixed")) == "TopK(0.9, scope='global', rescale='fixed')"
     with pytest.raises(TypeError, match=r"^rescale: expected True, False or a factor"):
         TopK(0.9, rescale="fix")

@@ -1,4 +1,4 @@
-"""FrozenNetwork: weights that depend on a seed alone, for any architecture."""
+"""FrozenNetwork: weights that depend only on a seed, for any architecture."""
 
 import math
 
@@ -29,7 +29,7 @@ def lander(hidden=(87, 87), **options) -> FrozenNetwork:
 
 
 def weight_by_hand(init: str, words: list[int], index: int, fan_in: int, gain: float = 1.0) -> np.float32:
-    """Weight ``index`` by the formulas that FrozenNetwork's docstring promises, in Python's numbers."""
+    """Weight ``index`` from the formulas in FrozenNetwork's docstring, in Python arithmetic."""
     if init == "kaiming_normal":
         p, q = (((word >> 11) + 0.5) / 2**53 for word in words[2 * index : 2 * index + 2])
         return np.float32(gain * (math.sqrt(-2 * math.log(p)) * math.cos(2 * math.pi * q) * math.sqrt(2 / fan_in)))
@@ -45,26 +45,26 @@ def weight_by_hand(init: str, words: list[int], index: int, fan_in: int, gain: f
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_seed_0_gives_these_weights_on_every_platform_and_release(init):
+def test_seed_0_gives_the_same_weights_on_every_platform_and_release(init):
     assert lander(weight_init=init, seed=0).weights[:4].tolist() == GOLDEN[init]
 
 
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
-def test_every_weight_is_made_from_the_words_of_its_own_index(init, seed):
+def test_every_weight_depends_only_on_the_random_words_of_its_index(init, seed):
     network = FrozenNetwork((5, 3), obs_length=4, act_length=2, bias=True, weight_init=init, weight_gain=0.7, seed=seed)
     words = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64)).random_raw(2 * network.num_weights).tolist()
-    fan_ins = [4] * 25 + [5] * 18 + [3] * 8  # a bias is drawn as the weights it is added to
+    fan_ins = [4] * 25 + [5] * 18 + [3] * 8  # a bias has the fan-in of its layer
     expected = [weight_by_hand(init, words, i, fan_in, gain=0.7) for i, fan_in in enumerate(fan_ins)]
     assert network.weights.dtype == torch.float32
-    if init == "kaiming_normal":  # logarithm and cosine are the platform's: the last bit may differ
+    if init == "kaiming_normal":  # logarithm and cosine may differ in the last bit between platforms
         np.testing.assert_allclose(network.weights.numpy(), expected, rtol=2e-7)
     else:
         np.testing.assert_array_equal(network.weights.numpy(), expected)
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_weights_depend_on_the_seed_alone(init):
+def test_weights_depend_only_on_the_seed(init):
     torch.manual_seed(1)
     first = lander(weight_init=init, seed=5).weights
     torch.manual_seed(2)
@@ -77,7 +77,7 @@ def test_weights_depend_on_the_seed_alone(init):
     [(16,), STRING, lambda: nn.Linear(8, 2), nn.Linear(8, 2)],
     ids=["hidden sizes", "string", "callable", "module"],
 )
-def test_no_global_generator_is_touched(network):
+def test_global_generators_do_not_change(network):
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     made = lander(network)
     made.to_module(made.weights)
@@ -86,13 +86,13 @@ def test_no_global_generator_is_touched(network):
 
 
 @pytest.mark.parametrize(("hidden", "count"), [((87, 87), 8439), ((704,), 7040), ((64, 64, 64), 8832), ((), 16)])
-def test_continuous_lunar_lander_networks_have_as_many_weights_as_in_the_paper(hidden, count):
+def test_continuous_lunar_lander_networks_have_the_number_of_weights_in_the_paper(hidden, count):
     network = lander(hidden)
     assert network.num_weights == count
     assert network.weights.shape == (count,)
 
 
-def test_biases_add_one_weight_a_unit():
+def test_biases_add_one_weight_per_unit():
     assert lander((87, 87), bias=True).num_weights == 8439 + 87 + 87 + 2
 
 
@@ -119,7 +119,7 @@ def test_a_module_holds_the_weights_of_each_layer_in_order():
         assert torch.equal(parameter.detach().reshape(-1), weights[layer.slice])
 
 
-def test_modules_made_from_it_share_nothing():
+def test_modules_of_a_network_share_no_parameters():
     network = lander((7,))
     first, second = network.to_module(network.weights), network.to_module(network.weights)
     with torch.no_grad():
@@ -136,13 +136,13 @@ def test_weights_cannot_be_changed_from_outside():
 
 
 @pytest.mark.parametrize("sizes", [(), (2,), (3, 2)])
-def test_terms_that_cancel_may_be_added_in_any_order(sizes):
-    """In so small a network of signed constants many sums are 0 in one order of adding, and almost 0 in another."""
+def test_networks_with_canceling_terms_pass_the_consistency_checks(sizes):
+    """In small networks of signed constants, many sums are exactly or almost 0, depending on the order of addition."""
     for seed in range(150):
         FrozenNetwork(sizes, obs_length=4, act_length=2, weight_init="signed_constant", weight_gain=0.01, seed=seed)
 
 
-def test_hidden_sizes_are_tanh_between_fully_connected_layers():
+def test_hidden_sizes_give_fully_connected_layers_with_tanh_between_them():
     network = lander((7, 5))
     w = [network.weights[layer.slice].view(layer.shape) for layer in network.layers]
     obs = torch.linspace(-1, 1, 8)
@@ -150,7 +150,7 @@ def test_hidden_sizes_are_tanh_between_fully_connected_layers():
     torch.testing.assert_close(network.to_module(network.weights)(obs), expected)
 
 
-def test_a_module_of_ones_own_keeps_its_weights_and_is_never_changed():
+def test_a_given_module_keeps_its_weights_and_is_not_changed():
     module = nn.Sequential(nn.Linear(8, 4), nn.Dropout(), nn.Linear(4, 2)).double().train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     network = lander(module)
@@ -164,7 +164,7 @@ def test_a_module_of_ones_own_keeps_its_weights_and_is_never_changed():
     )
 
 
-def test_later_changes_of_ones_own_module_do_not_reach_the_network():
+def test_later_changes_of_a_given_module_do_not_affect_the_network():
     module = nn.Linear(8, 2)
     network = lander(module)
     before = network.weights
@@ -173,19 +173,19 @@ def test_later_changes_of_ones_own_module_do_not_reach_the_network():
     assert torch.equal(network.weights, before)
 
 
-def test_a_module_that_a_callable_keeps_is_never_changed_either():
+def test_a_module_returned_by_a_callable_is_not_changed():
     module = nn.Sequential(nn.Linear(8, 2), nn.Dropout()).double().train()
     lander(lambda: module)
     assert module.training
     assert module[0].weight.dtype == torch.float64
 
 
-def test_ones_own_module_is_drawn_anew_where_an_initialization_is_named():
+def test_weight_init_redraws_the_weights_of_a_given_module():
     network = lander(nn.Sequential(nn.Linear(8, 87, bias=False), nn.Linear(87, 2, bias=False)), weight_init="uniform")
     assert network.weights[:4].tolist() == GOLDEN["uniform"]
 
 
-def test_a_string_sees_lengths_shapes_and_constants():
+def test_a_string_can_use_lengths_shapes_and_constants():
     network = FrozenNetwork(
         "Unflatten(0, obs_shape) >> Linear(obs_shape[1], width) >> Flatten(0) >> Linear(6, act_length)",
         obs_length=8,
@@ -196,7 +196,7 @@ def test_a_string_sees_lengths_shapes_and_constants():
     assert [layer.shape for layer in network.layers] == [(3, 4), (3,), (2, 6), (2,)]
 
 
-def test_a_string_gives_the_weights_that_hidden_sizes_give():
+def test_a_string_gives_the_same_weights_as_hidden_sizes():
     string = "Linear(obs_length, 87, bias=False) >> Tanh() >> Linear(87, act_length, bias=False)"
     assert torch.equal(lander(string, seed=3).weights, lander((87,), seed=3).weights)
 
@@ -207,7 +207,7 @@ def test_a_callable_is_called_with_the_network_arguments_and_its_weights_are_dra
     assert network.weights[:4].tolist() == GOLDEN["uniform"]
 
 
-def test_a_callable_that_asks_for_information_gets_it():
+def test_a_callable_with_pass_info_gets_information_about_the_task():
     seen = {}
 
     @pass_info
@@ -220,7 +220,7 @@ def test_a_callable_that_asks_for_information_gets_it():
     assert seen == {"obs_shape": (2, 4), "act_shape": (2,)}
 
 
-def test_a_class_of_modules_is_such_a_callable():
+def test_a_module_class_works_as_a_callable():
     class Wide(nn.Module):
         def __init__(self, width):
             super().__init__()
@@ -232,7 +232,7 @@ def test_a_class_of_modules_is_such_a_callable():
     assert lander(Wide, network_args={"width": 3}).num_weights == 35
 
 
-def test_uniform_fan_in_stays_within_one_over_the_root_of_the_inputs_and_fills_it():
+def test_uniform_fan_in_weights_fill_the_range_of_one_over_the_root_of_fan_in():
     network = lander((87, 87), weight_init="uniform_fan_in", bias=True)
     for layer, fan_in in zip(network.layers, [8, 8, 87, 87, 87, 87], strict=True):
         largest = float(network.weights[layer.slice].abs().max()) * math.sqrt(fan_in)
@@ -241,12 +241,12 @@ def test_uniform_fan_in_stays_within_one_over_the_root_of_the_inputs_and_fills_i
         assert largest > (0.95 if layer.size > 60 else 0.2)
 
 
-def test_a_tensor_without_a_layer_before_it_has_its_own_size_as_fan_in():
+def test_a_normalization_layer_before_any_linear_layer_has_its_size_as_fan_in():
     network = lander(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 2)))
     assert [layer.fan_in for layer in network.layers] == [8, 8, 8, 8]
 
 
-def test_uniform_weights_fill_minus_one_to_one_evenly():
+def test_uniform_weights_are_uniform_between_minus_one_and_one():
     weights = lander(weight_init="uniform").weights.double()
     assert float(weights.abs().max()) < 1
     assert abs(float(weights.mean())) < 5 * math.sqrt(1 / 3 / len(weights))
@@ -254,7 +254,7 @@ def test_uniform_weights_fill_minus_one_to_one_evenly():
 
 
 @pytest.mark.parametrize("init", ["signed_constant", "signed_kaiming_constant"])
-def test_signed_weights_have_one_size_a_layer_and_either_sign_as_often(init):
+def test_signed_weights_have_one_magnitude_per_layer_and_balanced_signs(init):
     network = lander(weight_init=init, weight_gain=3.0)
     for layer in network.layers:
         size = np.float32(3.0 * (math.sqrt(2 / layer.fan_in) if "kaiming" in init else 1.0))
@@ -262,7 +262,7 @@ def test_signed_weights_have_one_size_a_layer_and_either_sign_as_often(init):
     assert abs(float(network.weights.sign().mean())) < 5 / math.sqrt(network.num_weights)
 
 
-def test_kaiming_normal_weights_have_mean_0_and_the_standard_deviation_of_he_et_al():
+def test_kaiming_normal_weights_have_mean_0_and_the_standard_deviation_from_he_et_al():
     network = lander((87, 87), weight_init="kaiming_normal")
     middle = network.weights[network.layers[1].slice].double()
     stdev = math.sqrt(2 / 87)
@@ -277,7 +277,7 @@ def test_the_gain_multiplies_every_weight(init):
     assert torch.equal(lander(weight_init=init, weight_gain=0.25).weights, lander(weight_init=init).weights * 0.25)
 
 
-def test_given_weights_take_the_place_of_drawn_ones_where_the_mask_keeps_them():
+def test_with_weights_sets_the_weights_that_the_mask_keeps():
     network = lander((3,))
     mask = torch.arange(network.num_weights) % 3 == 0
     kept = torch.arange(1, int(mask.sum()) + 1, dtype=torch.float32)
@@ -288,7 +288,7 @@ def test_given_weights_take_the_place_of_drawn_ones_where_the_mask_keeps_them():
     assert torch.equal(network.weights, lander((3,)).weights)
 
 
-def test_its_text_says_what_it_is():
+def test_the_repr_describes_the_network():
     assert repr(lander(seed=4)) == "<FrozenNetwork (87, 87), 8439 weights, weight_init='uniform', seed=4>"
     assert "Linear" in repr(lander(nn.Linear(8, 2)))
 
@@ -297,7 +297,7 @@ def test_its_text_says_what_it_is():
     ("sizes", "index", "error"),
     [([0], 0, ValueError), ([4, -1], 1, ValueError), ([2.5], 0, TypeError), ([4, True], 1, TypeError)],
 )
-def test_a_bad_hidden_size_is_refused_by_name_and_place(sizes, index, error):
+def test_an_invalid_hidden_size_is_reported_with_its_index(sizes, index, error):
     with pytest.raises(error, match=rf"^network\[{index}\]: expected a whole number >= 1, got "):
         lander(sizes)
 
@@ -320,31 +320,31 @@ def test_a_bad_hidden_size_is_refused_by_name_and_place(sizes, index, error):
         ({"network_args": 3}, TypeError, "network_args"),
     ],
 )
-def test_a_bad_option_is_refused_by_name(options, error, name):
+def test_errors_name_the_invalid_option(options, error, name):
     with pytest.raises(error, match=f"^{name}: expected "):
         lander((3,), **options)
 
 
 @pytest.mark.parametrize(("name", "value", "error"), [("obs_length", 0, ValueError), ("act_length", 2.5, TypeError)])
-def test_a_bad_length_is_refused_by_name(name, value, error):
+def test_errors_name_the_invalid_length(name, value, error):
     with pytest.raises(error, match=f"^{name}: expected a whole number >= 1, got {value}"):
         FrozenNetwork((3,), **{"obs_length": 8, "act_length": 2, name: value})
 
 
 @pytest.mark.parametrize("network", [5, None, 2.5, {3}])
-def test_what_is_no_network_is_refused(network):
+def test_a_network_of_a_wrong_type_is_refused(network):
     with pytest.raises(TypeError, match=r"^network: expected hidden sizes, an EvoTorch network string"):
         lander(network)
 
 
 @pytest.mark.parametrize("string", ["Linear(", "Linaer(8, 2)", "Linear(8, missing)", "", "Linear(8, 2) + Tanh()"])
-def test_an_unreadable_string_is_refused_with_the_string(string):
+def test_an_invalid_string_is_quoted_in_the_error(string):
     with pytest.raises(ValueError, match=r"^network: EvoTorch cannot read the network string") as caught:
         lander(string)
     assert repr(string) in str(caught.value)
 
 
-def test_a_callable_that_makes_no_module_is_refused():
+def test_a_callable_that_returns_no_module_is_refused():
     with pytest.raises(TypeError, match=r"^network: expected the callable to return an nn\.Module, got 'policy'"):
         lander(lambda: "policy")
 
@@ -356,7 +356,7 @@ def test_a_module_with_no_parameters_is_refused(module):
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())])
-def test_a_network_of_the_wrong_output_size_is_refused_with_both_sizes(last):
+def test_a_wrong_output_size_is_reported_with_both_sizes(last):
     with pytest.raises(ValueError, match=r"^network: expected an output of shape .*\(2,\), got \(3,\)"):
         lander(nn.Sequential(nn.Linear(8, 4), last))
 
@@ -373,7 +373,7 @@ def test_a_network_of_the_wrong_output_size_is_refused_with_both_sizes(last):
     ],
     ids=["one too wide", "one too narrow", "chain too narrow", "vmap too wide", "inner too wide", "inner too narrow"],
 )
-def test_a_network_that_does_not_fit_the_observation_or_itself_is_refused(module):
+def test_a_network_with_mismatched_layer_sizes_is_refused(module):
     with pytest.raises(ValueError, match=r"^network: expected a module that turns an observation of shape \(8,\)"):
         lander(module)
 
@@ -391,6 +391,6 @@ def test_a_network_that_vmap_cannot_vectorize_is_refused():
         lander(Branches())
 
 
-def test_a_gain_that_float32_cannot_hold_is_refused_by_name():
+def test_a_gain_outside_the_range_of_float32_is_refused():
     with pytest.raises(ValueError, match=r"^weight_gain: "):
         lander((3,), weight_gain=1e300)

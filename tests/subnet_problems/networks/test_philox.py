@@ -1,4 +1,4 @@
-"""The random words under every seed, and the numbers made of them."""
+"""The random words of each seed, and the numbers made from them."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ _HALF_KEYS = st.integers(0, 2**64 - 1)
 
 
 def philox_4x64(key: tuple[int, int], counter: int) -> list[int]:
-    """Four words of Philox4x64-10 as Salmon et al. (2011) define it, in Python's whole numbers."""
+    """Four words of Philox4x64-10, as defined by Salmon et al. (2011), in Python integers."""
     words = [(counter >> 64 * i) % 2**64 for i in range(4)]
     k0, k1 = key
     for _ in range(10):
@@ -25,7 +25,7 @@ def philox_4x64(key: tuple[int, int], counter: int) -> list[int]:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=_HALF_KEYS, stream=_HALF_KEYS, substream=_HALF_KEYS)
-def test_words_are_those_of_the_published_generator(seed, stream, substream):
+def test_words_equal_those_of_the_published_generator(seed, stream, substream):
     # NumPy adds one to the counter before it makes the first block.
     blocks = [philox_4x64((seed, stream), (substream << 128) + i) for i in (1, 2)]
     assert raw_words(seed, 8, stream=stream, substream=substream).tolist() == blocks[0] + blocks[1]
@@ -35,14 +35,14 @@ def test_a_word_does_not_depend_on_how_many_are_drawn():
     assert raw_words(3, 5, stream=2).tolist() == raw_words(3, 1000, stream=2)[:5].tolist()
 
 
-def test_seed_stream_and_substream_each_give_other_words():
+def test_different_seeds_streams_and_substreams_give_different_words():
     distinct = {int(raw_words(s, 1, stream=t, substream=u)[0]) for s in range(5) for t in range(5) for u in range(5)}
     assert len(distinct) == 125
 
 
 @settings(max_examples=50, deadline=None)
 @given(words=_WORDS)
-def test_uniform_numbers_are_odd_multiples_of_two_to_the_minus_24_within_minus_one_and_one(words):
+def test_uniform_numbers_are_odd_multiples_of_two_to_the_minus_24_between_minus_one_and_one(words):
     values = symmetric_uniform(np.array(words, dtype=np.uint64))
     for word, value in zip(words, values.tolist(), strict=True):
         assert value * 2**24 == 2 * (word >> 40) + 1 - 2**24
@@ -59,7 +59,7 @@ def test_a_word_with_all_bits_flipped_gives_the_opposite_number_and_sign(words):
     np.testing.assert_array_equal(signs(~array), -signs(array))
 
 
-def test_signs_are_the_top_bit():
+def test_signs_come_from_the_top_bit():
     words = np.array([0, 2**63 - 1, 2**63, 2**64 - 1], dtype=np.uint64)
     assert signs(words).tolist() == [-1.0, -1.0, 1.0, 1.0]
 
@@ -80,7 +80,7 @@ def test_normal_numbers_have_the_moments_of_the_standard_normal():
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
-def test_episode_seeds_are_whole_numbers_that_every_simulator_takes(seed):
+def test_episode_seeds_are_integers_that_every_simulator_accepts(seed):
     seeds = episode_seeds(seed, 1000, stream=4, substream=9)
     assert seeds.dtype == np.int64
     assert seeds.min() >= 0

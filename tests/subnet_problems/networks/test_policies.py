@@ -1,4 +1,4 @@
-"""The forward pass of a population: right, and the same bits for an episode whoever else plays."""
+"""The forward pass of a population: correct, and bit-identical for an episode regardless of the others."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ OBS, ACT = 5, 3
 
 
 class Opaque(nn.Sequential):
-    """A chain of layers that does not look like one, so that vmap runs it."""
+    """A chain of layers that is not recognized as one, so that vmap runs it."""
 
 
 class Alternating(nn.Module):
@@ -39,7 +39,7 @@ def tied() -> nn.Module:
     return nn.Sequential(nn.Linear(OBS, 6), nn.Tanh(), first, nn.Tanh(), second, nn.Tanh(), nn.Linear(6, ACT))
 
 
-#: By the compiled kernel where Numba is installed.
+#: Networks that run in the compiled kernel if Numba is installed.
 CHAINS = {
     "no hidden layer": (),
     "one hidden layer": (7,),
@@ -50,7 +50,7 @@ CHAINS = {
     "tanh at the end": "Linear(obs_length, 9) >> Linear(9, act_length) >> Tanh()",
     "nested": nn.Sequential(nn.Sequential(nn.Linear(OBS, 9), nn.Identity(), nn.Tanh()), nn.Linear(9, ACT)),
 }
-#: By vmap.
+#: Networks that run with vmap.
 OTHERS = {
     "opaque": Opaque(nn.Linear(OBS, 9), nn.Tanh(), nn.Linear(9, ACT)),
     "sigmoid": "Linear(obs_length, 7) >> Sigmoid() >> Linear(7, act_length)",
@@ -71,7 +71,7 @@ RECURRENT = {
 
 
 def make(network, *, popsize=4, **options) -> tuple[FrozenNetwork, torch.Tensor]:
-    """A network, and other weights for each solution of a population."""
+    """A network, and different weights for each solution of a population."""
     options.setdefault("weight_init", "uniform_fan_in")
     frozen = FrozenNetwork(network, obs_length=OBS, act_length=ACT, **options)
     masks = torch.rand((popsize, frozen.num_weights), generator=torch.Generator().manual_seed(0)) > 0.3
@@ -92,21 +92,21 @@ def bits(outputs: np.ndarray) -> list[list[int]]:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("hidden", [v for v in CHAINS.values() if isinstance(v, tuple)], ids=str)
-def test_hidden_sizes_answer_as_the_plain_module_does(hidden, bias):
-    assert_answers_as_plain_modules(hidden, bias=bias)
+def test_hidden_sizes_match_the_plain_module(hidden, bias):
+    assert_matches_plain_modules(hidden, bias=bias)
 
 
 @pytest.mark.parametrize("name", [*CHAINS, *OTHERS])
-def test_a_population_answers_as_the_plain_modules_do(name):
-    assert_answers_as_plain_modules((CHAINS | OTHERS)[name])
+def test_a_population_matches_the_plain_modules(name):
+    assert_matches_plain_modules((CHAINS | OTHERS)[name])
 
 
 @pytest.mark.parametrize("init", ["uniform", "kaiming_normal", "signed_constant"])
-def test_a_population_answers_as_the_plain_modules_do_with_large_weights_too(init):
-    assert_answers_as_plain_modules((87, 87), weight_init=init)
+def test_a_population_matches_the_plain_modules_with_large_weights(init):
+    assert_matches_plain_modules((87, 87), weight_init=init)
 
 
-def assert_answers_as_plain_modules(network, **options) -> None:
+def assert_matches_plain_modules(network, **options) -> None:
     frozen, weights = make(network, **options)
     policy = frozen.population([weights], popsize=4, num_episodes=3)
     obs = observations(1, 12)[0]
@@ -127,7 +127,7 @@ def test_the_kernel_and_vmap_agree_on_one_network():
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-3, 1.0, 30.0, 1e20])
-def test_tanh_is_right_for_inputs_of_any_size(size):
+def test_tanh_is_accurate_for_inputs_of_any_size(size):
     frozen = FrozenNetwork("Linear(1, 1, bias=False) >> Tanh()", obs_length=1, act_length=1)
     policy = frozen.population([torch.ones((1, 1))], popsize=1, num_episodes=8)
     obs = (np.linspace(-1, 1, 8, dtype=np.float32) * np.float32(size))[:, None]
@@ -135,7 +135,7 @@ def test_tanh_is_right_for_inputs_of_any_size(size):
 
 
 @pytest.mark.parametrize("name", [*CHAINS, *OTHERS])
-def test_an_episode_gets_the_same_bits_alone_and_in_any_company(name):
+def test_outputs_of_an_episode_do_not_depend_on_other_episodes(name):
     frozen, weights = make((CHAINS | OTHERS)[name])
     obs = observations(1, 12)[0]
     together = bits(frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), obs))
@@ -149,7 +149,7 @@ def test_an_episode_gets_the_same_bits_alone_and_in_any_company(name):
 
 @pytest.mark.parametrize("num_episodes", [1, 3])
 @pytest.mark.parametrize("name", [*CHAINS, *OTHERS])
-def test_an_episode_gets_the_same_bits_however_the_population_is_split(name, num_episodes):
+def test_outputs_of_an_episode_do_not_depend_on_how_the_population_is_split(name, num_episodes):
     frozen, weights = make((CHAINS | OTHERS)[name], popsize=5)
     obs = observations(1, 5 * num_episodes)[0]
 
@@ -163,7 +163,7 @@ def test_an_episode_gets_the_same_bits_however_the_population_is_split(name, num
 
 
 @pytest.mark.parametrize("name", ["the paper's", "ReLU", "opaque"])
-def test_weights_may_come_in_chunks_of_any_size(name):
+def test_weights_may_be_passed_in_chunks_of_any_size(name):
     frozen, weights = make((CHAINS | OTHERS)[name], popsize=5)
     obs = observations(1, 10)[0]
     whole = frozen.population([weights], popsize=5, num_episodes=2).act(rows_of(10), obs)
@@ -173,7 +173,7 @@ def test_weights_may_come_in_chunks_of_any_size(name):
 
 
 @pytest.mark.parametrize("name", ["the paper's", "opaque"])
-def test_the_weights_that_came_in_are_not_changed(name):
+def test_the_given_weights_are_not_changed(name):
     frozen, weights = make((CHAINS | OTHERS)[name])
     before = weights.clone()
     frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), observations(1, 12)[0])
@@ -181,7 +181,7 @@ def test_the_weights_that_came_in_are_not_changed(name):
 
 
 @pytest.mark.parametrize("name", [*OTHERS, *RECURRENT])
-def test_solutions_that_ended_change_no_bit_of_those_that_remain(name):
+def test_ended_episodes_do_not_affect_the_remaining_ones(name):
     frozen, weights = make((OTHERS | RECURRENT)[name], popsize=5)
     obs = observations(5, 15)
     everyone = frozen.population([weights], popsize=5, num_episodes=3)
@@ -210,21 +210,21 @@ def test_a_recurrent_network_keeps_the_state_of_each_episode_while_others_end(na
             np.testing.assert_allclose(output, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_the_state_of_a_recurrent_network_matters():
+def test_a_recurrent_network_uses_its_state():
     frozen, weights = make(RECURRENT["RNN"])
     policy = frozen.population([weights], popsize=4, num_episodes=3)
     obs = observations(1, 12)[0]
     assert bits(policy.act(rows_of(12), obs)) != bits(policy.act(rows_of(12), obs))
 
 
-def test_each_population_begins_with_no_state():
+def test_each_population_starts_without_a_state():
     frozen, weights = make(RECURRENT["RNN"])
     obs = observations(1, 12)[0]
     first, second = (frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), obs) for _ in range(2))
     assert bits(first) == bits(second)
 
 
-def test_a_hook_on_any_part_of_a_module_runs_in_a_population_too():
+def test_forward_hooks_of_a_module_run_in_a_population():
     module = nn.Sequential(nn.Linear(OBS, 4), nn.Tanh(), nn.Linear(4, ACT))
     module.register_forward_hook(lambda part, inputs, output: 100.0 * output)
     network = FrozenNetwork(module, obs_length=OBS, act_length=ACT)
@@ -234,7 +234,7 @@ def test_a_hook_on_any_part_of_a_module_runs_in_a_population_too():
         np.testing.assert_allclose(outputs[0], module(torch.from_numpy(obs[0])).numpy(), rtol=1e-5)
 
 
-def test_a_population_on_another_device_leaves_the_network_where_it_is():
+def test_a_population_on_another_device_does_not_move_the_network():
     network = FrozenNetwork((4,), obs_length=OBS, act_length=ACT)
     network.population([network.weights[None]], popsize=1, num_episodes=1, device="meta")
     assert {parameter.device.type for parameter in network.to_module(network.weights).parameters()} == {"cpu"}

@@ -1,4 +1,4 @@
-"""Pictures show what they should: numbers are read back from what was drawn."""
+"""Plots show the correct numbers, which the tests read back from the drawn artists."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def policy(sparsity, mean, error):
     return replace(make((20,), sparsity=sparsity), tests=tests)
 
 
-def test_a_mask_is_drawn_with_what_is_kept_and_what_of_it_is_dead():
+def test_a_mask_plot_distinguishes_live_dead_and_removed_weights():
     subnet = lander()
     *images, graph = plot_mask(subnet)
     alive = subnet.prune().mask
@@ -46,7 +46,7 @@ def test_a_mask_is_drawn_with_what_is_kept_and_what_of_it_is_dead():
     assert graph.get_title() == "8 of 8 inputs reach an output"
 
 
-def test_a_line_of_the_graph_goes_from_input_to_unit():
+def test_lines_of_the_graph_go_from_input_to_unit():
     subnet = make((3,), sparsity=0.7)
     graph = plot_mask(subnet)[-1]
     drawn = {tuple(map(tuple, segment)) for c in graph.collections for segment in c.get_segments()}
@@ -61,14 +61,14 @@ def test_a_line_of_the_graph_goes_from_input_to_unit():
     assert drawn
 
 
-def test_other_networks_have_their_masks_drawn_and_no_graph():
+def test_networks_that_are_not_chains_are_drawn_without_a_graph():
     all_axes = plot_mask(make(RNN))
     assert len(all_axes) == 3
     assert not any(axes.collections for axes in all_axes)
 
 
 def numbers_on_lines(axes):
-    """For each line of a network's picture: its ends, its width, the number that stands on it, and their color."""
+    """For each line in a network's picture: its ends, its width, and the number drawn on it in the same color."""
     (lines,) = axes.collections
     texts = {tuple(np.round(text.get_position(), 9)): text for text in axes.texts}
     found = []
@@ -101,7 +101,7 @@ def test_a_small_network_is_drawn_with_the_number_of_each_connection():
     assert len(names) == 7
 
 
-def test_biases_activations_and_outputs_that_nothing_reaches_are_drawn():
+def test_biases_activations_and_disconnected_outputs_are_drawn():
     axes = plot_network(make(STRING, options={"network_args": {"width": 3}}, sparsity=0.3))
     texts = [text.get_text() for text in axes.texts]
     assert {"ReLU", "tanh"} <= set(texts)
@@ -114,7 +114,7 @@ def test_biases_activations_and_outputs_that_nothing_reaches_are_drawn():
 
 
 @pytest.mark.parametrize("formula", [False, True])
-def test_no_text_of_a_small_network_is_cut_or_on_another(formula):
+def test_texts_of_a_small_network_are_not_cut_and_do_not_overlap(formula):
     axes = plot_network(smallest(), formula=formula)
     axes.figure.canvas.draw()
     texts = [text for text in axes.texts if text.get_text()]
@@ -130,7 +130,7 @@ def test_no_text_of_a_small_network_is_cut_or_on_another(formula):
         assert not any(box.overlaps(other) for other in boxes[:number]), texts[number]
 
 
-def test_a_long_formula_is_broken_where_it_can_be_drawn():
+def test_a_long_formula_is_broken_into_lines_that_fit():
     axes = plot_network(make((6,), sparsity=0.1), formula=True)
     axes.figure.canvas.draw()
     lines = [text for text in axes.texts if "out" in text.get_text() and "=" in text.get_text()]
@@ -139,7 +139,7 @@ def test_a_long_formula_is_broken_where_it_can_be_drawn():
     assert max(text.get_window_extent().x1 for text in axes.texts) < axes.figure.bbox.x1
 
 
-def test_a_network_is_scaled_into_axes_and_larger_ones_have_no_numbers():
+def test_a_network_is_scaled_to_the_axes_and_large_ones_have_no_numbers():
     figure = plt.figure(figsize=(4, 3))
     mine = figure.subplots()
     assert plot_network(smallest(), ax=mine) is mine
@@ -149,7 +149,7 @@ def test_a_network_is_scaled_into_axes_and_larger_ones_have_no_numbers():
     assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
     (lines,) = plot_network(lander()).collections
     assert len(lines.get_segments()) == lander().prune().num_active
-    for large in (lander(), make((12, 12), options={"bias": True}, sparsity=0.3, env="Own-v0")):  # also none at biases
+    for large in (lander(), make((12, 12), options={"bias": True}, sparsity=0.3, env="Own-v0")):  # nor at biases
         assert large.prune().num_active > 60
         assert not [text for text in plot_network(large).texts if text.get_text()[:1] in tuple("−+0123456789")]
 
@@ -178,7 +178,7 @@ def test_a_network_that_cannot_be_drawn_is_refused(call, error, message):
     assert not plt.get_fignums()
 
 
-def test_a_front_is_drawn_by_the_share_kept():
+def test_a_front_is_drawn_over_the_percentage_of_kept_weights():
     axes = plot_front([policy(0.9, 50.0, 1.0), policy(0.5, 200.0, 3.0)], threshold=195.0, seen=[60.0, 210.0])
     seen, line = axes.lines[0], axes.containers[0].lines[0]
     assert line.get_xdata() == pytest.approx([50.0, 10.0])
@@ -190,7 +190,7 @@ def test_a_front_is_drawn_by_the_share_kept():
     assert "solved (195)" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_the_ticks_of_a_front_are_within_it_and_apart():
+def test_the_ticks_of_a_front_are_in_range_and_spaced():
     axes = plot_front([policy(sparsity, 50.0, 1.0) for sparsity in np.linspace(0.9, 0.995, 18)])
     ticks, (high, low) = axes.get_xticks(), axes.get_xlim()
     assert low <= ticks.min() < ticks.max() <= high <= 20
@@ -201,7 +201,7 @@ def test_the_ticks_of_a_front_are_within_it_and_apart():
     assert 10 in alone.get_xticks()
 
 
-def test_a_policy_without_a_weight_has_its_place_in_the_front_too():
+def test_a_policy_without_weights_appears_in_the_front():
     nothing = policy(0.5, 9.0, 1.0)
     nothing = Subnetwork(nothing.network, torch.zeros_like(nothing.mask), actions=nothing.actions, tests=nothing.tests)
     for others, at in (([], [0.5]), ([policy(0.5, 200.0, 3.0), policy(0.9, 50.0, 1.0)], [50.0, 10.0, 5.0])):
@@ -212,7 +212,7 @@ def test_a_policy_without_a_weight_has_its_place_in_the_front_too():
         assert axes.get_xticks()[-1] == pytest.approx(at[-1])
 
 
-def test_what_searches_attain_is_drawn_as_steps_over_shares_of_weights():
+def test_attainment_is_drawn_as_steps_over_the_percentage_of_weights():
     groups = {
         "a": [([300.0, 100.0], [0.5, 0.1]), ([200.0], [0.2]), ([150.0, 90.0], [0.1, 0.05]), ([-50.0], [0.8])],
         "b": [([10.0], [0.4])],
@@ -221,7 +221,7 @@ def test_what_searches_attain_is_drawn_as_steps_over_shares_of_weights():
     median, worst, single = axes.lines[:3]
     assert median.get_drawstyle() == worst.get_drawstyle() == "steps-post"
     assert median.get_xdata() == pytest.approx([10.0, 20.0, 40.0, 50.0, 80.0, 100.0])
-    # from a point on towards denser policies, up to the next point
+    # a step extends from a point toward denser policies, up to the next point
     assert median.get_ydata().tolist() == [100.0, 150.0, 150.0, 200.0, 200.0, 200.0]
     assert worst.get_ydata()[-2:].tolist() == [-50.0, -50.0]
     assert np.isnan(worst.get_ydata()[:-2]).all()
@@ -235,14 +235,14 @@ def test_what_searches_attain_is_drawn_as_steps_over_shares_of_weights():
     assert plot_attainment(groups, ax=mine) is mine
 
 
-def test_what_searches_attain_without_a_weight_has_its_place_too():
+def test_attainment_includes_policies_without_weights():
     axes = plot_attainment({"a": [([50.0, 10.0], [0.1, 0.0])]})
     assert axes.lines[0].get_xdata() == pytest.approx([5.0, 10.0, 12.5])
     assert axes.lines[0].get_ydata().tolist() == [10.0, 50.0, 50.0]
     assert axes.get_xticklabels()[-1].get_text() == "0 %"
 
 
-def test_ticks_of_shares_keep_a_distance_that_their_labels_need():
+def test_tick_labels_of_percentages_do_not_overlap():
     wide = plot_attainment({"a": [([0.0, 300.0], [0.001, 1.0])]})
     labels = "100 %,50 %,20 %,10 %,5 %,2 %,1 %,0.5 %,0.2 %,0.1 %"
     assert [label.get_text() for label in wide.get_xticklabels()] == labels.split(",")
@@ -271,13 +271,13 @@ def test_learning_curves_are_medians_over_seeds_with_the_interquartile_range():
 
 
 @pytest.mark.parametrize("suffix", [".png", ".PDF", ".svg"])
-def test_a_figure_is_written_whole_and_closed(suffix, tmp_path):
+def test_a_figure_is_written_completely_or_not_at_all_and_closed(suffix, tmp_path):
     path = tmp_path / "new" / f"curves{suffix}"
     save_figure(plot_learning_curves(rows()).get_figure(), path)
     before = path.read_bytes()
     assert len(before) > 1000
     axes = plot_learning_curves(rows())
-    axes.set_title("$no such \\word$")  # which comes out as it is drawn
+    axes.set_title("$no such \\word$")  # the error occurs only at drawing time
     with pytest.raises(ValueError, match="word"):
         save_figure(axes, path)
     with full_disk(), pytest.raises(OSError, match="File too large"):
@@ -288,7 +288,7 @@ def test_a_figure_is_written_whole_and_closed(suffix, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["curves", "curves.xyz", "curves.csv"])
-def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
+def test_an_unknown_suffix_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=rf"^path: expected a name that ends in one of .*\.png, .*, got '.*{name}'$"):
         save_figure(plot_learning_curves(rows()), tmp_path / name)
     with pytest.raises(TypeError, match=r"^figure: expected a matplotlib Figure or Axes, got "):
@@ -313,6 +313,6 @@ def test_a_suffix_that_no_picture_has_is_refused(name, tmp_path):
         (lambda: plot_learning_curves(rows(), labels=["x"]), "labels: expected one per name of"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(call, message):
+def test_invalid_arguments_of_plots_raise(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,4 +1,4 @@
-"""A film shows the very episode that the policy plays."""
+"""A film shows the episode that the policy plays."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ def length_of_episode(subnet, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_a_gif_has_a_picture_for_every_second_step(seed, tmp_path):
+def test_a_gif_lasts_as_long_as_its_episode(seed, tmp_path):
     subnet = cart_pole()
     path = record_video(subnet, None, tmp_path / "films" / "film.gif", seed=seed)
     assert path == tmp_path / "films" / "film.gif"
@@ -67,7 +67,7 @@ class Undrawable(gym.Env):
 
 
 class Drawn(Undrawable):
-    """Draws what it is given, of ``(step)``, and counts those that are open."""
+    """Renders ``draw(step)``, and counts the open environments."""
 
     num_open = 0
 
@@ -114,14 +114,14 @@ def film(path, draw=noise, **options):
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_all_usual_kinds_of_pictures_are_shown(suffix, draw, shown, tmp_path):
+def test_common_frame_formats_are_supported(suffix, draw, shown, tmp_path):
     path = film(tmp_path / f"film{suffix}", draw)
     if suffix == ".gif":
         with Image.open(path) as film_:
             seen = [np.asarray(frame.convert("RGB"), dtype=float) for frame in _frames(film_)]
-        assert len(seen) == 3  # at 25 a second
+        assert len(seen) == 3  # at 25 frames per second
         for number, picture in enumerate(seen):
-            assert np.abs(picture - shown(2 * number)).mean() < 20  # of 64 colors
+            assert np.abs(picture - shown(2 * number)).mean() < 20  # a GIF with 64 colors
     else:
         assert path.read_bytes()[4:8] == b"ftyp"
     assert Drawn.num_open == 0
@@ -141,7 +141,7 @@ def test_all_usual_kinds_of_pictures_are_shown(suffix, draw, shown, tmp_path):
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_what_is_no_picture_is_told_by_name_and_all_is_closed(suffix, draw, error, message, tmp_path):
+def test_invalid_frames_raise_and_the_environment_is_closed(suffix, draw, error, message, tmp_path):
     (tmp_path / f"film{suffix}").write_bytes(b"an older one")
     with pytest.raises(error, match=message):
         film(tmp_path / f"film{suffix}", draw)
@@ -150,7 +150,7 @@ def test_what_is_no_picture_is_told_by_name_and_all_is_closed(suffix, draw, erro
 
 
 @pytest.mark.parametrize("fps", [0, -3, float("nan"), float("inf"), "30", True])
-def test_pictures_a_second_must_be_a_number(fps, tmp_path):
+def test_render_fps_must_be_a_positive_number(fps, tmp_path):
     with pytest.raises(ValueError, match=r"^env: expected metadata\['render_fps'\] to be a number above 0, got"):
         film(tmp_path / "film.gif", metadata={"render_fps": fps})
     assert Drawn.num_open == 0
@@ -167,7 +167,7 @@ def test_pictures_a_second_must_be_a_number(fps, tmp_path):
         ({"render_fps": 1000}, 0.04),
     ],
 )
-def test_a_gif_takes_as_long_as_the_episode(metadata, seconds, tmp_path):
+def test_the_duration_of_a_gif_follows_render_fps(metadata, seconds, tmp_path):
     with Image.open(film(tmp_path / "film.gif", metadata=metadata)) as film_:
         shown = [frame.info["duration"] for frame in _frames(film_)]
     assert min(shown) > 0
@@ -175,11 +175,11 @@ def test_a_gif_takes_as_long_as_the_episode(metadata, seconds, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_episode_may_have_one_step_and_a_suffix_capitals(suffix, tmp_path):
+def test_an_episode_may_have_one_step_and_a_suffix_may_be_uppercase(suffix, tmp_path):
     assert film(tmp_path / f"film{suffix.upper()}", steps=1).stat().st_size > 100
 
 
-def test_a_film_for_which_the_disk_is_too_full_leaves_the_older_one(tmp_path):
+def test_a_full_disk_leaves_the_older_film(tmp_path):
     path = film(tmp_path / "film.gif")
     before = path.read_bytes()
     with full_disk(), pytest.raises(OSError, match="File too large"):
@@ -189,7 +189,7 @@ def test_a_film_for_which_the_disk_is_too_full_leaves_the_older_one(tmp_path):
 
 
 @pytest.mark.parametrize("runtime_dir", [None, "/run/user/1000"])
-def test_nothing_is_printed_and_the_process_stays_as_it_is(runtime_dir, tmp_path, capfd, monkeypatch):
+def test_recording_prints_nothing_and_does_not_change_os_environ(runtime_dir, tmp_path, capfd, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     if runtime_dir is not None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime_dir)
@@ -199,7 +199,7 @@ def test_nothing_is_printed_and_the_process_stays_as_it_is(runtime_dir, tmp_path
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_moviepy_the_error_names_our_extra(tmp_path, monkeypatch):
+def test_without_moviepy_the_error_names_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "moviepy", None)
     with pytest.raises(ImportError, match=r"^path: \.mp4 needs .* \(pip install subnet-problems\[video\]\)"):
         film(tmp_path / "film.mp4")
@@ -231,14 +231,14 @@ def cannot_be_made(render_mode=None):
         (cart_pole(), None, "", ValueError, "path: expected"),
     ],
 )
-def test_what_cannot_be_filmed_is_refused(subnet, env, name, error, message, tmp_path):
+def test_errors_name_the_invalid_argument(subnet, env, name, error, message, tmp_path):
     with pytest.raises(error, match=message):
         record_video(subnet, env, tmp_path / name if isinstance(name, str) else name)
     assert not list(tmp_path.iterdir())
 
 
 class Numbered(gym.Env):
-    """Its actions begin with ``start``; an episode of five steps logs them.
+    """Its actions start at ``start``; an episode has five steps, whose actions are logged.
 
     Attributes:
         log: The actions of all episodes.
@@ -267,7 +267,7 @@ class Numbered(gym.Env):
 
 
 @pytest.mark.parametrize("start", [0, 5])
-def test_a_film_plays_the_actions_of_the_task_that_is_filmed_as_a_test_does(start, tmp_path):
+def test_a_film_and_a_test_take_the_actions_of_the_given_environment(start, tmp_path):
     subnet = make(actions=DiscreteActions(2))
     played = []
     for play in (
@@ -289,7 +289,7 @@ class Reversed(Numbered):
         return np.array([1, 0.5, 0.25, -1], np.float32)[::-1], *rest
 
 
-def test_observations_may_be_views_of_any_kind(tmp_path):
+def test_observations_may_be_views_with_negative_strides(tmp_path):
     subnet = make(actions=DiscreteActions(2))
     assert len(subnet.test(env=Reversed, episode_length=9, num_episodes=1)) == 1
     assert record_video(subnet, Reversed, tmp_path / "film.gif", episode_length=9).exists()
@@ -299,7 +299,7 @@ class Slow(Numbered):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 0.001}  # noqa: RUF012
 
 
-def test_a_gif_of_a_picture_that_stays_too_long_is_refused(tmp_path):
+def test_a_gif_with_too_long_a_frame_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^path: expected \.mp4 for a frame that lasts over 655 seconds"):
         record_video(make(actions=DiscreteActions(2)), Slow, tmp_path / "film.gif", episode_length=9)
     assert list(tmp_path.iterdir()) == []

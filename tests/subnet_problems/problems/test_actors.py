@@ -1,6 +1,6 @@
-"""With Ray's actors everything is as without: fitness, searches, counts and errors.
+"""Ray actors do not change fitness, searches, counts or errors.
 
-Actors take seconds to start, so that each test has few problems and asks them much.
+Actors take seconds to start, so each test uses few problems and checks much with them.
 """
 
 import pickle
@@ -8,7 +8,7 @@ import pickle
 import pytest
 import ray
 import torch
-from environments import FAULTS, Moody
+from environments import FAULTS, FaultyEnv
 from evaluations import batch_of, fitness
 from evotorch.algorithms import PGPE, SNES
 
@@ -28,7 +28,7 @@ EVERYTHING = {
 
 @pytest.fixture
 def with_actors():
-    """Makes problems, and gives their actors back to the next test."""
+    """Registers problems whose actors are killed at the end of a test, which frees the CPUs for the next one."""
     problems = []
 
     def make(problem):
@@ -73,7 +73,7 @@ def test_fitness_counts_and_statistics_do_not_depend_on_actors(with_actors):
     assert together.status["total_episode_count"] == alone.episode_count
 
 
-def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run(with_actors):
+def test_actors_and_pickling_do_not_change_a_search(with_actors):
     def search(problem):
         return ElitistGaussianResampling(problem, popsize=7, num_elites=2)
 
@@ -99,31 +99,31 @@ def test_a_search_takes_the_same_steps_with_actors_and_after_a_pickle_in_mid_run
     assert resumed.status["total_interaction_count"] == alone.status["total_interaction_count"]
 
 
-def test_actors_of_searches_that_are_out_of_a_race_are_killed(with_actors):
-    problems = [with_actors(lander(num_actors=1, network_seed=seed)) for seed in range(2)]
+def test_actors_of_searches_that_lost_a_race_are_killed(with_actors):
+    problems = [with_actors(lander(num_actors=2, network_seed=seed)) for seed in range(2)]
     racing = Race([ElitistGaussianResampling(problem, popsize=4) for problem in problems], steps=500)
     while len(racing.searchers) > 1:
         racing.step()
     assert [problem.actors is not None for problem in problems] == [problem is racing.problem for problem in problems]
 
 
-def test_a_misbehaving_environment_in_an_actor_is_an_error_that_says_where(moody, with_actors):
-    def temper(**options):
+def test_a_fault_of_an_environment_in_an_actor_is_reported_with_its_location(fault_file, with_actors):
+    def faulty_problem(**options):
         options |= {"num_episodes": 3, "common_random_numbers": False, "seed": 4, "hidden_sizes": (3,)}
-        return DenseGymProblem(Moody, env_config={"folder": str(moody.path)}, **options)
+        return DenseGymProblem(FaultyEnv, env_config={"folder": str(fault_file.path)}, **options)
 
-    problem = with_actors(temper(num_actors=2))
+    problem = with_actors(faulty_problem(num_actors=2))
     values = problem.generate_batch(5).values
-    expected = fitness(temper(), values, 2)
+    expected = fitness(faulty_problem(), values, 2)
     generator = problem.generator.get_state()
     for kind in FAULTS:
         step = 0 if kind == "reset raises" else 3
-        moody.break_it(kind, seed=moody.seeds()[3 * 3 + 1], step=step)
+        fault_file.inject(kind, seed=fault_file.seeds()[3 * 3 + 1], step=step)
         with pytest.raises(EvaluationError, match=f"^solution 3, episode 1, step {step}: "):
             problem.evaluate(batch_of(problem, values))
         assert (problem.interaction_count, problem.episode_count, problem.evaluation_round) == (0, 0, 0)
         assert torch.equal(problem.generator.get_state(), generator)
-    moody.mend()
+    fault_file.clear()
     assert torch.equal(fitness(problem, values, 2), expected)
 
 
@@ -142,16 +142,16 @@ def test_a_distributed_search_counts_the_steps_of_its_actors(with_actors):
         before = problem.interaction_count
         searcher.step()
         assert problem.episode_count == step * 12 * 2
-        assert problem.interaction_count - before == 12 * 2 * episode_length  # no lander is down so soon
+        assert problem.interaction_count - before == 12 * 2 * episode_length  # no episode ends earlier
         assert problem.get_observation_stats().count == problem.interaction_count
         assert problem.evaluation_round == step
         assert searcher.status["total_interaction_count"] == problem.interaction_count
     assert torch.isfinite(searcher.status["center"]).all()
 
 
-def test_the_actors_of_a_distributed_search_change_the_simulator_with_the_problem(with_actors):
+def test_the_actors_of_a_distributed_search_follow_changes_of_the_simulator(with_actors):
     def play(*backends):
-        problem = with_actors(lander(num_actors=1))
+        problem = with_actors(lander(num_actors=2))
         searcher = SNES(problem, popsize=8, stdev_init=0.1, distributed=True)
         for problem.backend in backends:
             searcher.step()
@@ -160,7 +160,7 @@ def test_the_actors_of_a_distributed_search_change_the_simulator_with_the_proble
     assert play("envpool", "gymnasium") == play("envpool", "gymnasium") != play("envpool", "envpool")
 
 
-def test_what_an_actor_that_is_killed_for_good_would_have_done_another_does(with_actors):
+def test_other_actors_take_over_the_work_of_a_killed_actor(with_actors):
     alone, together = lander(), with_actors(lander(num_actors=2))
     scores = alone.generate_batch(4).values
     assert torch.equal(fitness(together, scores), fitness(alone, scores))
@@ -169,11 +169,11 @@ def test_what_an_actor_that_is_killed_for_good_would_have_done_another_does(with
         assert torch.equal(fitness(together, scores), fitness(alone, scores))
         assert together.interaction_count == alone.interaction_count
         assert together.evaluation_round == alone.evaluation_round
-    copy = with_actors(pickle.loads(pickle.dumps(together)))  # asks nothing of an actor that is dead
+    copy = with_actors(pickle.loads(pickle.dumps(together)))  # pickling does not call the dead actor
     assert torch.equal(fitness(copy, scores), fitness(alone, scores))
 
 
-def test_a_search_with_actors_resumes_to_the_bits_of_one_without(with_actors, tmp_path):
+def test_a_resumed_search_with_actors_gives_the_same_results_as_one_without(with_actors, tmp_path):
     def search(**options) -> ElitistGaussianResampling:
         return ElitistGaussianResampling(with_actors(lander(**EVERYTHING, **options)), popsize=6, num_elites=2)
 

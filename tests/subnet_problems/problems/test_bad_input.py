@@ -1,4 +1,4 @@
-"""Bad input is refused, before a simulator sees it, by an error that begins with the argument's name."""
+"""Invalid input raises an error that starts with the argument's name, before any simulator runs."""
 
 import re
 from functools import cache
@@ -56,9 +56,9 @@ from subnet_problems import (
 from subnet_problems.tasks import observations_of
 
 NAN, INF = float("nan"), float("inf")
-#: A solution of the problem below, its bits, and a normalizer's numbers.
+#: A solution of the problem below, its mask, and the numbers of a normalizer.
 X, BITS, ZEROS = torch.zeros(24), torch.ones(24, dtype=torch.bool), np.zeros(4, np.float32)
-#: Public, but a base class, a protocol or an error.
+#: Public base classes, protocols and errors.
 UNCHECKED = {
     "GymProblem",
     "DecodingProblem",
@@ -73,7 +73,7 @@ UNCHECKED = {
     "WorkersLostError",
 }
 
-#: Wrong arguments of MaskedGymProblem: name, value, error.
+#: Invalid arguments of MaskedGymProblem: name, value, error.
 
 BAD_OPTIONS = [
     ("hidden_sizes", (0,), ValueError),
@@ -138,7 +138,7 @@ BAD_OPTIONS = [
     ("risk_aversion", -1.0, ValueError),
     ("risk_aversion", NAN, ValueError),
     ("risk_aversion", None, TypeError),
-    ("risk_aversion", 0.5, ValueError),  # with single episodes
+    ("risk_aversion", 0.5, ValueError),  # needs more than one episode
     ("common_random_numbers", 1, TypeError),
     ("observation_normalization", "yes", TypeError),
     ("num_actors", -1, ValueError),
@@ -168,7 +168,7 @@ BAD_OPTIONS = [
     ("device", "abacus", ValueError),
 ]
 
-#: What is called with a wrong argument: everything else that is public, in both packages.
+#: All other public callables of both packages, which are called with an invalid argument.
 CALLS = {
     "DenseGymProblem": lambda **kwargs: DenseGymProblem("CartPole-v1", **kwargs),
     "GymTask": lambda env="CartPole-v1", **kwargs: GymTask(env, **kwargs),
@@ -501,20 +501,20 @@ def subnetwork(**kwargs):
 @pytest.mark.parametrize(
     ("call", "name", "value", "error"), ROWS, ids=lambda value: re.sub(r" at 0x\w+", "", str(value))[:40]
 )
-def test_a_bad_argument_is_refused_by_name_before_anything_is_played(call, name, value, error, monkeypatch):
-    def played(*_, **__):
+def test_errors_name_the_invalid_argument_before_any_episode(call, name, value, error, monkeypatch):
+    def must_not_run(*_, **__):
         raise AssertionError("it was played")
 
-    monkeypatch.setattr(GymTask, "simulator", played)
-    monkeypatch.setattr(CartPoleEnv, "reset", played)
-    # A configuration that the environment itself refuses is said of the environment.
-    said_of = "env" if name == "env_config" and error is ValueError else name
-    with pytest.raises(error, match=rf"^{said_of}\b.*(expected|cannot).*"):
+    monkeypatch.setattr(GymTask, "simulator", must_not_run)
+    monkeypatch.setattr(CartPoleEnv, "reset", must_not_run)
+    # A configuration that the environment rejects is reported as an error of env.
+    reported_as = "env" if name == "env_config" and error is ValueError else name
+    with pytest.raises(error, match=rf"^{reported_as}\b.*(expected|cannot).*"):
         CALLS[call](**{name: value})
     assert problem().interaction_count == problem().evaluation_round == 0
 
 
-def test_everything_public_is_in_the_table():
+def test_the_table_has_all_public_names():
     public = {*subnet_problems.__all__, *algorithms.__all__} - UNCHECKED
     assert public <= {call.partition(".")[0] for call, *_ in ROWS}
 
@@ -528,13 +528,13 @@ def test_everything_public_is_in_the_table():
     ],
     ids=str,
 )
-def test_two_arguments_for_one_thing_are_refused(options, named):
+def test_conflicting_arguments_are_refused(options, named):
     with pytest.raises(ValueError, match=rf"^{named}: expected None when .* is given"):
         MaskedGymProblem("CartPole-v1", **options)
 
 
-class Told(gym.Env):
-    """What it shows is a text."""
+class TextEnv(gym.Env):
+    """Its observations are texts."""
 
     observation_space, action_space = gym.spaces.Text(4), gym.spaces.Discrete(2)
 
@@ -543,31 +543,31 @@ class Told(gym.Env):
     ("env", "options", "message"),
     [
         ("NoSuchTask-v0", {}, "env: 'NoSuchTask-v0' .*cannot be made"),
-        (Told, {}, "env: expected an observation space Box, .*, got Text"),
+        (TextEnv, {}, "env: expected an observation space Box, .*, got Text"),
         ("Blackjack-v1", {}, "episode_length: expected a whole number >= 1"),
         (OddSpaces, {"env_config": {"discrete": True}}, "episode_length: expected a whole number >= 1"),
         ("LunarLander-v3", {"env_config": {"gravity": -5.0}, "backend": "envpool"}, "backend: 'envpool' cannot serve"),
         (Echo, {"backend": "envpool"}, "backend: 'envpool' cannot serve .*a callable makes the environment"),
     ],
 )
-def test_an_environment_that_cannot_be_served_is_refused_at_construction(env, options, message):
+def test_an_unsupported_environment_is_refused_at_construction(env, options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         MaskedGymProblem(env, **options)
 
 
 @pytest.mark.parametrize("make", [MaskedGymProblem, DenseGymProblem])
-@pytest.mark.parametrize("misspelt", ["num_episode", "sparcity", "Seed", "popsize"])
-def test_a_misspelt_argument_is_refused(make, misspelt):
-    with pytest.raises(TypeError, match=misspelt):
-        make("CartPole-v1", **{misspelt: 1})
+@pytest.mark.parametrize("misspelled", ["num_episode", "sparcity", "Seed", "popsize"])
+def test_a_misspelled_argument_is_refused(make, misspelled):
+    with pytest.raises(TypeError, match=misspelled):
+        make("CartPole-v1", **{misspelled: 1})
 
 
-def test_arguments_after_the_network_go_by_name():
+def test_arguments_after_the_network_are_keyword_only():
     with pytest.raises(TypeError):
         MaskedGymProblem("CartPole-v1", None, Threshold(0.0))
 
 
-def test_a_nan_among_the_scores_is_refused_before_anything_is_played(echo_log):
+def test_nan_scores_are_refused_before_any_episode(echo_log):
     problem = MaskedGymProblem(Echo, hidden_sizes=(4,))
     values = problem.generate_batch(5).values.clone()
     values[2, 3] = NAN
@@ -581,7 +581,7 @@ def test_a_nan_among_the_scores_is_refused_before_anything_is_played(echo_log):
         problem.to_policy(values[2])
 
 
-def test_infinite_scores_are_scores():
+def test_infinite_scores_are_valid():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
     values = problem.generate_batch(2).values.clone()
     values[0], values[1, ::2] = -INF, INF
@@ -590,7 +590,7 @@ def test_infinite_scores_are_scores():
 
 @pytest.mark.parametrize("method", ["to_policy", "to_subnetwork", "test", "run"])
 @pytest.mark.parametrize("shape", [(23,), (25,), (1, 24), (2, 24), ()])
-def test_a_solution_of_another_shape_is_refused_with_both_shapes(method, shape):
+def test_a_solution_of_a_wrong_shape_is_reported_with_both_shapes(method, shape):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
     name = "policy" if method == "run" else "x"
     with pytest.raises(ValueError, match=rf"^{name}: expected .*24.* got ({re.escape(str(shape))}|\(1, 2[35]\))"):
@@ -598,7 +598,7 @@ def test_a_solution_of_another_shape_is_refused_with_both_shapes(method, shape):
 
 
 @pytest.mark.parametrize("shape", [(2, 23), (24, 2), (3, 2, 24), ()])
-def test_scores_of_another_shape_are_refused(shape):
+def test_scores_of_a_wrong_shape_are_refused(shape):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
     with pytest.raises(ValueError, match=r"^scores: expected shape \(N, D\) = \(N, 24\)"):
         problem.decode(torch.zeros(shape))
@@ -616,7 +616,7 @@ def test_scores_of_another_shape_are_refused(shape):
         ("run", "seed", 0.5, TypeError),
     ],
 )
-def test_a_bad_argument_of_a_test_or_a_run_is_refused_by_name(method, option, value, error):
+def test_errors_name_the_invalid_argument_of_test_and_run(method, option, value, error):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,))
     with pytest.raises(error, match=rf"^{option}: expected .* got {value!r}"):
         getattr(problem, method)(torch.zeros(24), **{option: value})
@@ -631,7 +631,7 @@ def test_a_bad_argument_of_a_test_or_a_run_is_refused_by_name(method, option, va
         lambda scores: None,
     ],
 )
-def test_a_mask_rule_that_returns_no_mask_is_refused(rule):
+def test_a_mask_rule_that_returns_an_invalid_mask_is_refused(rule):
     class Rule:
         rescale = False
 

@@ -1,4 +1,4 @@
-"""On a GPU: the same masks, the same bits for the same seed, and what is found leaves as it does from main memory."""
+"""On a GPU: masks, learning, reproducibility and saved policies are the same as on the CPU."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ def problem(device="cuda", kind=MaskedGymProblem, **options):
 
 def scores(p, popsize=40):
     values = torch.randn(popsize, p.solution_length, generator=torch.Generator().manual_seed(0))
-    return values.round(decimals=1)  # equal ones, too
+    return values.round(decimals=1)  # so that some scores are equal
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_masks_and_what_policies_compute_with_are_those_of_main_memory(rule):
+def test_masks_and_weights_equal_those_on_the_cpu(rule):
     here, there = problem("cpu", mask_rule=rule), problem(mask_rule=rule)
     values = scores(here)
     assert there.mask(values).is_cuda
@@ -39,7 +39,7 @@ def test_masks_and_what_policies_compute_with_are_those_of_main_memory(rule):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_what_the_search_learns_from_is_that_of_main_memory(rule):
+def test_expected_and_confined_scores_equal_those_on_the_cpu(rule):
     here, there = problem("cpu", mask_rule=rule), problem(mask_rule=rule)
     values, center = scores(here), 9.0 * scores(here, 1)[0]
     expected = here.expected_solutions(values, center=center, stdev=0.5)
@@ -50,7 +50,7 @@ def test_what_the_search_learns_from_is_that_of_main_memory(rule):
 
 
 @pytest.mark.parametrize("network", [{}, {"network": "RNN(obs_length, 6) >> Linear(6, act_length)"}], ids=repr)
-def test_episodes_are_those_of_main_memory_but_for_rounding(network):
+def test_episodes_equal_those_on_the_cpu_up_to_rounding(network):
     options = {"episode_length": 8, "observation_normalization": True, "num_episodes": 2, **network}
     if network:
         options["hidden_sizes"] = None
@@ -66,7 +66,7 @@ def test_episodes_are_those_of_main_memory_but_for_rounding(network):
     torch.testing.assert_close(evals[1], evals[0], rtol=1e-3, atol=1e-3)
 
 
-def test_the_same_solution_earns_the_same_bits_in_any_company():
+def test_fitness_of_a_solution_does_not_depend_on_the_rest_of_the_population():
     values = scores(problem("cpu"), 50)
     evals = []
     for part in (slice(0, 50), slice(7, 9), slice(20, 50)):
@@ -80,7 +80,7 @@ def test_the_same_solution_earns_the_same_bits_in_any_company():
 
 
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
-def test_the_same_seed_gives_the_same_bits_and_so_does_a_resumed_run(kind, tmp_path):
+def test_equal_seeds_and_resumed_runs_give_bit_identical_results(kind, tmp_path):
     left_alone, searcher = (ElitistGaussianResampling(problem(kind=kind), popsize=16) for _ in range(2))
     left_alone.run(7)
     Checkpointer(searcher, tmp_path / "checkpoint", every=4)
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_bits_and_so_does_a_resumed_run(kind, tmp_p
         assert torch.equal(other.population.evals, left_alone.population.evals)
 
 
-def test_what_is_found_leaves_as_from_main_memory(tmp_path):
+def test_saved_policies_and_tests_equal_those_from_the_cpu(tmp_path):
     here, there = (problem(device, sparsity=0.8) for device in ("cpu", "cuda"))
     values = scores(here, 1)[0]
     there.to_subnetwork(values.cuda()).save(tmp_path / "there.safetensors")
@@ -119,7 +119,7 @@ def test_what_is_found_leaves_as_from_main_memory(tmp_path):
     ],
     ids=["PGPE", "SNES", "CEM", "CMAES", "GeneticAlgorithm"],
 )
-def test_evotorchs_own_searches_run(make):
+def test_searches_of_evotorch_run(make):
     p = problem()
     searcher = make(p)
     searcher.run(2)
@@ -128,7 +128,7 @@ def test_evotorchs_own_searches_run(make):
     assert p.interaction_count >= 2 * 8
 
 
-def test_a_front_of_policies():
+def test_a_front_of_policies_is_searched():
     p = ParetoSparsityProblem(problem(mask_rule=TopK(0.5)))
     result = minimize(p, NSGA2(pop_size=12, **pareto_operators(0.3)), ("n_gen", 2), seed=1)
     for x, (_, density) in zip(result.X, result.F, strict=True):

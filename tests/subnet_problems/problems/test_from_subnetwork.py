@@ -1,4 +1,4 @@
-"""A masked problem that goes on from a policy: the policy is the same there, to the bit."""
+"""A masked problem made from a policy contains exactly that policy."""
 
 import pickle
 from dataclasses import replace
@@ -25,20 +25,20 @@ from subnet_problems.networks._philox import episode_seeds
 
 
 def found(*, mask=None, normalized=False, **options):
-    """A policy for CartPole, half of whose 48 weights are kept, as a search would find it."""
+    """A policy for CartPole as a search returns it, with half of its 48 weights kept."""
     defaults = {"hidden_sizes": (8,), "seed": 4, "num_episodes": 2, "weight_gain": 2.0, "network_seed": 3}
     mask = TopK(0.5) if mask is None else mask
     problem = MaskedGymProblem(
         "CartPole-v1", mask_rule=mask, observation_normalization=normalized, **defaults | options
     )
     batch = problem.generate_batch(4)
-    for _ in range(2):  # so that a normalizer is there, and is no longer of the first round alone
+    for _ in range(2):  # so that the normalizer has observations of several rounds
         problem.evaluate(batch)
     return problem.to_subnetwork(batch[1])
 
 
 def returns_by_hand(subnet, seeds):
-    """Returns of episodes with these seeds on Gymnasium, one step at a time."""
+    """Returns of episodes with these seeds, stepped by hand on Gymnasium."""
     env, returns = gym.make(subnet.env, **subnet.env_config), []
     for seed in seeds.tolist():
         obs, _ = env.reset(seed=seed)
@@ -53,7 +53,7 @@ def returns_by_hand(subnet, seeds):
 
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("mask", [Threshold(0.0), TopK(0.5, rescale=False), TopK(0.5), "pruned"], ids=repr)
-def test_a_policy_is_the_same_policy_in_the_problem_that_goes_on_from_it(mask, normalized):
+def test_a_problem_from_a_policy_contains_the_same_policy(mask, normalized):
     subnet = found(normalized=normalized).prune() if mask == "pruned" else found(mask=mask, normalized=normalized)
     problem = MaskedGymProblem.from_subnetwork(subnet, backend="gymnasium", num_episodes=5, seed=9)
     assert problem.network is subnet.network
@@ -74,7 +74,7 @@ def test_a_policy_is_the_same_policy_in_the_problem_that_goes_on_from_it(mask, n
     assert len(set(expected)) > 1
 
 
-def test_statistics_begin_with_the_policys_and_go_on_being_updated():
+def test_observation_statistics_start_from_the_policy_and_are_updated():
     subnet = found(normalized=True)
     problem = MaskedGymProblem.from_subnetwork(subnet, num_episodes=2, seed=0)
     before = problem.get_observation_stats()
@@ -86,7 +86,7 @@ def test_statistics_begin_with_the_policys_and_go_on_being_updated():
     np.testing.assert_allclose(after.mean, before.mean, atol=1e-3)
 
 
-def test_the_factors_of_a_pruned_policy_stay_at_every_sparsity():
+def test_a_pruned_policy_keeps_its_factors_at_other_sparsities():
     subnet = found().prune()
     assert subnet.rescale == tuple(subnet.scales)
     problem = MaskedGymProblem.from_subnetwork(subnet, sparsity=0.9)
@@ -98,7 +98,7 @@ def test_the_factors_of_a_pruned_policy_stay_at_every_sparsity():
 
 
 @pytest.mark.parametrize("pruned", [False, True])
-def test_a_policy_is_an_individual_of_the_front_that_goes_on_from_it(pruned):
+def test_a_policy_is_an_individual_of_the_pareto_problem_made_from_it(pruned):
     subnet = found().prune() if pruned else found()
     problem = MaskedGymProblem.from_subnetwork(subnet)
     front = ParetoSparsityProblem(problem)
@@ -109,19 +109,19 @@ def test_a_policy_is_an_individual_of_the_front_that_goes_on_from_it(pruned):
 
 
 @pytest.mark.parametrize("rescale", [False, True])
-def test_a_sparsity_is_enforced_with_the_rescaling_of_the_policy(rescale):
+def test_a_given_sparsity_keeps_the_rescaling_of_the_policy(rescale):
     problem = MaskedGymProblem.from_subnetwork(found(mask=TopK(0.5, rescale=rescale)), sparsity=0.75)
     assert (problem.mask_rule.sparsity, problem.mask_rule.rescale) == (0.75, rescale)
 
 
-def test_a_rule_may_be_given():
+def test_a_mask_rule_may_be_given():
     subnet = found(mask=TopK(0.5, rescale=False))
     mask = TopK(0.8, scope="erdos_renyi", rescale=subnet.rescale)
     assert MaskedGymProblem.from_subnetwork(subnet, mask_rule=mask).mask_rule is mask
 
 
 @pytest.mark.parametrize("pruned", [False, True])
-def test_a_rule_that_rescales_otherwise_is_refused(pruned):
+def test_a_rule_with_another_rescaling_is_refused(pruned):
     subnet, rule = found(mask=TopK(0.5)), TopK(0.5, rescale=False)
     subnet, rule = (subnet.prune(), TopK(0.5)) if pruned else (subnet, rule)
     with pytest.raises(
@@ -130,7 +130,7 @@ def test_a_rule_that_rescales_otherwise_is_refused(pruned):
         MaskedGymProblem.from_subnetwork(subnet, mask_rule=rule)
 
 
-def test_the_environment_is_the_policys_own_with_its_configuration():
+def test_the_environment_and_configuration_come_from_the_policy():
     subnet = found(env_config={"sutton_barto_reward": True})
     problem = MaskedGymProblem.from_subnetwork(subnet, env_config={"render_mode": None}, episode_length=7)
     assert problem.task.name == "CartPole-v1"
@@ -138,7 +138,7 @@ def test_the_environment_is_the_policys_own_with_its_configuration():
     assert problem.episode_length == 7
 
 
-def test_a_policy_without_an_id_needs_its_environment():
+def test_a_policy_without_an_environment_id_requires_env():
     made = MaskedGymProblem(OddSpaces, env_config={"discrete": True}, hidden_sizes=(3,), episode_length=9, seed=0)
     subnet = made.mask_to_subnetwork(torch.arange(made.solution_length) % 2 == 0)
     with pytest.raises(
@@ -159,21 +159,21 @@ def test_a_policy_without_an_id_needs_its_environment():
         ("Nowhere-v0", "env: 'Nowhere-v0' .*cannot be made"),
     ],
 )
-def test_an_environment_with_other_spaces_is_refused_as_by_test(env, message):
+def test_an_environment_with_other_spaces_is_refused(env, message):
     subnet = found()
     for play in (subnet.test, lambda env: MaskedGymProblem.from_subnetwork(subnet, env)):
         with pytest.raises(ValueError, match=rf"^{message}"):
             play(env=env)
 
 
-def test_a_policy_from_a_file_goes_on(tmp_path):
+def test_a_policy_from_a_file_can_be_continued(tmp_path):
     subnet = found(mask=TopK(0.5), normalized=True)
     subnet.save(tmp_path / "policy.safetensors")
     problem = MaskedGymProblem.from_subnetwork(Subnetwork.load(tmp_path / "policy.safetensors"))
     assert torch.equal(problem.decode(problem.scores_from_mask(subnet.mask, seed=2)), subnet.weights)
 
 
-def test_a_policy_of_a_module_of_ones_own_goes_on_from_a_file(tmp_path):
+def test_a_policy_of_a_given_module_can_be_continued_from_a_file(tmp_path):
     made = MaskedGymProblem("CartPole-v1", module(), sparsity=0.5, seed=0)
     subnet = made.to_subnetwork(made.generate_batch(1)[0])
     subnet.save(tmp_path / "policy.safetensors")
@@ -182,7 +182,7 @@ def test_a_policy_of_a_module_of_ones_own_goes_on_from_a_file(tmp_path):
     assert torch.equal(problem.decode(problem.scores_from_mask(subnet.mask, seed=2)), subnet.weights)
 
 
-def test_a_problem_that_goes_on_from_a_policy_is_pickled_whole():
+def test_a_problem_from_a_policy_can_be_pickled():
     problem = MaskedGymProblem.from_subnetwork(found(normalized=True), seed=0)
     copy = pickle.loads(pickle.dumps(problem))
     values = problem.generate_batch(3).values
@@ -209,34 +209,34 @@ def test_a_problem_that_goes_on_from_a_policy_is_pickled_whole():
     ],
     ids=str,
 )
-def test_a_bad_argument_is_refused_by_name_before_anything_is_played(name, value, error, monkeypatch):
+def test_errors_name_the_invalid_argument_before_any_episode(name, value, error, monkeypatch):
     subnet = found()
     monkeypatch.setattr(CartPoleEnv, "reset", lambda *_, **__: pytest.fail("it was played"))
-    said_of = "env" if name == "env_config" else name
-    with pytest.raises(error, match=rf"^{said_of}: .*(expected|cannot) "):
+    reported_as = "env" if name == "env_config" else name
+    with pytest.raises(error, match=rf"^{reported_as}: .*(expected|cannot) "):
         MaskedGymProblem.from_subnetwork(**{"subnet": subnet} | {name: value})
 
 
-def test_a_rule_and_a_sparsity_are_one_too_many():
+def test_a_rule_and_a_sparsity_conflict():
     with pytest.raises(ValueError, match=r"^sparsity: expected None when mask_rule is given, got 0\.9"):
         MaskedGymProblem.from_subnetwork(found(), mask_rule=TopK(0.9), sparsity=0.9)
 
 
-def test_a_policy_that_keeps_nothing_is_refused():
+def test_a_policy_without_kept_weights_is_refused():
     subnet = found()
     subnet = replace(subnet, mask=torch.zeros_like(subnet.mask))
     with pytest.raises(ValueError, match=r"^subnet: expected a policy that keeps at least one weight, got "):
         MaskedGymProblem.from_subnetwork(subnet)
 
 
-def test_a_normalizer_that_no_statistics_have_is_refused():
+def test_a_normalizer_with_impossible_statistics_is_refused():
     normalizer = Normalizer(np.zeros(4, np.float32), np.array([1, 2, 3, 11], np.float32))
     subnet = replace(found(), normalizer=normalizer)
     with pytest.raises(ValueError, match=r"^subnet: expected scales above 0 and at most 10, "):
         MaskedGymProblem.from_subnetwork(subnet)
 
 
-def test_a_network_for_other_shapes_is_refused_as_the_policys():
+def test_a_policy_for_another_observation_shape_is_refused():
     network = FrozenNetwork((3,), obs_length=6, act_length=3, obs_shape=(3, 2))
     made = MaskedGymProblem(OddSpaces, env_config={"discrete": True}, hidden_sizes=(3,), episode_length=9)
     subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), actions=made.task.actions)
@@ -247,18 +247,18 @@ def test_a_network_for_other_shapes_is_refused_as_the_policys():
 # Scores from a mask
 
 
-def test_dead_weights_go_first():
+def test_dead_weights_are_removed_first():
     mask = torch.zeros(48, dtype=torch.bool)
-    mask[:4] = True  # all inputs of the first hidden unit, and its output
+    mask[:4] = True  # all inputs and an output of the first hidden unit
     mask[32] = True
-    mask[4:8] = True  # all inputs of the second, which has no output
+    mask[4:8] = True  # all inputs of the second hidden unit, which has no output
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), sparsity=1 - 5 / 48)
     for seed in range(5):
         kept = problem.mask(problem.scores_from_mask(mask, seed=seed))
         assert kept.nonzero().flatten().tolist() == [0, 1, 2, 3, 32]
 
 
-def test_kept_scores_are_as_far_from_0_as_initial_ones_and_follow_from_their_seed():
+def test_kept_scores_have_the_initial_stdev_and_depend_only_on_the_seed():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(200,), score_stdev=0.3, seed=1)
     mask = problem.mask(problem.generate_batch(1).values[0])
     scores = problem.scores_from_mask(mask, seed=5)
@@ -269,7 +269,7 @@ def test_kept_scores_are_as_far_from_0_as_initial_ones_and_follow_from_their_see
     assert scores[mask].square().mean().sqrt() == pytest.approx(0.3, rel=0.1)
 
 
-def test_as_many_removed_weights_are_within_reach_as_are_kept():
+def test_scores_of_removed_weights_have_the_specified_distances_from_0():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(200,), sparsity=0.9, score_stdev=0.3, seed=1)
     mask = problem.mask(problem.generate_batch(1).values[0])
     num_kept = int(mask.sum())
@@ -279,13 +279,13 @@ def test_as_many_removed_weights_are_within_reach_as_are_kept():
     assert scores.min() > -4.1 * 0.3
 
 
-def test_a_network_that_is_no_chain_has_scores_for_a_mask_too():
+def test_scores_from_a_mask_exist_for_networks_that_are_not_chains():
     problem = MaskedGymProblem("CartPole-v1", "RNN(obs_length, 3) >> Linear(3, act_length)", sparsity=0.5)
     mask = torch.arange(problem.solution_length) % 2 == 0
     assert torch.equal(problem.mask(problem.scores_from_mask(mask, seed=0)), mask)
 
 
-def test_scores_of_which_the_rule_makes_another_mask_are_refused():
+def test_a_mask_that_the_rule_cannot_produce_is_refused():
     problem = MaskedGymProblem(Echo, mask_rule=Threshold(5.0), hidden_sizes=(2,), episode_length=3)
     with pytest.raises(ValueError, match=r"^mask: expected a mask that the rule Threshold\(5, "):
         problem.scores_from_mask(torch.ones(4, dtype=torch.bool), seed=0)
@@ -300,7 +300,7 @@ def test_scores_of_which_the_rule_makes_another_mask_are_refused():
     ],
     ids=str,
 )
-def test_a_bad_argument_for_scores_is_refused(name, value, error):
+def test_errors_name_the_invalid_argument_of_scores_from_mask(name, value, error):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,))
     with pytest.raises(error, match=rf"^{name}: expected "):
         problem.scores_from_mask(**{"mask": torch.ones(48, dtype=torch.bool), "seed": 0} | {name: value})

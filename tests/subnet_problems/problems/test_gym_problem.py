@@ -21,7 +21,7 @@ WEIGHTS = torch.tensor([[2.0], [-1.0], [0.5]])
 
 
 class Seeded(Echo):
-    """An episode takes 1 + seed % 10 steps, and each pays 1."""
+    """An episode takes 1 + seed % 10 steps; each reward is 1."""
 
     def reset(self, *, seed=None, options=None):
         self._steps = 1 + seed % 10
@@ -33,7 +33,7 @@ class Seeded(Echo):
 
 
 def echo(env=Echo, *, steps=12, **options):
-    """With one weight, w, each reward is w."""
+    """A problem with one weight w; each reward is w."""
     return DenseGymProblem(env, LINEAR, env_config={"steps": steps}, **{"num_episodes": 2, "seed": 3} | options)
 
 
@@ -67,7 +67,7 @@ def a_solution(problem):
     ],
     ids=str,
 )
-def test_arguments_mean_what_they_mean_in_gymne(options):
+def test_arguments_have_the_same_effect_as_in_gymne(options):
     gymne = GymNE(Echo, LINEAR, env_config={"steps": 12}, **{"num_episodes": 2} | options)
     ours = echo(**options)
     torch.testing.assert_close(fitness(ours, WEIGHTS), fitness(gymne, WEIGHTS), check_dtype=False)
@@ -76,14 +76,14 @@ def test_arguments_mean_what_they_mean_in_gymne(options):
 
 
 @pytest.mark.parametrize("risk_aversion", [0.0, 0.5, 2])
-def test_risk_aversion_takes_a_multiple_of_the_standard_deviation_from_the_mean(risk_aversion, echo_log):
+def test_risk_aversion_subtracts_a_multiple_of_the_standard_deviation(risk_aversion, echo_log):
     got = fitness(echo(Seeded, num_episodes=4, risk_aversion=risk_aversion), WEIGHTS[:1])
     returns = np.array([1 + episode[0] % 10 for episode in echo_log])
     assert returns.std() > 1
     assert got.item() == pytest.approx(returns.mean() - risk_aversion * returns.std(), rel=1e-6)
 
 
-def test_all_solutions_of_a_round_play_the_same_episodes_and_each_round_has_new_ones(echo_log):
+def test_all_solutions_of_a_round_share_episodes_and_each_round_has_new_ones(echo_log):
     fitness(echo(num_episodes=4), WEIGHTS, rounds=2)
     seeds = np.array([episode[0] for episode in echo_log]).reshape(2, 3, 4)
     assert (seeds == seeds[:, :1]).all()
@@ -92,7 +92,7 @@ def test_all_solutions_of_a_round_play_the_same_episodes_and_each_round_has_new_
     assert seeds.max() < 2**31
 
 
-def test_without_common_random_numbers_each_solution_plays_its_own(echo_log):
+def test_without_common_random_numbers_each_solution_has_its_own_episodes(echo_log):
     fitness(echo(num_episodes=4, common_random_numbers=False), WEIGHTS, rounds=2)
     assert len({episode[0] for episode in echo_log}) == 2 * 3 * 4
 
@@ -108,7 +108,7 @@ def test_action_noise_is_common_to_all_solutions_of_a_round_and_new_in_the_next(
     np.testing.assert_allclose(got, 300 * (WEIGHTS[:, 0].numpy() + noise.mean(axis=(2, 3))), rtol=1e-4, atol=1e-3)
 
 
-def test_episodes_may_grow_between_evaluations_up_to_the_environments_own_length():
+def test_episode_length_may_change_between_evaluations_up_to_the_limit_of_the_environment():
     problem = MaskedGymProblem("Pendulum-v1", hidden_sizes=(3,), num_episodes=2, episode_length=30, seed=0)
     values = problem.generate_batch(3).values
     whole = fitness(MaskedGymProblem("Pendulum-v1", hidden_sizes=(3,), num_episodes=2, seed=0), values, 3)
@@ -119,21 +119,21 @@ def test_episodes_may_grow_between_evaluations_up_to_the_environments_own_length
         counts.append(problem.interaction_count)
     assert counts == [6 * 30, 6 * (30 + 50), 6 * (30 + 50 + 200)]
     assert problem.episode_length == 200
-    assert torch.equal(last[0], whole[2])  # the round's episodes are what they would have been
+    assert torch.equal(last[0], whole[2])  # this round has the same episodes as without changes of length
 
 
-def test_no_action_noise_and_noise_of_stdev_0_are_the_same():
+def test_action_noise_of_stdev_0_has_no_effect():
     assert torch.equal(fitness(echo(action_noise_stdev=0.0), WEIGHTS), fitness(echo(), WEIGHTS))
 
 
-def test_observations_are_normalized_by_those_of_earlier_rounds_alone():
+def test_observations_are_normalized_with_statistics_of_earlier_rounds():
     first, second = fitness(echo(observation_normalization=True), WEIGHTS, rounds=2)
     torch.testing.assert_close(first, 12 * WEIGHTS[:, 0], check_dtype=False)
     assert (second == 0).all()  # each observation is 1, and so is their mean
 
 
 class Watched(OddSpaces):
-    """Keeps each episode's observations."""
+    """Records the observations of each episode."""
 
     episodes = []  # noqa: RUF012
 
@@ -150,7 +150,7 @@ class Watched(OddSpaces):
 
 
 @pytest.mark.parametrize("options", [{}, {"num_subbatches": 3}], ids=str)
-def test_observation_statistics_are_those_of_all_observations_that_were_acted_upon(options):
+def test_observation_statistics_include_all_observations_except_the_last_of_each_episode(options):
     env_config = {"discrete": True}
     problem = MaskedGymProblem(
         Watched, env_config=env_config, episode_length=20, observation_normalization=True, seed=2, **options
@@ -182,7 +182,7 @@ def test_the_simulator_may_change_between_evaluations():
         MaskedGymProblem(OddSpaces, env_config={"discrete": True}, episode_length=20).backend = "envpool"
 
 
-def test_statistics_that_were_set_are_normalized_by_and_added_to():
+def test_given_observation_statistics_are_used_and_updated():
     first, second = (lander(observation_normalization=True, seed=seed) for seed in (1, 2))
     scores = first.generate_batch(2).values
     fitness(first, scores)
@@ -195,7 +195,7 @@ def test_statistics_that_were_set_are_normalized_by_and_added_to():
     assert first.get_observation_stats() is stats
 
 
-def test_statistics_of_something_else_are_refused():
+def test_invalid_observation_statistics_are_refused():
     problem = lander(observation_normalization=True)
     with pytest.raises(TypeError, match=r"^stats: expected ObservationStats, got 3"):
         problem.set_observation_stats(3)
@@ -217,7 +217,7 @@ def test_initial_scores_are_normal_with_their_stdev():
     assert values.std().item() == pytest.approx(0.3, rel=0.01)
 
 
-def test_dense_weights_begin_as_pytorchs_linear_layers_do():
+def test_dense_weights_are_initialized_like_linear_layers_of_pytorch():
     problem = DenseGymProblem("LunarLander-v3", hidden_sizes=(50,), seed=0)
     values = problem.generate_batch(200).values
     first, second = values[:, : 8 * 50], values[:, 8 * 50 :]
@@ -227,7 +227,7 @@ def test_dense_weights_begin_as_pytorchs_linear_layers_do():
         assert part.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.02)
 
 
-def test_dense_weights_begin_within_the_bounds_that_are_given():
+def test_dense_weights_are_initialized_within_initial_bounds():
     values = DenseGymProblem("CartPole-v1", initial_bounds=(-0.5, 2.0), seed=0).generate_batch(20).values
     assert -0.5 <= values.min() < -0.49
     assert 1.99 < values.max() <= 2.0
@@ -253,7 +253,7 @@ def test_the_network_may_be_a_string_a_module_or_a_callable():
 
 
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
-def test_the_network_may_be_one_that_exists_and_is_taken_as_it_is(kind):
+def test_an_existing_network_is_used_unchanged(kind):
     network = lander(hidden_sizes=(5,), bias=True, weight_init="kaiming_normal", network_seed=4).network
     by_network, by_arguments = (
         kind("LunarLander-v3", episode_length=40, seed=5, **options)
@@ -287,7 +287,7 @@ def test_a_network_for_another_task_is_refused(options, message):
         MaskedGymProblem(OddSpaces, network, env_config={"discrete": True}, episode_length=9)
 
 
-def test_a_network_of_flat_shapes_fits_observations_of_every_shape():
+def test_a_network_for_flat_observations_accepts_every_observation_shape():
     network = FrozenNetwork((4,), obs_length=6, act_length=4)
     problem = MaskedGymProblem(OddSpaces, network, env_config={"discrete": False}, episode_length=9, seed=0)
     assert (problem.task.obs_shape, problem.task.actions.shape) == ((2, 3), (2, 2))
@@ -307,7 +307,7 @@ def test_a_network_of_flat_shapes_fits_observations_of_every_shape():
     ids=str,
 )
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
-def test_what_would_have_no_effect_on_a_network_that_exists_is_refused(kind, option):
+def test_network_options_are_refused_with_an_existing_network(kind, option):
     network = FrozenNetwork((4,), obs_length=4, act_length=2)
     with pytest.raises(ValueError, match=rf"^{next(iter(option))}: expected (None|no value) when network is "):
         kind("CartPole-v1", network, **option)
@@ -323,14 +323,14 @@ def test_masks_and_weights_follow_from_the_scores():
     assert problem.mask_rule.value == 0.1
 
 
-def test_sparsity_is_short_for_top_k():
+def test_the_sparsity_argument_is_short_for_topk():
     short, long = (lander(**option) for option in ({"sparsity": 0.8}, {"mask_rule": TopK(0.8)}))
     scores = short.generate_batch(4).values
     assert torch.equal(short.decode(scores), long.decode(scores))
     assert (short.mask(scores).sum(dim=1) == round(0.2 * short.solution_length)).all()
 
 
-def test_a_rule_may_rescale_by_factors_of_its_own():
+def test_a_rule_may_rescale_with_given_factors():
     factors = (2.0, 0.5)
     problem = lander(mask_rule=TopK(0.8, rescale=factors))
     scores = a_solution(problem)
@@ -343,14 +343,14 @@ def test_a_rule_may_rescale_by_factors_of_its_own():
 
 
 @pytest.mark.parametrize("make", [Threshold, lambda rescale: TopK(0.5, rescale=rescale)])
-def test_factors_for_another_number_of_layers_are_refused(make):
+def test_a_wrong_number_of_factors_is_refused(make):
     with pytest.raises(
         ValueError, match=r"^mask_rule: expected a factor for each of 2 layers, got \(1\.0, 2\.0, 3\.0\)"
     ):
         lander(mask_rule=make(rescale=[1.0, 2.0, 3.0]))
 
 
-def test_a_mask_rule_of_ones_own_works_where_threshold_does():
+def test_a_custom_mask_rule_works():
     class Every:
         rescale = False
 
@@ -366,7 +366,7 @@ RULES = [Threshold(0.0), Threshold(0.05), TopK(0.9), TopK(0.5, scope="layer"), T
 
 
 @pytest.mark.parametrize("mask", RULES, ids=repr)
-def test_what_is_expected_of_a_solution_has_its_mask(mask):
+def test_expected_solutions_have_the_same_masks(mask):
     problem = lander(mask_rule=mask)
     center = torch.linspace(-0.2, 0.2, problem.solution_length)
     values = center + 0.1 * torch.randn((20, problem.solution_length), generator=torch.Generator().manual_seed(0))
@@ -376,27 +376,27 @@ def test_what_is_expected_of_a_solution_has_its_mask(mask):
 
 
 @pytest.mark.parametrize("mask", RULES, ids=repr)
-def test_what_is_expected_of_solutions_is_their_mean_over_many(mask):
+def test_expected_solutions_equal_means_of_many_solutions(mask):
     problem = lander(mask_rule=mask, score_stdev=0.2)
     values = problem.generate_batch(2000).values.as_subclass(torch.Tensor)
     kept = problem.mask(values)
     expected = problem.expected_solutions(values, center=None, stdev=7.0)
-    exact = isinstance(mask, Threshold)  # the level of few top scores varies from row to row
+    exact = isinstance(mask, Threshold)  # the cutoff for few kept weights varies between rows
     for bit in (True, False):
         mean = values[kept == bit].mean().item()
         assert expected[kept == bit].mean().item() == pytest.approx(mean, rel=0.02 if exact else 0.08)
 
 
-def test_initial_solutions_are_expected_around_0_with_the_scores_own_stdev():
+def test_expected_initial_solutions_use_center_0_and_score_stdev():
     problem = lander(score_stdev=0.3)
     values = problem.generate_batch(3).values
     around = problem.expected_solutions(values, center=torch.zeros(problem.solution_length), stdev=0.3)
     assert torch.equal(problem.expected_solutions(values, center=None, stdev=9.0), around)
-    torch.testing.assert_close(around.abs(), torch.full_like(around, 0.3 * (2 / np.pi) ** 0.5))  # of a half-normal
+    torch.testing.assert_close(around.abs(), torch.full_like(around, 0.3 * (2 / np.pi) ** 0.5))  # half-normal
 
 
 @pytest.mark.parametrize("mask", [*RULES, TopK(0.98, scope="layer")], ids=repr)
-def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_level(mask):
+def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_the_cutoff(mask):
     problem = lander(mask_rule=mask, score_stdev=0.2)
     for factor in (0.5, 40.0):
         center = factor * problem.generate_batch(1).values.as_subclass(torch.Tensor)
@@ -414,30 +414,30 @@ def test_confined_scores_have_the_same_mask_and_enough_of_them_are_near_its_leve
             assert num_near == pytest.approx(0.6 * fewer, abs=3)
 
 
-def test_where_no_bit_can_change_scores_are_not_confined():
+def test_scores_are_not_confined_if_no_bit_can_change():
     problem = lander(mask_rule=TopK(0.0))
     center = 40.0 * problem.generate_batch(1).values.as_subclass(torch.Tensor)[0]
     assert problem.confined(center) is center
 
 
-def test_scores_far_above_the_level_are_drawn_back_to_it():
+def test_scores_far_above_the_cutoff_are_confined_near_it():
     problem = lander()
-    center = torch.linspace(3.0, 5.0, problem.solution_length)  # none is removed, which leaves nothing to count
+    center = torch.linspace(3.0, 5.0, problem.solution_length)  # no weight is removed
     confined = problem.confined(center)
     assert confined.min().item() == pytest.approx(0.05)
     assert problem.mask(confined).all()
 
 
 @pytest.mark.parametrize("scope", ["layer", "erdos_renyi"])
-def test_a_search_that_enforces_sparsity_is_not_confined_from_the_start(scope):
-    """The center of its first steps is closer to 0 than children are, and so is the level that counts."""
+def test_the_first_center_of_a_search_with_enforced_sparsity_is_not_confined(scope):
+    """In the first steps, both the center and the cutoff are closer to 0 than the children are."""
     problem = lander(hidden_sizes=(64, 64), mask_rule=TopK(0.9, scope=scope))
     values = problem.generate_batch(16).values.as_subclass(torch.Tensor)
     center = problem.expected_solutions(values, center=None, stdev=0.1).mean(dim=0)
     assert problem.confined(center) is center
 
 
-def test_under_any_number_of_threads_scores_are_confined_to_the_same_bits():
+def test_confined_scores_do_not_depend_on_the_number_of_threads():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(300, 300), seed=0)
     center = 4.0 * problem.generate_batch(9).values.as_subclass(torch.Tensor)
     confined = []
@@ -451,7 +451,7 @@ def test_under_any_number_of_threads_scores_are_confined_to_the_same_bits():
     assert torch.equal(*confined)
 
 
-def test_of_a_rule_that_tells_no_level_solutions_are_as_they_are():
+def test_rules_without_a_cutoff_do_not_change_solutions():
     class Every:
         rescale = False
 
@@ -465,13 +465,13 @@ def test_of_a_rule_that_tells_no_level_solutions_are_as_they_are():
     assert problem.confined(center) is center
 
 
-def test_nobody_can_change_the_frozen_weights():
+def test_frozen_weights_cannot_be_changed_from_outside():
     problem = lander()
     problem.frozen_weights.zero_()
     assert problem.frozen_weights.abs().min() > 0
 
 
-# What is counted
+# Counts and status
 
 
 def test_the_status_counts_steps_and_episodes(echo_log):
@@ -488,10 +488,10 @@ def test_the_status_counts_steps_and_episodes(echo_log):
 def test_steps_are_counted_on_both_simulators(backend):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), backend=backend, num_episodes=2, seed=0)
     evals = fitness(problem, problem.generate_batch(6).values)
-    assert problem.status["total_interaction_count"] == 2 * evals.sum() > 6 * 2 * 8  # CartPole pays 1 a step
+    assert problem.status["total_interaction_count"] == 2 * evals.sum() > 6 * 2 * 8  # CartPole's reward is 1 per step
 
 
-def test_the_status_tells_the_mean_sparsity_of_what_was_evaluated():
+def test_the_status_has_the_mean_sparsity_of_the_evaluated_solutions():
     problem = lander()
     scores = problem.generate_batch(5).values
     fitness(problem, scores)
@@ -504,7 +504,7 @@ def test_the_status_tells_the_mean_sparsity_of_what_was_evaluated():
 @pytest.mark.parametrize(
     "options", [{}, {"observation_normalization": True, "common_random_numbers": False, "risk_aversion": 0.5}], ids=str
 )
-def test_masks_are_evaluated_as_solutions_of_these_masks_are(options):
+def test_masks_are_evaluated_like_solutions_with_these_masks(options):
     one, other = (lander(sparsity=0.5, **options) for _ in range(2))
     for popsize, as_array in ((5, False), (3, True)):
         scores = one.generate_batch(popsize).values
@@ -519,7 +519,7 @@ def test_masks_are_evaluated_as_solutions_of_these_masks_are(options):
             np.testing.assert_array_equal(other.get_observation_stats().sum, one.get_observation_stats().sum)
 
 
-def test_masks_are_evaluated_whatever_the_rule_would_keep():
+def test_evaluated_masks_may_differ_from_the_sparsity_of_the_rule():
     problem = MaskedGymProblem(Echo, LINEAR, env_config={"steps": 12}, num_episodes=3, sparsity=0.0, seed=3)
     weight = float(problem.frozen_weights[0])
     fitness = problem.evaluate_masks([[True], [False]])
@@ -530,7 +530,7 @@ def test_masks_are_evaluated_whatever_the_rule_would_keep():
     assert problem.num_episodes == 3
 
 
-def test_one_solution_is_evaluated_as_a_population_of_one():
+def test_a_single_solution_can_be_evaluated():
     problem, other = lander(), lander()
     solution = problem.generate_batch(3)[1]
     problem.evaluate(solution)
@@ -538,20 +538,20 @@ def test_one_solution_is_evaluated_as_a_population_of_one():
     assert problem.status["total_episode_count"] == 2
 
 
-def test_the_best_so_far_is_in_the_status():
+def test_the_status_has_the_best_solution_so_far():
     problem = echo()
     evals = fitness(problem, WEIGHTS)
     assert problem.status["best_eval"] == evals.max() == 24.0
     assert problem.status["best"].values.item() == 2.0
 
 
-def test_an_environment_of_the_task_is_at_hand():
+def test_get_env_returns_an_environment_of_the_task():
     env = lander(env_config={"gravity": -4.0}).get_env()
     assert isinstance(env, gym.Env)
     assert env.unwrapped.gravity == -4.0
 
 
-def test_a_problem_is_an_evotorch_problem_that_is_maximized():
+def test_a_problem_is_an_evotorch_problem_with_sense_max():
     problem = lander()
     assert isinstance(problem, Problem)
     assert problem.senses == ["max"]
@@ -561,7 +561,7 @@ def test_a_problem_is_an_evotorch_problem_that_is_maximized():
 
 
 @pytest.mark.parametrize("recombination", ["expected", "weighted", "uniform"])
-def test_under_any_number_of_threads_a_search_comes_to_the_same_bits(recombination):
+def test_a_search_does_not_depend_on_the_number_of_threads(recombination):
     centers = []
     before = torch.get_num_threads()
     try:
@@ -570,7 +570,7 @@ def test_under_any_number_of_threads_a_search_comes_to_the_same_bits(recombinati
             problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(300, 300), episode_length=20, seed=0)
             searcher = ElitistGaussianResampling(problem, popsize=16, recombination=recombination)
             searcher.run(5)
-            assert torch.get_num_threads() == num_threads  # evaluations take one, and give them back
+            assert torch.get_num_threads() == num_threads  # evaluations use one thread, and restore the number
             centers.append(searcher.population.values.as_subclass(torch.Tensor))
     finally:
         torch.set_num_threads(before)

@@ -1,7 +1,7 @@
-"""Workers and whole machines are lost in mid-generation, and a run is what it would have been.
+"""Losing workers or whole machines during a generation does not change the results of a run.
 
-A cluster of several nodes runs on this machine: the head has no processors, so that all actors are on nodes that come
-and go. Environments leave a file when they are reset, by which a test knows who is at work, and nap at each step.
+A cluster of several nodes runs on this machine. The head has no CPUs, so all actors are on nodes that can be added
+and removed. Environments sleep at each step, and create a file at each reset, from which tests know the active workers.
 """
 
 import os
@@ -28,9 +28,9 @@ STATUS = ("iter", "total_interaction_count", "total_episode_count", "pop_best_ev
 
 
 class Napping(gym.Env):
-    """Rewards and lengths follow from the seed and the actions; a step takes ``nap`` seconds.
+    """Rewards and lengths depend on the seed and the actions; a step takes ``nap`` seconds.
 
-    Each reset leaves ``folder/NODE PID``.
+    Each reset creates the file ``folder/NODE PID``.
     """
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -61,7 +61,7 @@ class Napping(gym.Env):
 
 
 class Unstable:
-    """What an EvaluationActor is to Workers, with a temper."""
+    """An actor for Workers, like EvaluationActor, with methods that fail."""
 
     def __init__(self, broken=False):
         if broken:
@@ -89,10 +89,10 @@ class Unstable:
 
 
 class Nodes:
-    """The machines of the cluster that have processors."""
+    """The nodes of the cluster that have CPUs."""
 
     def __init__(self):
-        # Machines that fall silent are given up sooner than Ray would.
+        # Ray gives up unresponsive nodes sooner than by default.
         config = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 2}
         small = {"object_store_memory": 80 * 2**20}
         self._cluster = Cluster(
@@ -104,13 +104,13 @@ class Nodes:
         ray.init(address=self._cluster.address, log_to_driver=False)
 
     def have(self, count):
-        """Add nodes until there are so many."""
+        """Add nodes until there are ``count``."""
         while len(self._nodes) < count:
             self._nodes.append(self._cluster.add_node(num_cpus=1, **self._small))
         self._cluster.wait_for_nodes()
 
     def remove(self, node_id=None):
-        """One node vanishes, or all of them."""
+        """Remove one node, or all of them."""
         for node in [node for node in self._nodes if node_id in (None, node.node_id)]:
             self._nodes.remove(node)
             self._cluster.remove_node(node, allow_graceful=False)
@@ -142,7 +142,7 @@ def nodes(cluster):
 
 @pytest.fixture
 def napping():
-    """Makes problems, and kills their actors in the end."""
+    """Makes problems, and kills their actors at the end."""
     problems = []
 
     def make(folder=None, nap=0.0, **options):
@@ -171,7 +171,7 @@ def assert_same(searcher, expected):
 
 
 class Attack(threading.Thread):
-    """When one worker is in the middle of a share, ``strike(node_id, pid)`` is called."""
+    """Calls ``strike(node_id, pid)`` when a worker is evaluating a share."""
 
     def __init__(self, folder, strike):
         super().__init__(daemon=True)
@@ -187,12 +187,12 @@ class Attack(threading.Thread):
         self._strike(node_id, int(pid))
 
 
-def test_a_run_that_loses_a_worker_and_then_a_machine_is_what_it_would_have_been(nodes, napping, tmp_path, caplog):
+def test_losing_a_worker_and_then_a_node_does_not_change_a_run(nodes, napping, tmp_path, caplog):
     strikes = {
         1: lambda node_id, pid: os.kill(pid, signal.SIGKILL),
         3: lambda node_id, pid: nodes.remove(node_id),
     }
-    # A problem of more than the 100 kB that Ray would send as a copy
+    # A problem larger than 100 kB, which Ray does not send inline
     large = {"hidden_sizes": (160, 160)}
     expected, searcher = search(napping(**large)), search(napping(tmp_path, nap=0.01, num_actors=2, **large))
     for generation in range(5):
@@ -206,9 +206,7 @@ def test_a_run_that_loses_a_worker_and_then_a_machine_is_what_it_would_have_been
             caplog.clear()
 
 
-def test_with_no_worker_left_an_error_says_so_nothing_is_counted_and_later_all_goes_on(
-    nodes, napping, tmp_path, monkeypatch
-):
+def test_losing_all_workers_raises_counts_nothing_and_the_search_can_continue(nodes, napping, tmp_path, monkeypatch):
     expected, searcher = search(napping()), search(napping(tmp_path, nap=0.05, num_actors=2))
     expected.step()
     searcher.step()
@@ -228,7 +226,7 @@ def test_with_no_worker_left_an_error_says_so_nothing_is_counted_and_later_all_g
     assert_same(searcher, expected)
 
 
-def test_actors_that_find_no_place_on_the_cluster_hold_nobody_up(nodes, napping):
+def test_actors_that_cannot_be_scheduled_do_not_block_the_others(nodes, napping):
     expected, problem = napping(), napping(num_actors=5, actor_config={"num_cpus": 1})
     values = problem.generate_batch(7).values
     for _ in range(2):
@@ -240,8 +238,8 @@ def unstable(count, **options):
     return [ray.remote(Unstable).options(**workers.ACTOR_OPTIONS).remote(**options) for _ in range(count)]
 
 
-def test_actors_are_on_all_machines_and_may_be_more_than_processors(nodes):
-    """What another test's actors held may take Ray a moment to see as free again: until then it is given more tries."""
+def test_actors_are_on_all_nodes_and_may_outnumber_cpus(nodes):
+    """Ray may need a moment to free the CPUs of another test's actors; until then, the test retries."""
     deadline = time.monotonic() + 120.0
     places = []
     while len(set(places)) < 2 and time.monotonic() < deadline:
@@ -250,7 +248,7 @@ def test_actors_are_on_all_machines_and_may_be_more_than_processors(nodes):
     assert len(set(places)) == 2
 
 
-def test_a_share_that_takes_worker_after_worker_with_it_is_an_error(nodes, monkeypatch):
+def test_a_share_that_kills_several_workers_is_an_error(nodes, monkeypatch):
     monkeypatch.setattr(workers, "MAX_LOSSES", 2)
     team = Workers(unstable(2))
     assert team.map("double", [[0], [1], [2]]) == [0, 2, 4]
@@ -259,19 +257,19 @@ def test_a_share_that_takes_worker_after_worker_with_it_is_an_error(nodes, monke
     assert team.map("double", [[0], [1], [2]]) == [0, 2, 4]
 
 
-def test_workers_that_cannot_start_are_an_error_at_once_that_says_why(nodes):
+def test_workers_that_cannot_start_raise_an_immediate_error_with_the_reason(nodes):
     with pytest.raises(WorkersLostError, match="all are permanently lost") as error:
         Workers(unstable(2, broken=True)).map("double", [[0]])
     assert "No module named 'simulator'" in str(error.value.__cause__)
 
 
-def test_an_error_of_the_method_itself_comes_through_and_the_workers_stay(nodes):
+def test_an_error_in_a_method_is_raised_and_the_workers_survive(nodes):
     team = Workers(unstable(2))
     with pytest.raises(ValueError, match="not today"):
         team.map("fail", [[0], [1], [2]])
     assert team.map("double", [[0], [1], [2]]) == [0, 2, 4]
 
 
-def test_actor_config_that_is_no_mapping_is_named():
+def test_an_actor_config_that_is_not_a_mapping_is_refused():
     with pytest.raises(TypeError, match=r"actor_config: expected a mapping .*, got 'num_cpus'"):
         DenseGymProblem(Napping, actor_config="num_cpus")

@@ -1,4 +1,4 @@
-"""The keyword arguments of problems, as Python shows them and as a misspelt one is refused."""
+"""The keyword arguments of problems: their signature, and errors for misspelled ones."""
 
 import inspect
 
@@ -21,13 +21,13 @@ def test_the_signature_has_all_options_with_their_defaults(problem):
 @pytest.mark.parametrize(
     ("wrong", "meant"), [("num_episode", "num_episodes"), ("mask", "mask_rule"), ("sparsty", "sparsity")]
 )
-def test_a_misspelt_argument_is_refused_with_the_one_that_is_near(wrong, meant):
+def test_a_misspelled_argument_is_refused_with_a_suggestion(wrong, meant):
     message = rf"MaskedGymProblem\(\) got an unexpected keyword argument '{wrong}'\. Did you mean '{meant}'\?"
     with pytest.raises(TypeError, match=message):
         MaskedGymProblem("CartPole-v1", **{wrong: 3})
 
 
-def test_a_class_of_ones_own_may_have_a_constructor_of_its_own():
+def test_a_subclass_may_define_its_own_constructor():
     class Pole(MaskedGymProblem):
         def __init__(self, seed):
             super().__init__("CartPole-v1", hidden_sizes=(2,), seed=seed)

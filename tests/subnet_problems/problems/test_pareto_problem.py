@@ -1,4 +1,4 @@
-"""The pymoo problem: exact densities, the masked problem's evaluation, one round a generation."""
+"""The pymoo problem: exact densities, evaluation by the masked problem, one round per generation."""
 
 import re
 
@@ -28,7 +28,7 @@ def individuals(problem, log2_densities, seed=0):
     return x
 
 
-def test_each_individual_keeps_exactly_the_weights_its_last_variable_says():
+def test_the_last_variable_determines_the_number_of_kept_weights():
     problem = ParetoSparsityProblem(masked(), max_sparsity=0.95)
     levels = np.log2([1.0, 0.5, 0.31, 0.05])
     mask = problem.mask(individuals(problem, levels))
@@ -55,7 +55,7 @@ def test_objectives_are_negative_reward_and_density():
     assert problem.interaction_count == twin.interaction_count > 0
 
 
-def test_the_masked_problems_status_is_that_of_the_last_evaluation():
+def test_the_status_of_the_masked_problem_describes_the_last_evaluation():
     problem = ParetoSparsityProblem(masked())
     for density, count in ((0.25, 4), (0.5, 8)):
         problem.evaluate(individuals(problem, np.log2([density, density])))
@@ -64,7 +64,7 @@ def test_the_masked_problems_status_is_that_of_the_last_evaluation():
         assert problem.masked.status["total_interaction_count"] == problem.interaction_count
 
 
-def test_each_evaluation_has_new_episodes_that_all_of_its_individuals_share():
+def test_each_evaluation_has_new_episodes_shared_by_all_individuals():
     problem = ParetoSparsityProblem(masked(num_episodes=1))
     x = np.repeat(individuals(problem, [-1.0]), 3, axis=0)
     returns = [problem.evaluate(x)[:, 0] for _ in range(6)]
@@ -73,7 +73,7 @@ def test_each_evaluation_has_new_episodes_that_all_of_its_individuals_share():
 
 
 @pytest.mark.parametrize("algorithm", [NSGA2, SPEA2])
-def test_pymoo_algorithms_find_the_same_front_from_the_same_seed(algorithm):
+def test_pymoo_algorithms_are_reproducible(algorithm):
     def run():
         problem = ParetoSparsityProblem(masked())
         result = minimize(problem, algorithm(8, **pareto_operators(0.1)), ("n_gen", 3), seed=1)
@@ -85,7 +85,7 @@ def test_pymoo_algorithms_find_the_same_front_from_the_same_seed(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", [MOEAD, NSGA3, RVEA])
-def test_so_do_those_with_reference_directions(algorithm):
+def test_algorithms_with_reference_directions_are_reproducible(algorithm):
     def run():
         problem = ParetoSparsityProblem(masked(hidden_sizes=(4,), num_episodes=1, episode_length=20))
         directions = get_reference_directions("das-dennis", 2, n_partitions=7)
@@ -101,13 +101,13 @@ def test_so_do_those_with_reference_directions(algorithm):
     assert steps == same_steps
 
 
-def test_one_sparsity_for_all_can_be_searched_too():
+def test_min_and_max_sparsity_may_be_equal():
     problem = ParetoSparsityProblem(masked(hidden_sizes=(4,)), min_sparsity=0.75, max_sparsity=0.75)
     result = minimize(problem, pareto_algorithm(NSGA2, 0.1, pop_size=8), ("n_gen", 3), seed=1)
     assert problem.mask(result.pop.get("X")).sum(dim=1).tolist() == [6] * 8
 
 
-def test_an_individual_becomes_a_subnetwork_of_its_density():
+def test_an_individual_is_converted_to_a_subnetwork_of_its_density():
     problem = ParetoSparsityProblem(masked())
     x = individuals(problem, [-3.0])[0]
     subnet = problem.to_subnetwork(x)
@@ -139,13 +139,13 @@ def test_a_problem_without_top_k_is_refused():
         ({"objectives": ["live_units", "live_units"]}, ValueError, "objectives"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(arguments, error, name):
+def test_errors_name_the_invalid_argument(arguments, error, name):
     arguments = {"problem": masked(), **arguments}
     with pytest.raises(error, match=f"^{name}: expected"):
         ParetoSparsityProblem(arguments.pop("problem"), **arguments)
 
 
-def test_a_standard_deviation_needs_two_episodes():
+def test_the_objective_return_stdev_requires_two_episodes():
     message = r"^objectives: expected 'return_stdev' only for a problem with num_episodes >= 2, got one with 1"
     with pytest.raises(ValueError, match=message):
         ParetoSparsityProblem(masked(num_episodes=1), objectives=["return_stdev"])
@@ -158,14 +158,14 @@ def test_a_standard_deviation_needs_two_episodes():
         ({"objectives": ["live_units"]}, "objectives: expected no 'live_units' for a network that is not a chain"),
     ],
 )
-def test_what_is_live_is_asked_of_chains_alone(options, message):
+def test_live_weights_and_units_require_a_chain(options, message):
     other = masked(hidden_sizes=None, network="RNN(obs_length, 3) >> Linear(3, act_length)")
     with pytest.raises(ValueError, match=f"^{message}"):
         ParetoSparsityProblem(other, **options)
     assert ParetoSparsityProblem(other, objectives=["return_stdev"]).n_obj == 3
 
 
-def test_the_density_and_the_live_units_are_those_of_the_pruned_policy():
+def test_live_density_and_live_units_equal_those_of_the_pruned_policy():
     problem = ParetoSparsityProblem(
         masked(hidden_sizes=(6, 5), bias=True), count="live", objectives=["live_units"], max_sparsity=0.95
     )
@@ -175,7 +175,7 @@ def test_the_density_and_the_live_units_are_those_of_the_pruned_policy():
     objectives = problem.evaluate(x)
     subnets = [problem.to_subnetwork(row) for row in x]
     live = [subnet.prune().num_active for subnet in subnets]
-    assert live == [subnet.num_active for subnet in subnets]  # it has no dead weight any more
+    assert live == [subnet.num_active for subnet in subnets]  # no dead weights are left
     assert live != problem.mask(x).sum(dim=1).tolist()
     np.testing.assert_allclose(objectives[:, 1], np.array(live) / subnets[0].num_weights, rtol=1e-6)
     units = [sum(int(level.sum()) for level in subnet.live_units()[1:-1]) for subnet in subnets]
@@ -186,7 +186,7 @@ def test_the_density_and_the_live_units_are_those_of_the_pruned_policy():
     np.testing.assert_array_equal(kept.evaluate(x)[:, 0], objectives[:, 0])
 
 
-def test_the_standard_deviation_is_that_of_the_individuals_episodes_of_this_evaluation():
+def test_return_stdev_is_computed_from_the_episodes_of_the_evaluation():
     problem = ParetoSparsityProblem(masked(num_episodes=3), objectives=("return_stdev", "live_units"))
     assert problem.objective_names == ("negative_return", "density", "return_stdev", "live_units")
     x, twin = individuals(problem, np.log2([0.25, 0.5, 0.9])), masked(num_episodes=3)
@@ -205,7 +205,7 @@ def test_a_network_without_hidden_layers_has_no_live_hidden_units():
 
 
 @pytest.mark.parametrize("algorithm", [NSGA2, NSGA3])
-def test_three_objectives_are_searched_and_found_again_from_the_same_seed(algorithm):
+def test_searches_with_three_objectives_are_reproducible(algorithm):
     directions = {"ref_dirs": get_reference_directions("das-dennis", 3, n_partitions=4)} if algorithm is NSGA3 else {}
 
     def run():
@@ -226,7 +226,7 @@ def test_three_objectives_are_searched_and_found_again_from_the_same_seed(algori
     assert steps == same_steps
 
 
-def test_individuals_that_are_no_individuals_are_refused():
+def test_invalid_individuals_are_refused():
     problem = ParetoSparsityProblem(masked())
     x = individuals(problem, [-1.0])
     with pytest.raises(ValueError, match=r"^x: expected shape"):
@@ -243,7 +243,7 @@ def test_individuals_that_are_no_individuals_are_refused():
         problem.mask(x)
 
 
-def test_a_fitness_that_is_nan_is_an_error_that_names_the_individual(monkeypatch):
+def test_nan_fitness_is_an_error_that_names_the_individual(monkeypatch):
     problem = ParetoSparsityProblem(masked())
     fitness = np.array([1.0, float("nan"), 2.0])
     monkeypatch.setattr(problem.masked, "evaluate_masks", lambda mask: fitness)
@@ -254,10 +254,10 @@ def test_a_fitness_that_is_nan_is_an_error_that_names_the_individual(monkeypatch
 
 
 @pytest.mark.parametrize("centered", [False, True])
-def test_what_is_expected_of_individuals_is_what_the_masked_problem_expects_of_their_scores(centered):
+def test_expected_individuals_equal_the_expected_solutions_of_the_masked_problem(centered):
     problem = ParetoSparsityProblem(masked())
     x = individuals(problem, [-1.0] * 5)
-    center = individuals(problem, [-2.0], seed=1)[0] if centered else None  # its own density has no meaning
+    center = individuals(problem, [-2.0], seed=1)[0] if centered else None  # the density of the center has no effect
     expected = problem.expected_individuals(x, center=center, stdev=0.1)
     scores = torch.from_numpy(x[:, :-1]).float()
     around = torch.from_numpy(center[:-1]).float() if centered else torch.zeros(scores.shape[1])
@@ -266,8 +266,8 @@ def test_what_is_expected_of_individuals_is_what_the_masked_problem_expects_of_t
     assert problem.expected_individuals(x[:0], center=center, stdev=0.1).shape == (0, problem.n_var)
 
 
-def test_the_mean_of_all_individuals_with_a_mask_is_what_is_expected_of_them():
-    problem = ParetoSparsityProblem(masked(hidden_sizes=(), sparsity=0.5))  # 8 weights, of which 4 are kept
+def test_expected_individuals_equal_the_mean_of_all_individuals_with_the_mask():
+    problem = ParetoSparsityProblem(masked(hidden_sizes=(), sparsity=0.5))  # keeps 4 of 8 weights
     x = individuals(problem, [-1.0] * 200_000)
     masks = problem.mask(x).numpy()
     same = (masks == masks[0]).all(axis=1)
@@ -277,7 +277,7 @@ def test_the_mean_of_all_individuals_with_a_mask_is_what_is_expected_of_them():
 
 
 @pytest.mark.parametrize("log2_density", [0.0, -1.0, -3.3])
-def test_a_confined_individual_has_the_same_mask_and_is_near_the_level(log2_density):
+def test_a_confined_individual_has_the_same_mask_and_is_near_the_cutoff(log2_density):
     problem = ParetoSparsityProblem(masked())
     far = 50.0 * individuals(problem, [log2_density / 50.0])[0]
     near = problem.confined(far)
@@ -292,7 +292,7 @@ def test_a_confined_individual_has_the_same_mask_and_is_near_the_level(log2_dens
     np.testing.assert_allclose(problem.confined(near.tolist()), near, rtol=1e-5)
 
 
-def test_what_the_continuation_asks_of_the_problem_is_refused_by_name():
+def test_errors_name_the_invalid_argument_of_expected_individuals_and_confined():
     problem = ParetoSparsityProblem(masked())
     x, size = individuals(problem, [-1.0, -1.0]), problem.n_var
     with pytest.raises(
@@ -316,7 +316,7 @@ def test_what_the_continuation_asks_of_the_problem_is_refused_by_name():
         problem.confined(np.full(size, np.nan))
 
 
-def test_a_continuation_counts_each_evaluation_of_what_it_hands_out_and_keeps_its_density():
+def test_a_continuation_counts_all_evaluations_and_keeps_densities():
     problem = ParetoSparsityProblem(masked(hidden_sizes=(4,), num_episodes=1, common_random_numbers=False))
     search = Continuation(8, num_levels=3, first_generations=3, generations=2)
     result = minimize(problem, search, ("n_gen", 9), seed=1)

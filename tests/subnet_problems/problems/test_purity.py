@@ -1,4 +1,4 @@
-"""Fitness follows from the scores, the seed and the round, and from nothing else."""
+"""Fitness depends only on the scores, the seed and the round."""
 
 import pickle
 
@@ -47,7 +47,7 @@ def three_rounds(problem):
 
 
 @each_way
-def test_the_same_seed_gives_the_same_bits_and_each_round_its_own_episodes(way):
+def test_equal_seeds_give_bit_identical_fitness_and_each_round_has_its_own_episodes(way):
     first, second = (three_rounds(lander(**WAYS[way])) for _ in range(2))
     assert torch.equal(first, second)
     assert (first[0] != first[1]).all()
@@ -62,7 +62,7 @@ def test_fitness_does_not_depend_on_sub_batches(way, split):
 
 
 @pytest.mark.parametrize("num_subbatches", [NUM_SOLUTIONS, 50])
-def test_there_may_be_as_many_sub_batches_as_solutions_and_more(num_subbatches):
+def test_there_may_be_as_many_sub_batches_as_solutions_or_more(num_subbatches):
     assert torch.equal(three_rounds(lander(num_subbatches=num_subbatches)), three_rounds(lander()))
 
 
@@ -76,7 +76,7 @@ def test_fitness_does_not_depend_on_threads(way, num_threads):
 
 @each_way
 @pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
-def test_a_population_in_another_order_has_its_fitness_in_that_order(way, backend):
+def test_permuting_a_population_permutes_its_fitness(way, backend):
     problem, other = (lander(**WAYS[way], backend=backend) for _ in range(2))
     scores, order = scores_for(problem), torch.tensor([3, 6, 0, 5, 1, 4, 2])
     assert torch.equal(fitness(other, scores[order], 3), fitness(problem, scores, 3)[:, order])
@@ -84,7 +84,7 @@ def test_a_population_in_another_order_has_its_fitness_in_that_order(way, backen
 
 @settings(max_examples=20, deadline=None)
 @given(order=st.permutations(range(NUM_SOLUTIONS)), way=st.sampled_from(sorted(WAYS)))
-def test_fitness_does_not_depend_on_the_order_whatever_it_is(order, way):
+def test_every_permutation_of_a_population_permutes_its_fitness(order, way):
     problem, other = lander(**WAYS[way]), lander(**WAYS[way])
     scores = scores_for(problem)
     assert torch.equal(fitness(other, scores[torch.tensor(order)], 2), fitness(problem, scores, 2)[:, order])
@@ -102,7 +102,7 @@ def test_observation_statistics_do_not_depend_on_the_order_of_a_population():
 
 
 @pytest.mark.parametrize("way", ["as it comes", "with noise", "episodes of their own"])
-def test_a_solution_has_the_fitness_it_has_alone_and_in_any_company(way):
+def test_fitness_of_a_solution_does_not_depend_on_the_rest_of_the_population(way):
     problem = lander(**WAYS[way])
     scores = scores_for(problem)
     together = three_rounds(problem)
@@ -110,7 +110,7 @@ def test_a_solution_has_the_fitness_it_has_alone_and_in_any_company(way):
         assert torch.equal(fitness(lander(**WAYS[way]), scores[n : n + 1], 3)[:, 0], together[:, n])
 
 
-def test_with_episodes_of_their_own_equal_masks_meet_equal_episodes_and_others_do_not():
+def test_without_common_random_numbers_only_equal_masks_share_episodes():
     problem = MaskedGymProblem(OddSpaces, env_config={"discrete": True}, episode_length=20, common_random_numbers=False)
     scores = scores_for(problem)
     scores[4] = 2 * scores[2]
@@ -120,7 +120,7 @@ def test_with_episodes_of_their_own_equal_masks_meet_equal_episodes_and_others_d
 
 
 @each_way
-def test_evaluating_other_problems_in_between_changes_nothing(way):
+def test_evaluations_of_other_problems_do_not_affect_fitness(way):
     problem = lander(**WAYS[way])
     scores = scores_for(problem)
     rounds = []
@@ -147,13 +147,13 @@ NETWORKS = {
 @pytest.mark.parametrize("num_episodes", [1, 2])
 def test_networks_without_a_kernel_have_the_same_fitness_in_any_sub_batch(network, subbatch_size, num_episodes):
     options = {"network": NETWORKS[network], "hidden_sizes": None, "num_episodes": num_episodes}
-    options |= {"env_config": {"continuous": True}, "episode_length": 5}  # outputs differ where actions need not
+    options |= {"env_config": {"continuous": True}, "episode_length": 5}  # actions reveal differences of outputs
     whole, split = lander(**options), lander(**options, subbatch_size=subbatch_size)
     assert torch.equal(fitness(split, scores_for(split)), fitness(whole, scores_for(whole)))
 
 
 @pytest.mark.parametrize("discrete", [True, False])
-def test_the_fitness_of_an_environment_of_ones_own_is_pure_too(discrete):
+def test_fitness_in_a_custom_environment_is_reproducible(discrete):
     def odd(**options):
         env_config = {"discrete": discrete}
         return MaskedGymProblem(OddSpaces, env_config=env_config, episode_length=20, seed=1, **options)
@@ -168,7 +168,7 @@ def test_the_fitness_of_an_environment_of_ones_own_is_pure_too(discrete):
     "copy", [lambda p: p.clone(), lambda p: pickle.loads(pickle.dumps(p))], ids=["clone", "pickle"]
 )
 @each_way
-def test_a_copy_in_mid_run_goes_on_with_the_same_bits(way, copy):
+def test_a_copy_of_a_problem_continues_identically(way, copy):
     problem = lander(**WAYS[way])
     scores = scores_for(problem)
     fitness(problem, scores, 2)
@@ -182,7 +182,7 @@ def test_a_copy_in_mid_run_goes_on_with_the_same_bits(way, copy):
 @pytest.mark.parametrize(
     "copy", [lambda p: p.clone(), lambda p: pickle.loads(pickle.dumps(p))], ids=["clone", "pickle"]
 )
-def test_a_copy_and_its_original_count_for_themselves(copy):
+def test_a_copy_and_its_original_count_separately(copy):
     problem = lander(observation_normalization=True)
     scores = scores_for(problem)
     fitness(problem, scores)
@@ -194,7 +194,7 @@ def test_a_copy_and_its_original_count_for_themselves(copy):
     assert other.status["total_episode_count"] == other.episode_count == NUM_SOLUTIONS * 4
 
 
-def test_a_searcher_that_was_pickled_in_mid_run_goes_on_with_the_same_bits():
+def test_a_pickled_searcher_continues_identically():
     def searcher():
         return ElitistGaussianResampling(lander(observation_normalization=True), popsize=6, num_elites=2)
 
@@ -209,7 +209,7 @@ def test_a_searcher_that_was_pickled_in_mid_run_goes_on_with_the_same_bits():
     assert second_half.step_count == 4
 
 
-def test_without_a_seed_a_problem_draws_one_and_tells_it():
+def test_without_a_seed_a_problem_draws_one_and_exposes_it():
     problem, other = (lander(seed=None) for _ in range(2))
     assert problem.problem_seed != other.problem_seed
     again = lander(seed=problem.problem_seed)
@@ -217,7 +217,7 @@ def test_without_a_seed_a_problem_draws_one_and_tells_it():
     assert torch.equal(three_rounds(again), three_rounds(problem))
 
 
-def test_the_frozen_weights_do_not_depend_on_the_problems_seed_nor_the_episodes_on_the_networks():
+def test_the_seeds_of_the_problem_and_of_the_network_are_independent():
     problem, other_network = lander(), lander(network_seed=1)
     assert torch.equal(lander(seed=99).frozen_weights, problem.frozen_weights)
     assert not torch.equal(other_network.frozen_weights, problem.frozen_weights)

@@ -1,4 +1,4 @@
-"""Fitness: the numbers that an environment gives, for EvoTorch's batches and for other libraries' arrays."""
+"""Fitness equals the rewards of the environment, for EvoTorch's batches and for arrays of other libraries."""
 
 import cma
 import numpy as np
@@ -14,7 +14,7 @@ from subnet_problems import DenseGymProblem, EvaluationError, MaskedGymProblem
 
 
 class Rich(Echo):
-    """Pays ``base`` and the action at each of ten steps."""
+    """Each of ten steps has the reward ``base`` plus the action."""
 
     def __init__(self, *, base, **kwargs):
         super().__init__(**kwargs)
@@ -26,7 +26,7 @@ class Rich(Echo):
 
 
 @pytest.mark.parametrize("base", [0.0, 1e8, -1e12, 1e300])
-def test_fitness_is_what_the_environment_said(base):
+def test_fitness_equals_the_rewards_of_the_environment(base):
     problem = DenseGymProblem(Rich, LINEAR, env_config={"base": base}, seed=0)
     weights = np.array([[0.25], [0.5], [0.75], [1.0]], dtype=np.float32)
     expected = [sum([base + w] * 10) for w in weights[:, 0].tolist()]
@@ -38,7 +38,7 @@ def test_fitness_is_what_the_environment_said(base):
 
 
 @pytest.mark.parametrize("base", [1e308, -1e308])
-def test_a_sum_of_rewards_beyond_float64_is_told_with_its_solution_and_episode(base):
+def test_an_overflow_of_the_sum_of_rewards_is_reported_with_solution_and_episode(base):
     problem = DenseGymProblem(Rich, LINEAR, env_config={"base": base}, seed=0, num_episodes=2)
     with pytest.raises(EvaluationError, match=r"^solution 0, episode 0, step 10: expected a sum of rewards"):
         problem.evaluate(problem.generate_batch(2))
@@ -46,7 +46,7 @@ def test_a_sum_of_rewards_beyond_float64_is_told_with_its_solution_and_episode(b
 
 
 class Swinging(Echo):
-    """Pays a huge sum in one half of the episodes, and takes it in the other."""
+    """Rewards are huge and positive in half of the episodes, and huge and negative in the others."""
 
     def reset(self, *, seed=None, options=None):
         self._reward = 1e200 if seed % 2 else -1e200
@@ -57,7 +57,7 @@ class Swinging(Echo):
         return obs, self._reward, *rest
 
 
-def test_a_spread_of_returns_beyond_float64_is_told():
+def test_an_overflow_of_the_standard_deviation_of_returns_is_reported():
     problem = DenseGymProblem(Swinging, LINEAR, num_episodes=8, risk_aversion=1.0, seed=0)
     with pytest.raises(
         EvaluationError,
@@ -67,7 +67,7 @@ def test_a_spread_of_returns_beyond_float64_is_told():
     assert (problem.episode_count, problem.evaluation_round) == (0, 0)
 
 
-def test_a_search_sees_differences_that_float32_has_not():
+def test_a_search_uses_fitness_differences_below_float32_resolution():
     problem = DenseGymProblem(Rich, LINEAR, env_config={"base": 1e8}, initial_bounds=(0, 1e-3), seed=0)
     searcher = ElitistGaussianResampling(problem, popsize=8, stdev=0.1)
     searcher.run(20)
@@ -77,7 +77,7 @@ def test_a_search_sees_differences_that_float32_has_not():
 # Arrays in, arrays out
 
 
-def test_arrays_are_evaluated_as_any_round_is():
+def test_evaluate_array_equals_a_round_of_evaluate():
     problem, other = echo(), echo()
     values = WEIGHTS.numpy().astype(np.float64)
     seen = []
@@ -93,7 +93,7 @@ def test_arrays_are_evaluated_as_any_round_is():
     assert problem.status["total_episode_count"] == problem.episode_count
 
 
-def test_a_library_that_asks_and_tells_solves_a_task():
+def test_an_ask_and_tell_library_solves_a_task():
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(8,), seed=0)
     es = cma.CMAEvolutionStrategy(problem.solution_length * [0.0], 0.1, {"seed": 1, "maxiter": 20, "verbose": -9})
     while not es.stop():
@@ -115,14 +115,14 @@ def test_a_library_that_asks_and_tells_solves_a_task():
     ],
     ids=str,
 )
-def test_bad_arrays_are_refused_by_name(values, error):
+def test_invalid_arrays_are_refused(values, error):
     problem = echo()
     with pytest.raises(error, match=r"^values: expected "):
         problem.evaluate_array(values)
     assert problem.episode_count == 0
 
 
-def test_killing_actors_that_are_not_there_is_nothing():
+def test_kill_actors_without_actors_does_nothing():
     problem = echo(num_actors=2)
     problem.kill_actors()
     assert problem.actors is None

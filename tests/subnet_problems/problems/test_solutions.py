@@ -1,4 +1,4 @@
-"""What is done with a solution: policies, subnetworks, tests, runs and files."""
+"""Uses of a solution: policies, subnetworks, tests, runs and files."""
 
 import pickle
 
@@ -18,7 +18,7 @@ WEIGHTS = torch.tensor([[2.0], [-1.0], [0.5]])
 
 
 def echo(**options):
-    """With one weight, w, each of an episode's 12 rewards is w."""
+    """A problem with one weight w; each of the 12 rewards of an episode is w."""
     return DenseGymProblem(Echo, LINEAR, env_config={"steps": 12}, **{"num_episodes": 2, "seed": 3} | options)
 
 
@@ -33,7 +33,7 @@ def a_solution(problem):
 
 @pytest.mark.parametrize("env_config", [{}, {"continuous": True}], ids=str)
 @pytest.mark.parametrize("normalize", [False, True])
-def test_a_policy_computes_what_the_population_computed(env_config, normalize):
+def test_a_policy_computes_the_same_outputs_as_the_population(env_config, normalize):
     problem = lander(env_config=env_config, observation_normalization=normalize, sparsity=0.5)
     x, observations = a_solution(problem), np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
     fitness(problem, x[None], 2)
@@ -50,7 +50,7 @@ def test_a_policy_computes_what_the_population_computed(env_config, normalize):
     assert np.abs(expected).max() > 1
 
 
-def test_a_policy_is_a_plain_module_that_pickles():
+def test_a_policy_is_a_plain_module_that_can_be_pickled():
     problem = lander(observation_normalization=True)
     fitness(problem, problem.generate_batch(2).values)
     policy, obs = problem.to_policy(a_solution(problem)), torch.ones(8)
@@ -81,7 +81,7 @@ def test_a_subnetwork_is_the_same_policy_with_its_task():
     np.testing.assert_array_equal(subnet.test(num_episodes=3, seed=8), returns)
 
 
-def test_a_test_gives_the_same_numbers_again_and_others_with_another_seed():
+def test_tests_are_reproducible_and_depend_on_the_seed():
     problem = lander()
     x = a_solution(problem)
     first = problem.test(x, num_episodes=6, seed=1)
@@ -92,12 +92,12 @@ def test_a_test_gives_the_same_numbers_again_and_others_with_another_seed():
     assert len(set(first)) == 6
 
 
-def test_a_test_is_on_gymnasium_whatever_simulator_the_search_uses():
+def test_tests_run_on_gymnasium_regardless_of_the_backend():
     problems = [lander(backend=backend) for backend in ("envpool", "gymnasium")]
     np.testing.assert_array_equal(*(problem.test(a_solution(problem), num_episodes=5) for problem in problems))
 
 
-def test_a_test_plays_no_episode_of_the_search(echo_log):
+def test_tests_use_other_episodes_than_the_search(echo_log):
     problem = echo(seed=3)
     fitness(problem, WEIGHTS, rounds=30)
     searched = {episode[0] for episode in echo_log}
@@ -108,23 +108,23 @@ def test_a_test_plays_no_episode_of_the_search(echo_log):
     assert not tested & searched
 
 
-def test_a_test_pays_the_environments_own_rewards():
+def test_tests_use_the_unmodified_rewards_of_the_environment():
     options = {"decrease_rewards_by": 5.0, "alive_bonus_schedule": (0, 1.0), "action_noise_stdev": 1.0}
     assert (echo(**options, risk_aversion=1.0).test(WEIGHTS[0], num_episodes=3) == 24.0).all()
 
 
-def test_a_test_plays_whole_episodes_whatever_the_length_of_those_of_the_search():
+def test_tests_run_full_episodes_regardless_of_episode_length():
     short, whole = (
         DenseGymProblem("CartPole-v1", LINEAR, episode_length=n, num_episodes=3, seed=0) for n in (10, None)
     )
-    balancing = torch.tensor([[0.0, 0.0, -1.0, -1.0], [0.0, 0.0, 1.0, 1.0]]).flatten()  # pushes to where the pole falls
+    balancing = torch.tensor([[0.0, 0.0, -1.0, -1.0], [0.0, 0.0, 1.0, 1.0]]).flatten()  # pushes toward the falling side
     assert (fitness(short, balancing[None]) == 10.0).all()
     returns = short.test(balancing, num_episodes=4)
     assert (returns > 100.0).all()
     np.testing.assert_array_equal(returns, whole.test(balancing, num_episodes=4))
 
 
-def test_tests_and_runs_move_no_counter_no_statistics_and_no_generator():
+def test_tests_and_runs_do_not_change_counters_statistics_or_generators():
     problem = lander(observation_normalization=True)
     x = a_solution(problem)
     fitness(problem, x[None])
@@ -143,7 +143,7 @@ def test_tests_and_runs_move_no_counter_no_statistics_and_no_generator():
 
 
 @pytest.mark.parametrize("discrete", [True, False])
-def test_a_run_plays_one_policy_step_by_step(discrete):
+def test_a_run_equals_an_episode_stepped_by_hand(discrete):
     problem = MaskedGymProblem(OddSpaces, env_config={"discrete": discrete}, episode_length=20, num_episodes=4)
     x = a_solution(problem)
     policy = problem.to_policy(x)
@@ -163,7 +163,7 @@ def test_a_run_plays_one_policy_step_by_step(discrete):
     assert problem.run(x, num_episodes=3, seed=7) == result
 
 
-def test_a_recurrent_policy_begins_each_episode_of_a_run_anew():
+def test_a_recurrent_policy_is_reset_before_each_episode_of_a_run():
     network = "RNN(obs_length, 8) >> Linear(8, act_length)"
     problem = MaskedGymProblem(OddSpaces, network, env_config={"discrete": False}, episode_length=20)
     x = a_solution(problem)
@@ -172,11 +172,11 @@ def test_a_recurrent_policy_begins_each_episode_of_a_run_anew():
     assert 2 * both["cumulative_reward"] == pytest.approx(first["cumulative_reward"] + second["cumulative_reward"])
 
 
-def test_a_run_plays_the_problems_number_of_episodes_where_none_is_given():
+def test_by_default_a_run_uses_num_episodes_of_the_problem():
     assert echo(num_episodes=3).run(WEIGHTS[0]) == {"cumulative_reward": 24.0, "interaction_count": 36}
 
 
-def test_a_window_is_opened_where_it_is_asked_for(echo_log):
+def test_visualize_opens_a_window_and_run_does_not(echo_log):
     problem = echo()
     Echo.made_with.clear()
     assert problem.run(WEIGHTS[0], num_episodes=2) == {"cumulative_reward": 24.0, "interaction_count": 24}
@@ -186,7 +186,7 @@ def test_a_window_is_opened_where_it_is_asked_for(echo_log):
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_a_saved_solution_has_gymnes_keys(normalize, tmp_path):
+def test_a_saved_solution_has_the_keys_of_gymne(normalize, tmp_path):
     ours = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), observation_normalization=normalize, num_episodes=2)
     gymne = GymNE("CartPole-v1", LINEAR, observation_normalization=normalize)
     saved = []
@@ -205,7 +205,7 @@ def test_a_saved_solution_has_gymnes_keys(normalize, tmp_path):
     assert torch.equal(saved[0]["policy"](obs), ours.to_policy(saved[0]["solution"])(obs))
 
 
-def test_a_solution_for_which_the_disk_is_too_full_leaves_the_older_one(tmp_path):
+def test_a_full_disk_leaves_the_older_saved_solution(tmp_path):
     problem = echo()
     problem.save_solution([2.0], tmp_path / "best.pickle")
     before = (tmp_path / "best.pickle").read_bytes()

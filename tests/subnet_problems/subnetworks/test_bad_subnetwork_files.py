@@ -1,4 +1,4 @@
-"""A file that is damaged, or claims what it does not hold, is a SubnetworkFileError, in little memory."""
+"""Damaged and misleading files raise SubnetworkFileError, and loading them needs little memory."""
 
 import copy
 import math
@@ -15,7 +15,7 @@ from evotorch.neuroevolution.net import layers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
-from small_subnetworks import NORMALIZER, assert_same, lander, make, own, parts_of, write
+from small_subnetworks import NORMALIZER, assert_same, fixed_module, lander, make, parts_of, write
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,20 +24,20 @@ from subnet_problems import Subnetwork, SubnetworkFileError
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory) -> tuple[dict, dict, Path]:
-    """The description and the tensors of a sound file, and where changed ones may be written."""
+    """The description and the tensors of a valid file, and a path for modified ones."""
     folder = tmp_path_factory.mktemp("bad")
     make(options={"bias": True}, normalizer=NORMALIZER, env="CartPole-v1").save(folder / "sound")
     description, tensors = parts_of(folder / "sound")
     return description, tensors, folder / "changed"
 
 
-def test_the_sound_file_under_the_bad_ones_loads(parts):
+def test_the_unmodified_file_loads(parts):
     description, tensors, path = parts
     again = Subnetwork.load(write(path, description, tensors))
     assert_same(again, make(options={"bias": True}, normalizer=NORMALIZER, env="CartPole-v1"))
 
 
-def test_a_file_cut_off_anywhere_is_refused(tmp_path):
+def test_a_truncated_file_is_refused(tmp_path):
     lander().save(tmp_path / "whole")
     data = (tmp_path / "whole").read_bytes()
     for length in range(len(data)):
@@ -55,7 +55,7 @@ def test_random_bytes_are_refused(parts, data):
         Subnetwork.load(path)
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path):
+def test_a_pickle_is_refused_and_not_executed(tmp_path):
     torch.save(make().to_policy(), tmp_path / "pickle")
     with pytest.raises(SubnetworkFileError, match="not a safetensors file"):
         Subnetwork.load(tmp_path / "pickle")
@@ -63,7 +63,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @given(position=st.integers(0, 2**16), change=st.integers(1, 255))
-def test_a_changed_byte_is_refused_wherever_it_is(parts, position, change):
+def test_a_changed_byte_at_any_position_is_refused(parts, position, change):
     description, tensors, path = parts
     data = bytearray(write(path, description, tensors).read_bytes())
     data[position % len(data)] ^= change
@@ -72,7 +72,7 @@ def test_a_changed_byte_is_refused_wherever_it_is(parts, position, change):
         Subnetwork.load(path)
 
 
-def test_a_changed_bit_of_the_mask_is_found_by_the_checksum(parts):
+def test_the_checksum_detects_a_changed_bit_of_the_mask(parts):
     description, tensors, path = parts
     mask = tensors["mask"].copy()
     mask[3] ^= 16
@@ -95,14 +95,14 @@ _JSON = st.recursive(
 
 
 def places(value, path=()) -> list[tuple]:
-    """The way to every value within a JSON value."""
+    """The path to every value within a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_a_changed_description_is_refused_or_gives_another_policy_but_no_other_error(parts, data):
+def test_a_changed_description_is_refused_or_gives_another_policy(parts, data):
     description, tensors, path = parts
     changed = copy.deepcopy(description)
     *way, last = data.draw(st.sampled_from([place for place in places(changed) if place]))
@@ -113,7 +113,7 @@ def test_a_changed_description_is_refused_or_gives_another_policy_but_no_other_e
     load_or_refuse(write(path, changed, tensors))
 
 
-def test_bad_factors_are_refused(tmp_path):
+def test_invalid_factors_are_refused(tmp_path):
     sound = make()
     flipped = replace(sound, factors=-torch.ones(sound.num_weights, dtype=torch.int8))
     flipped.save(tmp_path / "sound")
@@ -137,7 +137,7 @@ def load_or_refuse(path: Path) -> None:
     except SubnetworkFileError:
         return
     except ValueError as error:
-        if str(error).startswith("network: expected the nn.Module"):  # the file came to have no architecture
+        if str(error).startswith("network: expected the nn.Module"):  # the modified file has no architecture
             return
         raise
     assert subnet.weights.shape == subnet.mask.shape
@@ -203,7 +203,7 @@ def load_or_refuse(path: Path) -> None:
     ],
     ids=lambda value: str(value)[:80],
 )
-def test_a_bad_description_is_refused_by_the_name_of_its_field(parts, change, message):
+def test_errors_name_the_invalid_field_of_a_description(parts, change, message):
     description, tensors, path = parts
     with pytest.raises(SubnetworkFileError) as caught:
         Subnetwork.load(write(path, description | change, tensors))
@@ -243,7 +243,7 @@ def with_spare_bit(mask: np.ndarray) -> np.ndarray:
         ("obs_scale", lambda scale: scale * np.float32(np.inf)),
     ],
 )
-def test_a_bad_tensor_is_refused_by_name(parts, name, change):
+def test_errors_name_the_invalid_tensor(parts, name, change):
     description, tensors, path = parts
     changed = change(tensors[name])
     rest = {key: value for key, value in tensors.items() if key != name}
@@ -252,12 +252,12 @@ def test_a_bad_tensor_is_refused_by_name(parts, name, change):
 
 
 @pytest.mark.parametrize("change", [lambda kept: kept[:-1], lambda kept: kept * np.float32(np.nan)])
-def test_bad_kept_weights_are_refused(tmp_path, change):
-    make(own(nn.Linear(4, 2))).save(tmp_path / "own")
+def test_invalid_kept_weights_are_refused(tmp_path, change):
+    make(fixed_module(nn.Linear(4, 2))).save(tmp_path / "own")
     description, tensors = parts_of(tmp_path / "own")
     tensors["kept_weights"] = change(tensors["kept_weights"])
     with pytest.raises(SubnetworkFileError, match=r"^kept_weights: expected finite float32"):
-        Subnetwork.load(write(tmp_path / "own", description, tensors), network=own(nn.Linear(4, 2)))
+        Subnetwork.load(write(tmp_path / "own", description, tensors), network=fixed_module(nn.Linear(4, 2)))
 
 
 @pytest.mark.parametrize(
@@ -276,18 +276,18 @@ def test_bad_kept_weights_are_refused(tmp_path, change):
     ],
     ids=["none", "another", "half", "empty", "deep", "long number", "infinite", "twice", "list", "null"],
 )
-def test_metadata_that_describe_nothing_are_refused(parts, metadata, message):
+def test_metadata_without_a_description_are_refused(parts, metadata, message):
     _, tensors, path = parts
     path.write_bytes(save_tensors(tensors, metadata=metadata))
     with pytest.raises(SubnetworkFileError, match=message):
         Subnetwork.load(path)
 
 
-# Files that claim much ------------------------------------------------------------------------------------------
+# Files with false claims of size ----------------------------------------------------------------------------------
 
 
 class _Largest(TorchDispatchMode):
-    """Notes the largest tensor that is made in memory."""
+    """Records the size of the largest tensor in memory."""
 
     numbers = 0
 
@@ -319,7 +319,7 @@ def assert_refused_in_little_memory(path: Path, match: str) -> None:
     ],
     ids=["with layers to match", "with other layers"],
 )
-def test_hidden_sizes_that_claim_two_to_the_60_weights_are_refused_in_little_memory(parts, claim, match):
+def test_hidden_sizes_with_two_to_the_60_weights_are_refused_in_little_memory(parts, claim, match):
     description, tensors, path = parts
     claim = {**claim, "network": {"hidden_sizes": [2**30, 2**30], "bias": False}}
     assert_refused_in_little_memory(write(path, description | claim, tensors), match)
@@ -335,14 +335,14 @@ def test_hidden_sizes_that_claim_two_to_the_60_weights_are_refused_in_little_mem
         ("Linear(60000, 60000, device='cpu')", "more memory or time"),
     ],
 )
-def test_a_string_that_claims_many_weights_is_refused_in_little_memory(parts, string, match):
+def test_a_string_with_many_weights_is_refused_in_little_memory(parts, string, match):
     description, tensors, path = parts
     claim = {"network": {"string": string, "constants": {}}}
     assert_refused_in_little_memory(write(path, description | claim, tensors), match)
 
 
 @pytest.mark.parametrize("activation", ["Tanh", "Sigmoid"])
-def test_a_string_with_a_claim_of_many_observations_is_refused_in_little_memory(tmp_path, activation):
+def test_a_string_with_a_large_obs_length_is_refused_in_little_memory(tmp_path, activation):
     make(f"Linear(4, 3) >> {activation}() >> Linear(3, 2)").save(tmp_path / "wide")
     description, tensors = parts_of(tmp_path / "wide")
     assert_refused_in_little_memory(
@@ -364,7 +364,7 @@ def test_a_string_with_a_claim_of_many_observations_is_refused_in_little_memory(
         "StructuredControlNet(in_features=4, out_features=2, num_layers=1000000000, hidden_size=1)",
     ],
 )
-def test_a_string_whose_layers_or_activations_grow_without_bound_is_refused_in_little_memory(tmp_path, string):
+def test_a_string_with_huge_layers_or_activations_is_refused_in_little_memory(tmp_path, string):
     make("Linear(4, 2)").save(tmp_path / "grown")
     description, tensors = parts_of(tmp_path / "grown")
     claim = {"network": {"string": string, "constants": {}}}
@@ -372,7 +372,7 @@ def test_a_string_whose_layers_or_activations_grow_without_bound_is_refused_in_l
     assert_refused_in_little_memory(write(tmp_path / "grown", description | claim, tensors), match)
 
 
-def test_a_string_that_takes_observations_of_any_length_claims_no_more_than_its_weights_justify(tmp_path):
+def test_a_string_for_any_obs_length_is_limited_by_its_number_of_weights(tmp_path):
     make("Slice(0, 4) >> Linear(4, 2)").save(tmp_path / "long")
     description, tensors = parts_of(tmp_path / "long")
     assert_refused_in_little_memory(
@@ -383,7 +383,7 @@ def test_a_string_that_takes_observations_of_any_length_claims_no_more_than_its_
 @pytest.mark.parametrize(
     "call", ["__setattr__('Clip', 3)", "__delattr__('Clip')", "__init__('other')", "Linear.__init__()", "(1)(2)"]
 )
-def test_a_string_may_call_nothing_but_modules(parts, call):
+def test_a_string_may_call_only_modules(parts, call):
     description, tensors, path = parts
     before = dict(vars(layers))
     claim = {"network": {"string": f"Linear(4, 2) >> {call}", "constants": {}}}
@@ -392,7 +392,7 @@ def test_a_string_may_call_nothing_but_modules(parts, call):
     assert vars(layers) == before
 
 
-def test_a_network_string_that_could_not_be_loaded_is_left_to_its_owner(tmp_path):
+def test_a_network_string_that_is_too_large_to_load_must_be_given_at_loading(tmp_path):
     subnet = make("Linear(4, 2)" + " >> ZeroPad1d((0, 65000))" * 8 + " >> Slice(0, 2)")
     with pytest.warns(UserWarning, match=r"^network: .*more memory or time than its number of weights"):
         subnet.save(tmp_path / "large")
@@ -401,6 +401,6 @@ def test_a_network_string_that_could_not_be_loaded_is_left_to_its_owner(tmp_path
     assert_same(Subnetwork.load(tmp_path / "large", network=subnet.network.architecture), subnet)
 
 
-def test_a_device_without_end_is_not_read():
+def test_an_endless_device_is_not_read():
     with pytest.raises(SubnetworkFileError):
         Subnetwork.load("/dev/zero")

@@ -1,4 +1,4 @@
-"""The C header, compiled as its users would and run on 10,000 observations, does what the policy does."""
+"""The exported C header, compiled and run on 10,000 observations, computes the actions of the policy."""
 
 import ctypes
 import shutil
@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, lander, make, own
+from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, fixed_module, lander, make
 from torch import nn
 
 from subnet_problems import BoxActions, DiscreteActions, FrozenNetwork, Subnetwork
@@ -57,7 +57,7 @@ def assert_same_actions(subnet, folder, *, form, tolerance=2e-5):
     with torch.no_grad():
         outputs = subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy()
     expected = subnet.actions(outputs).reshape(len(obs), -1)
-    if not isinstance(subnet.actions, BoxActions):  # outputs that are equal within rounding may be chosen among
+    if not isinstance(subnet.actions, BoxActions):  # outputs that differ by rounding are ties
         first, second = np.sort(outputs, axis=1)[:, -1], np.sort(outputs, axis=1)[:, -2]
         close = first - second < tolerance
         assert close.mean() < 0.01
@@ -81,18 +81,18 @@ def assert_same_actions(subnet, folder, *, form, tolerance=2e-5):
     ],
     ids=["lander", "pruned", "biases", "no hidden layer", "wide", "string", "all kept"],
 )
-def test_the_header_does_what_the_policy_does(subnet, form, tmp_path):
+def test_the_header_computes_the_actions_of_the_policy(subnet, form, tmp_path):
     assert_same_actions(subnet, tmp_path, form=form)
 
 
 @pytest.mark.parametrize("weight_init", INITS)
-def test_weights_are_made_from_the_seed_in_c(weight_init, tmp_path):
+def test_c_code_draws_the_weights_from_the_seed(weight_init, tmp_path):
     subnet = make((40, 30), sparsity=0.5, options={"weight_init": weight_init, "seed": 12345, "bias": True})
     assert_same_actions(subnet, tmp_path, form="seed")
 
 
-def test_a_module_with_weights_of_its_own_is_exported_by_rows_alone(tmp_path):
-    subnet = make(own(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
+def test_a_module_with_given_weights_is_exported_only_as_rows(tmp_path):
+    subnet = make(fixed_module(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
     assert_same_actions(subnet, tmp_path, form="rows")
     with pytest.raises(
         ValueError, match="form: expected 'rows' for weights that do not come from a seed alone, got 'seed'"
@@ -102,13 +102,13 @@ def test_a_module_with_weights_of_its_own_is_exported_by_rows_alone(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["rows", "seed"])
-def test_a_policy_with_nothing_left_compiles_and_gives_zeros(form, tmp_path):
+def test_a_policy_without_weights_compiles_and_gives_zeros(form, tmp_path):
     subnet = make((6, 5), actions=BOX)
     subnet.mask[:] = False
     assert_same_actions(subnet, tmp_path, form=form)
 
 
-def test_whole_numbers_are_rounded_and_bounds_may_be_missing(tmp_path):
+def test_integer_actions_are_rounded_and_bounds_may_be_infinite(tmp_path):
     for number, (low, high, dtype) in enumerate([(-3, 2, "int32"), (-np.inf, np.inf, "float32"), (-1, 1, "float64")]):
         actions = BoxActions(low=(low, low), high=(high, high), shape=(2, 1), dtype=dtype)
         folder = tmp_path / str(number)
@@ -118,12 +118,12 @@ def test_whole_numbers_are_rounded_and_bounds_may_be_missing(tmp_path):
         with torch.no_grad():
             outputs = subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy()
         same = np.abs(acts - subnet.actions(outputs).reshape(1000, 2)) < 1e-5
-        assert same.mean() > 0.999  # a half may be rounded either way
+        assert same.mean() > 0.999  # halves may be rounded either way
         assert len(np.unique(acts)) >= 3
 
 
-def test_bounds_that_float32_does_not_hold_are_kept_from_within(tmp_path):
-    """Outputs of +-2e10 at such bounds: what comes is in the space, as near to its edge as float32 can be."""
+def test_bounds_that_float32_cannot_represent_are_respected(tmp_path):
+    """Outputs of +-2e10 give actions within the space, as close to the bound as float32 allows."""
     edges = [
         (0.1, 0.1, "float64"),
         (-(2**31), 2**31 - 1, "int32"),
@@ -138,17 +138,17 @@ def test_bounds_that_float32_does_not_hold_are_kept_from_within(tmp_path):
         acts = acts_in_c(subnet, tmp_path / str(number), obs, form="rows").astype(np.float64)
         least, greatest, _ = actions.bounds
         inside = (acts >= least) & (acts <= greatest)
-        assert inside.all() or low == high  # no float32 is 0.1
+        assert inside.all() or low == high  # float32 cannot represent 0.1
         with torch.no_grad():
             expected = subnet.actions(subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy())
         np.testing.assert_allclose(acts, expected.astype(np.float64), rtol=1e-4)
 
 
-def test_a_task_whose_name_ends_a_comment_does_not(tmp_path):
+def test_a_task_name_cannot_end_the_comment(tmp_path):
     assert_same_actions(make(env="a*/ /* b\n#error"), tmp_path, form="rows")
 
 
-#: Policies of all kinds, of names that begin with one another and with what the headers define.
+#: Policies of all kinds, with names that are prefixes of each other and of names in the headers.
 PROGRAM = {
     "lander": (lander(normalizer=None), "rows"),
     "lander_act": (make((6, 5), options={"bias": True}, actions=DISCRETE, normalizer=NORMALIZER), "seed"),
@@ -159,7 +159,7 @@ PROGRAM = {
 
 
 def program(folder):
-    """A source file with all policies in it, each with a function of its own that C and C++ export."""
+    """A source file with all policies, and one exported function per policy, for C and C++."""
     lines = []
     for name, (subnet, form) in PROGRAM.items():
         assert subnet.export_c(folder / name, form=form) == folder / name / f"{name}.h"
@@ -182,7 +182,7 @@ def program(folder):
 
 
 @pytest.mark.parametrize("language", [["-std=c99"], ["-x", "c++", "-std=c++11"]], ids=["C", "C++"])
-def test_any_number_of_policies_live_in_one_program(language, tmp_path):
+def test_several_policies_fit_in_one_program(language, tmp_path):
     command = ["gcc", *STRICT, *language, "-shared", "-fPIC", program(tmp_path), "-o", "all.so", "-lm"]
     subprocess.run(command, cwd=tmp_path, check=True)
     library = ctypes.CDLL(str(tmp_path / "all.so"))
@@ -194,11 +194,11 @@ def test_any_number_of_policies_live_in_one_program(language, tmp_path):
         if isinstance(subnet.actions, BoxActions) and subnet.actions.dtype == "float32":
             np.testing.assert_allclose(acts, expected, rtol=0, atol=2e-5)
         else:
-            assert (acts == expected).mean() > 0.99  # equal within rounding
+            assert (acts == expected).mean() > 0.99  # equal up to rounding
         assert len(np.unique(expected)) > 1
 
 
-def test_all_that_a_header_defines_begins_with_its_name(tmp_path):
+def test_all_definitions_of_a_header_start_with_its_name(tmp_path):
     includes = ["-include", "math.h", "-include", "stdint.h"]
     (tmp_path / "none.c").write_text("")
 
@@ -209,7 +209,7 @@ def test_all_that_a_header_defines_begins_with_its_name(tmp_path):
     words = ["gcc", "-std=c99", "-dM", "-E", *includes]
     macros = {line.split()[1] for line in ran(*words, source) - ran(*words, "none.c")}
     assert {"LANDER_OBS_LENGTH", "LANDER_ACT_SEED", "POLICY_2_H"} <= macros
-    # Without optimization and with -fkeep-inline-functions all functions and data are symbols.
+    # Without optimization and with -fkeep-inline-functions, all functions and data are symbols.
     ran("gcc", "-std=c99", "-O0", "-fkeep-inline-functions", "-fkeep-static-consts", "-c", source, "-o", "all.o")
     symbols = {line.split()[-1] for line in ran("nm", "--defined-only", "all.o")} - {f"run_{name}" for name in PROGRAM}
     assert {"lander_act", "lander_weights0", "lander_act_bits", "Lander_obs_draw", "POLICY_2_act"} <= symbols
@@ -217,7 +217,7 @@ def test_all_that_a_header_defines_begins_with_its_name(tmp_path):
         assert not [one for one in found if not one.startswith(tuple(f"{name}_" for name in names))]
 
 
-def test_two_policies_of_one_name_are_an_error_of_the_compiler(tmp_path):
+def test_two_policies_with_one_name_are_a_compiler_error(tmp_path):
     for folder, seed in (("a", 0), ("b", 1), ("c", 0)):
         make((6, 5), options={"seed": seed}).export_c(tmp_path / folder, name="arm")
     for folder, works in (("c", True), ("b", False)):
@@ -250,8 +250,8 @@ def test_a_header_is_named_after_its_folder(folder, name, tmp_path, monkeypatch)
 
 
 @st.composite
-def spaces_of_parts(draw):
-    """Spaces whose numbers float32 holds, so that C can give them exactly."""
+def composite_spaces(draw):
+    """Spaces whose numbers float32 represents exactly, so that C can return them."""
     leaves = st.one_of(
         st.builds(gym.spaces.Discrete, st.integers(1, 5), start=st.integers(-9, 9)),
         st.lists(st.integers(1, 4), min_size=1, max_size=3).map(gym.spaces.MultiDiscrete),
@@ -267,7 +267,7 @@ def spaces_of_parts(draw):
 
 
 @settings(max_examples=15, deadline=None)
-@given(space=spaces_of_parts(), seed=st.integers(0, 9))
+@given(space=composite_spaces(), seed=st.integers(0, 9))
 def test_actions_of_any_space_are_the_same_in_c(space, seed, tmp_path_factory):
     actions = actions_of(space)
     network = FrozenNetwork((5,), obs_length=4, act_length=actions.length, seed=seed)
@@ -279,7 +279,7 @@ def test_actions_of_any_space_are_the_same_in_c(space, seed, tmp_path_factory):
         outputs = subnet.to_policy(clip_actions=False)(torch.from_numpy(obs)).numpy()
     expected = np.array([_flat(action) for action in actions.one_by_one(actions(outputs))], dtype=np.float32)
     assert acts.shape == expected.shape
-    assert (np.abs(acts - expected) < 2e-5).mean() > 0.99  # what is equal within rounding may be chosen among
+    assert (np.abs(acts - expected) < 2e-5).mean() > 0.99  # outputs that differ by rounding are ties
 
 
 def _flat(action):
@@ -289,7 +289,7 @@ def _flat(action):
     return np.ravel(action)
 
 
-def test_a_header_says_what_its_numbers_are(tmp_path):
+def test_a_header_documents_its_observations_and_actions(tmp_path):
     space = gym.spaces.Dict({"grip": gym.spaces.Discrete(2), "arm": gym.spaces.Tuple([gym.spaces.Box(-1, 1, (2,))])})
     actions = actions_of(space)
     network = FrozenNetwork((5,), obs_length=4, act_length=4)
@@ -306,7 +306,7 @@ def test_a_header_says_what_its_numbers_are(tmp_path):
 
 
 @given(st.lists(st.integers(0, 2000), max_size=60))
-def test_the_code_of_gaps_can_be_read_back(gaps):
+def test_the_code_of_gaps_can_be_decoded(gaps):
     k, code = rice_code(gaps)
     read, bits = [], iter(code)
     for _ in gaps:
@@ -321,8 +321,8 @@ def test_the_code_of_gaps_can_be_read_back(gaps):
     assert next(bits, None) is None
 
 
-def test_the_code_of_a_mask_is_near_its_entropy():
-    """At sparsity 0.9 a random mask has 4.69 bits of entropy for each kept weight."""
+def test_the_code_of_a_mask_is_close_to_its_entropy():
+    """At sparsity 0.9, a random mask has 4.69 bits of entropy per kept weight."""
     subnet = lander()
     gaps = np.diff(np.flatnonzero(subnet.mask.numpy()), prepend=-1) - 1
     assert len(rice_code(gaps.tolist())[1]) / subnet.num_active < 4.9
@@ -353,7 +353,7 @@ def test_the_code_of_a_mask_is_near_its_entropy():
         (make(RNN), {}, ValueError, "network: expected a chain of linear layers, tanh and ReLU"),
     ],
 )
-def test_what_cannot_be_exported_is_refused(subnet, arguments, error, message, tmp_path):
+def test_unsupported_policies_and_invalid_arguments_are_refused(subnet, arguments, error, message, tmp_path):
     with pytest.raises(error, match=message):
         subnet.export_c(**{"folder": tmp_path / "out", **arguments})
     assert not (tmp_path / "out").exists()
@@ -367,7 +367,7 @@ def test_what_cannot_be_exported_is_refused(subnet, arguments, error, message, t
     ],
     ids=["whole number", "narrow"],
 )
-def test_actions_that_c_could_only_round_are_refused(actions, tmp_path):
+def test_actions_that_float32_cannot_represent_are_refused(actions, tmp_path):
     network = FrozenNetwork((), obs_length=2, act_length=1)
     subnet = Subnetwork(network, torch.ones(2, dtype=torch.bool), actions=actions)
     with pytest.raises(ValueError, match=r"^actions: expected bounds with a float32 number between them, got "):

@@ -1,4 +1,4 @@
-"""The ONNX model, run by onnxruntime on 10,000 observations, does what the policy does."""
+"""The ONNX model, run by onnxruntime on 10,000 observations, computes the actions of the policy."""
 
 import sys
 
@@ -26,7 +26,7 @@ SUBNETWORKS = {
 
 
 @pytest.mark.parametrize("name", SUBNETWORKS)
-def test_the_model_does_what_the_policy_does(name, tmp_path):
+def test_the_model_computes_the_actions_of_the_policy(name, tmp_path):
     subnet = SUBNETWORKS[name]
     subnet.export_onnx(tmp_path / "policy.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
@@ -39,7 +39,7 @@ def test_the_model_does_what_the_policy_does(name, tmp_path):
     if expected.dtype.kind == "f":
         np.testing.assert_allclose(acts, expected, rtol=0, atol=1e-5)
     else:
-        assert (acts != expected).mean() < 1e-3  # equal within rounding
+        assert (acts != expected).mean() < 1e-3  # equal up to rounding
         assert len(np.unique(expected)) > 1
     assert (session.run(["action"], {"obs": obs[:1]})[0] == acts[:1]).all()
 
@@ -60,7 +60,7 @@ NAMES = {"parts": ["action.arm.0", "action.arm.1", "action.gripper", "action.lam
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_model_gives_the_parts_of_an_action(name, tmp_path):
+def test_the_model_has_one_output_per_part_of_an_action(name, tmp_path):
     space = SPACES[name]
     actions = actions_of(space)
     network = FrozenNetwork((6,), obs_length=4, act_length=actions.length)
@@ -81,7 +81,7 @@ def test_the_model_gives_the_parts_of_an_action(name, tmp_path):
         if isinstance(leaf, BoxActions):
             np.testing.assert_allclose(came, wanted, rtol=0, atol=1e-5)
         else:
-            assert (came == wanted).mean() > 0.99  # equal within rounding
+            assert (came == wanted).mean() > 0.99  # equal up to rounding
 
 
 def _at(action, place):
@@ -90,7 +90,7 @@ def _at(action, place):
     return action
 
 
-def test_parts_that_would_have_one_name_are_refused(tmp_path):
+def test_parts_with_equal_output_names_are_refused(tmp_path):
     bit = gym.spaces.MultiBinary(1)
     actions = actions_of(gym.spaces.Dict({"a": gym.spaces.Tuple([bit]), "a.0": bit}))
     with pytest.raises(
@@ -100,7 +100,7 @@ def test_parts_that_would_have_one_name_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_model_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_path):
+def test_the_model_is_small_and_contains_no_source_paths(tmp_path):
     subnet = lander()
     subnet.export_onnx(tmp_path / "policy.onnx")
     data = (tmp_path / "policy.onnx").read_bytes()
@@ -109,7 +109,7 @@ def test_the_model_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
 
 
-def test_networks_with_a_state_are_refused(tmp_path):
+def test_recurrent_networks_are_refused(tmp_path):
     with pytest.raises(ValueError, match="network: expected one without a state, as recurrent ones have"):
         make(RNN).export_onnx(tmp_path / "policy.onnx")
     with pytest.raises(TypeError, match="path: expected"):
@@ -118,7 +118,7 @@ def test_networks_with_a_state_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("last", [nn.Softmax(dim=0), nn.Unflatten(0, (2, 1))])
-def test_networks_that_mix_the_observations_of_a_batch_are_refused(last, tmp_path):
+def test_networks_that_normalize_or_reshape_over_the_batch_are_refused(last, tmp_path):
     network = [nn.Linear(4, 2), last] if isinstance(last, nn.Softmax) else [nn.Linear(4, 2), last, nn.Flatten(0)]
     with pytest.raises(ValueError, match="network: expected one that treats the observations of a batch independently"):
         make(nn.Sequential(*network)).export_onnx(tmp_path / "policy.onnx")
@@ -130,18 +130,18 @@ def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
         lander().export_onnx(tmp_path / "policy.onnx")
 
 
-class ByTheLargest(nn.Linear):
+class DividedByBatchMaximum(nn.Linear):
     def forward(self, obs):
         return super().forward(obs / obs.abs().max().clamp(min=10))
 
 
-class OfThree(nn.Linear):
+class DividedByBatchSize(nn.Linear):
     def forward(self, obs):
         return super().forward(obs) * (3 / obs.shape[0] if obs.ndim == 2 else 1)
 
 
-@pytest.mark.parametrize("kind", [ByTheLargest, OfThree])
-def test_a_network_that_mixes_observations_of_a_batch_is_refused(kind, tmp_path):
+@pytest.mark.parametrize("kind", [DividedByBatchMaximum, DividedByBatchSize])
+def test_networks_whose_outputs_depend_on_the_rest_of_the_batch_are_refused(kind, tmp_path):
     with pytest.raises(
         ValueError, match=r"^network: expected one that treats the observations of a batch independently"
     ):

@@ -1,4 +1,4 @@
-"""Formulas compute what the policy computes, say how actions are made, and name what is known."""
+"""Formulas compute the outputs of the policy, describe how actions are made, and use known names."""
 
 import keyword
 import math
@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
-from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, lander, make, own, smallest
+from small_subnetworks import BOX, DISCRETE, NORMALIZER, PARTS, RNN, STRING, fixed_module, lander, make, smallest
 from torch import nn
 
 from subnet_problems import DiscreteActions, FrozenNetwork, Subnetwork
@@ -23,7 +23,7 @@ ALL = 10_000
 
 
 def evaluate(text, subnet, obs):
-    """What a formula gives for observations ``(n, obs_length)``: ``(n, act_length)``."""
+    """Evaluate a formula on observations ``(n, obs_length)``; the result is ``(n, act_length)``."""
     inputs, outputs = names_of(subnet)
     results = []
     for row in obs.astype(np.float64):
@@ -75,7 +75,7 @@ def test_a_formula_computes_the_outputs_of_the_policy(network, sparsity, seed, r
     np.testing.assert_allclose(near, policy_outputs(subnet, obs), rtol=1e-4, atol=1e-4)
 
 
-def test_a_unit_that_is_used_once_is_written_where_it_is_used_and_others_have_lines_before():
+def test_units_used_once_are_inlined_and_others_have_their_own_lines():
     assert smallest().formula().splitlines() == [
         "h1 = tanh(-4.29*y + 8.33*vy)",
         "h2 = tanh(3.05*x - 1.8*vx + 5.69*angle)",
@@ -87,7 +87,7 @@ def test_a_unit_that_is_used_once_is_written_where_it_is_used_and_others_have_li
     ]
 
 
-def test_outputs_that_nothing_reaches_are_zero_or_their_bias():
+def test_disconnected_outputs_are_zero_or_their_bias():
     subnet = smallest(paths=[(0, 3, 1), (1, 5, 3), (2, 1, 5)])
     assert subnet.formula(digits=2).splitlines()[0] == "main = 0"
     network = FrozenNetwork((), obs_length=4, act_length=2, bias=True)
@@ -99,8 +99,8 @@ def test_outputs_that_nothing_reaches_are_zero_or_their_bias():
 
 
 def linear(rows, actions, **arguments):
-    """A policy without hidden layers and with these weights, those that are not 0."""
-    module = own(nn.Linear(len(rows[0]), len(rows), bias=False))
+    """A policy without hidden layers, with the given weights."""
+    module = fixed_module(nn.Linear(len(rows[0]), len(rows), bias=False))
     with torch.no_grad():
         module[0].weight.copy_(torch.tensor(rows))
     network = FrozenNetwork(module, obs_length=len(rows[0]), act_length=len(rows))
@@ -115,12 +115,12 @@ def linear(rows, actions, **arguments):
         (None, "out[0] = 1234.5*obs[0] + obs[1] - 0.0001234*obs[2] + 1.234e-5*obs[3] - 1.2345678e7*obs[4]"),
     ],
 )
-def test_numbers_have_so_many_significant_digits(digits, expected):
+def test_numbers_have_the_given_significant_digits(digits, expected):
     subnet = linear([[1234.5, 1.0, -0.0001234, 1.234e-5, -12345678.0, 0.0]], BoxActions((-1.0,), (1.0,), (1,)))
     assert subnet.formula(digits=digits).splitlines()[0] == expected
 
 
-def test_a_mean_has_the_digits_that_matter_beside_the_standard_deviation():
+def test_digits_of_a_mean_depend_on_the_standard_deviation():
     normalizer = Normalizer(
         np.array([1000.4321, 1e-5, -1234.0, 0.123456], dtype=np.float32), np.array([1, 2, 0.001, 10], dtype=np.float32)
     )
@@ -155,17 +155,17 @@ def test_a_mean_has_the_digits_that_matter_beside_the_standard_deviation():
         ),
     ],
 )
-def test_the_rule_that_makes_actions_is_said(actions, lines):
+def test_a_formula_describes_how_actions_are_made(actions, lines):
     assert make(actions=actions).formula().splitlines()[-len(lines) :] == lines
 
 
-def test_observations_of_parts_are_said():
+def test_a_formula_describes_composite_observations():
     lines = make(**PARTS).formula().splitlines()
     assert lines[0] == "# obs[0] to obs[1]: gear, one-hot, for numbers from 1 to 2."
     assert sum(line.startswith("# obs") for line in lines) == 2
 
 
-def test_each_line_of_latex_can_be_drawn():
+def test_each_line_of_latex_can_be_rendered():
     parser = MathTextParser("path")
     names = gym.spaces.Dict({"a}$\\x_ ü": gym.spaces.Box(-1, np.inf, (1,)), "inf": gym.spaces.Discrete(1)})
     policies = [smallest(), make(STRING, options={"network_args": {"width": 3}}), make(actions=actions_of(names))]
@@ -182,7 +182,7 @@ def test_each_line_of_latex_can_be_drawn():
 
 
 @pytest.mark.parametrize("env_id", [id for id in _TASKS if not re.match("Swimmer|Hopper|HalfCheetah|Walker2d", id)])
-def test_names_fit_the_spaces_of_gymnasium(env_id):
+def test_the_number_of_names_matches_the_spaces_of_gymnasium(env_id):
     task = _TASKS[env_id]
     configs = [{"continuous": False}, {"continuous": True}] if env_id == "LunarLander-v3" else [{}]
     for config in configs:
@@ -194,7 +194,7 @@ def test_names_fit_the_spaces_of_gymnasium(env_id):
 
 
 @pytest.mark.parametrize("env_id", _TASKS)
-def test_names_are_identifiers_of_their_own(env_id):
+def test_names_are_unique_identifiers(env_id):
     task = _TASKS[env_id]
     for names in (task.observations + " " + task.box, task.observations + " " + task.discrete):
         every = names.split()
@@ -205,7 +205,7 @@ def test_names_are_identifiers_of_their_own(env_id):
 
 @pytest.mark.parametrize(("env_id", "counts"), [("Swimmer", (8, 2)), ("Hopper", (11, 3)), ("HalfCheetah", (17, 6)),
                                                 ("Walker2d", (17, 6))])  # fmt: skip
-def test_robots_have_as_many_names_as_their_documentation_says(env_id, counts):
+def test_the_number_of_names_of_robots_matches_their_documentation(env_id, counts):
     task = _TASKS[f"{env_id}-v5"]
     assert (len(task.observations.split()), len(task.box.split())) == counts
 
@@ -219,7 +219,7 @@ def test_the_lander_has_its_first_leg_on_the_right():
     env.close()
 
 
-def test_an_environment_that_only_has_the_id_of_a_known_one_has_no_names():
+def test_another_environment_under_a_known_id_has_no_names():
     assert "right_leg" in smallest().formula()
     other = smallest(registration={"entry_point": "mine:Lander", "kwargs": {}})
     assert "obs[6]" in other.formula()
@@ -227,7 +227,7 @@ def test_an_environment_that_only_has_the_id_of_a_known_one_has_no_names():
     assert "main" not in smallest(actions=DiscreteActions(2)).formula()
 
 
-def test_what_is_too_large_to_read_is_refused_with_its_size():
+def test_a_policy_that_is_too_large_is_refused_with_its_size():
     message = (
         r"^max_weights: expected a policy with at most 60 live weights, .*, got one with 157; pass max_weights=157 to "
         "write it"
@@ -251,6 +251,6 @@ def test_what_is_too_large_to_read_is_refused_with_its_size():
         (make(), {"max_weights": -1}, ValueError, "max_weights: expected a whole number >= 1"),
     ],
 )
-def test_what_cannot_be_written_is_refused(subnet, arguments, error, message):
+def test_unsupported_networks_and_invalid_arguments_are_refused(subnet, arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):
         subnet.formula(**arguments)

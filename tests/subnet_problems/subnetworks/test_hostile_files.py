@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: How many files; ``HOSTILE_FILES=20000`` takes a minute.
+#: The number of files; ``HOSTILE_FILES=20000`` takes a minute.
 COUNT = os.environ.get("HOSTILE_FILES", "1500")
 
 
-def test_a_hostile_file_is_refused_or_loads_the_same_and_takes_no_memory_and_runs_no_code():
+def test_hostile_files_are_refused_use_little_memory_and_run_no_code():
     script = Path(__file__).parents[2] / "support" / "hostile_files.py"
     done = subprocess.run([sys.executable, script, COUNT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

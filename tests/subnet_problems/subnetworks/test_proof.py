@@ -1,4 +1,4 @@
-"""A network computes with its seed, its weights and its file, and the file proves that it gives the same policy."""
+"""A network depends only on its seed, weights and file; the file contains outputs that verify the policy."""
 
 import base64
 import copy
@@ -20,7 +20,7 @@ from subnet_problems.networks._probe import probe_inputs
 
 @pass_info
 class Fourier(nn.Module):
-    """Features with frequencies that it draws itself, as a buffer or as a plain tensor, and linear layers."""
+    """Linear layers on features whose random frequencies are a buffer or a plain tensor."""
 
     def __init__(self, obs_length, act_length, *, draw=torch.randn, buffer=True, width=3, **_):
         super().__init__()
@@ -37,7 +37,7 @@ class Fourier(nn.Module):
 
 @pass_info
 class Grid(nn.Module):
-    """A convolution over observations in their own shape."""
+    """A convolution over observations that are not flattened."""
 
     def __init__(self, obs_shape, act_length, channels=2, **_):
         super().__init__()
@@ -64,7 +64,7 @@ def outputs_of(network, seed=3):
 
 @each_draw
 @pytest.mark.parametrize("buffer", [True, False])
-def test_what_a_module_draws_for_itself_follows_from_the_networks_seed_alone(draw, buffer):
+def test_random_draws_in_a_module_depend_only_on_the_seed_of_the_network(draw, buffer):
     def drawn(seed, state):
         torch.manual_seed(state)
         np.random.seed(state)  # noqa: NPY002
@@ -77,7 +77,7 @@ def test_what_a_module_draws_for_itself_follows_from_the_networks_seed_alone(dra
 
 
 @each_draw
-def test_making_a_network_leaves_the_global_generators_where_they_were(draw):
+def test_creating_a_network_does_not_change_global_generators(draw):
     before = torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
@@ -91,7 +91,7 @@ def test_making_a_network_leaves_the_global_generators_where_they_were(draw):
     assert (torch.rand(1), np.random.rand(), random.random()) == expected  # noqa: NPY002
 
 
-def test_the_same_seeds_give_the_same_fitness_whatever_the_global_generator_did():
+def test_fitness_does_not_depend_on_the_global_generator():
     def fitness_after(state):
         torch.manual_seed(state)
         problem = MaskedGymProblem("CartPole-v1", Fourier, network_seed=2, seed=1)
@@ -106,7 +106,7 @@ def test_the_same_seeds_give_the_same_fitness_whatever_the_global_generator_did(
     ids=["class", "function"],
 )
 def test_buffers_are_in_the_file(tmp_path, again):
-    subnet = make(Fourier(4, 2))  # drawn from the global generator, which nobody can ask again
+    subnet = make(Fourier(4, 2))  # drawn from the global generator, so not reproducible
     subnet.save(tmp_path / "a.safetensors")
     assert_same(Subnetwork.load(tmp_path / "a.safetensors", network=again), subnet)
     assert_same(Subnetwork.load(tmp_path / "a.safetensors", network=Fourier(4, 2)), subnet)
@@ -130,7 +130,7 @@ def test_the_arguments_of_a_callable_are_in_the_file(tmp_path):
         Subnetwork.load(tmp_path / "a.safetensors", network=Fourier, network_args={"width": 2})
 
 
-def test_an_argument_that_the_file_cannot_hold_is_asked_for(tmp_path):
+def test_an_argument_that_the_file_cannot_hold_must_be_given_at_loading(tmp_path):
     subnet = make(Fourier, options={"network_args": {"draw": torch.rand, "width": 2}})
     with pytest.warns(UserWarning, match=r"^network_args: a policy's file cannot hold 'draw'"):
         subnet.save(tmp_path / "a.safetensors")
@@ -142,7 +142,7 @@ def test_an_argument_that_the_file_cannot_hold_is_asked_for(tmp_path):
     assert_same(loaded, subnet)
 
 
-def test_a_network_gets_the_shape_of_observations_again(tmp_path):
+def test_a_loaded_network_has_the_shape_of_observations(tmp_path):
     frozen = FrozenNetwork(Grid, obs_length=6, act_length=2, obs_shape=(2, 3))
     subnet = Subnetwork(frozen, torch.ones(frozen.num_weights, dtype=torch.bool), actions=BOX)
     subnet.save(tmp_path / "a.safetensors")
@@ -159,27 +159,27 @@ def test_a_network_gets_the_shape_of_observations_again(tmp_path):
     ],
     ids=["a module", "a callable"],
 )
-def test_a_network_that_computes_something_else_is_refused(tmp_path, other):
+def test_a_network_with_other_outputs_is_refused(tmp_path, other):
     make(Fourier(4, 2, buffer=False)).save(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"^network: expected the outputs \[.*\] .*, got \[.*\].* something else"):
         Subnetwork.load(tmp_path / "a.safetensors", network=other)
 
 
-def test_a_buffer_that_the_module_has_not_is_named(tmp_path):
+def test_a_missing_buffer_is_named(tmp_path):
     make(Fourier(4, 2)).save(tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"^network: expected a module with a buffer 'frequencies' of \(\(4, 3\), "):
         Subnetwork.load(tmp_path / "a.safetensors", network=Fourier(4, 2, buffer=False))
 
 
 @pytest.mark.parametrize("name", ["seed", "gain"])
-def test_a_file_whose_network_gives_other_outputs_than_it_says_is_refused(tmp_path, name):
+def test_a_file_whose_outputs_do_not_match_its_proof_is_refused(tmp_path, name):
     make().save(tmp_path / "a.safetensors")
     description, tensors = parts_of(tmp_path / "a.safetensors")
     changed = copy.deepcopy(description)
     changed["weights"][name] += 1
     with pytest.raises(SubnetworkFileError, match=r"^proof: expected the outputs \[.*\] .*, got \["):
         Subnetwork.load(write(tmp_path / "b.safetensors", changed, tensors))
-    del changed["proof"]  # as in older files
+    del changed["proof"]  # older files have no proof
     assert Subnetwork.load(write(tmp_path / "b.safetensors", changed, tensors)).num_active > 0
 
 
@@ -236,33 +236,33 @@ class Running(nn.Linear):
         (Running, r"its forward pass changes its buffers \['mean'\]|in-place"),
     ],
 )
-def test_a_network_that_draws_or_remembers_is_refused_before_anything_runs(kind, reason):
+def test_random_and_stateful_networks_are_refused(kind, reason):
     for seed in range(5):
         with pytest.raises(ValueError, match=rf"^network: expected a module that .*({reason})"):
             FrozenNetwork(kind(4, 2), obs_length=4, act_length=2, seed=seed)
 
 
-def test_lazy_layers_find_their_sizes():
+def test_lazy_layers_are_initialized():
     lazy = nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.LazyLinear(2))
     network = FrozenNetwork(lazy, obs_length=4, act_length=2, seed=3)
     assert [layer.shape for layer in network.layers] == [(5, 4), (5,), (2, 5), (2,)]
     assert torch.equal(network.weights, FrozenNetwork(lazy, obs_length=4, act_length=2, seed=3).weights)
-    assert nn.parameter.is_lazy(lazy[0].weight)  # the user's own is as it was
+    assert nn.parameter.is_lazy(lazy[0].weight)  # the given module is unchanged
     with pytest.raises(ValueError, match=r"^network: expected a module that turns an observation"):
         FrozenNetwork(nn.Sequential(nn.LazyConv2d(3, 3)), obs_length=4, act_length=2)
 
 
-def test_a_problem_says_at_once_what_no_file_will_hold():
+def test_a_problem_warns_at_once_about_values_that_no_file_can_hold():
     with pytest.warns(UserWarning, match=r"^env_config: a policy's file cannot hold 'hook' \(type object\)") as caught:
         MaskedGymProblem(Echo, hidden_sizes=(2,), env_config={"hook": object(), "steps": 3})
     assert caught[0].filename == __file__
 
 
-# One network, whoever computes it
+# All implementations compute the same network
 
 
 def bias_first():
-    """As ``torch.nn.utils.prune`` and parametrizations leave layers: the bias is registered before the weight."""
+    """The bias is registered before the weight, as after ``torch.nn.utils.prune`` and parametrizations."""
     module = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
     for layer in (module[0], module[2]):
         weight = layer.weight
@@ -271,15 +271,15 @@ def bias_first():
     return module
 
 
-def with_forward_of_its_own():
+def with_custom_forward():
     module = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
     module[1].forward = torch.sin
     return module
 
 
 @pytest.mark.parametrize("weight_init", [None, "kaiming_normal"])
-@pytest.mark.parametrize("make_module", [bias_first, with_forward_of_its_own])
-def test_a_population_computes_what_the_module_computes(make_module, weight_init):
+@pytest.mark.parametrize("make_module", [bias_first, with_custom_forward])
+def test_a_population_computes_the_same_outputs_as_the_module(make_module, weight_init):
     network = FrozenNetwork(make_module(), obs_length=4, act_length=2, weight_init=weight_init)
     obs = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     policy = network.population([network.weights[None]], popsize=1, num_episodes=3)
@@ -289,7 +289,7 @@ def test_a_population_computes_what_the_module_computes(make_module, weight_init
     assert {layer.fan_in for layer in network.layers} == {4, 5}
 
 
-def test_a_module_that_others_change_from_outside_is_refused():
+def test_a_module_with_global_hooks_is_refused():
     handle = nn.modules.module.register_module_forward_hook(lambda module, args, output: output + 1)
     try:
         with pytest.raises(ValueError, match=r"^network: expected a module that gives the same outputs for one obs"):
@@ -305,7 +305,7 @@ class Clipped(nn.Linear):
         return super().forward(obs.clamp(-self.clip, self.clip))
 
 
-def test_a_module_that_differs_on_large_observations_alone_is_refused(tmp_path):
+def test_a_module_that_differs_only_on_large_observations_is_refused(tmp_path):
     make(Clipped(4, 2)).save(tmp_path / "a.safetensors")
     other = Clipped(4, 2)
     other.clip = 1.0
@@ -313,8 +313,8 @@ def test_a_module_that_differs_on_large_observations_alone_is_refused(tmp_path):
         Subnetwork.load(tmp_path / "a.safetensors", network=other)
 
 
-def test_a_network_that_rounding_changes_much_can_still_be_loaded(tmp_path):
-    """Its outputs in double precision differ from those in single precision by some percent, as machines may differ."""
+def test_a_network_sensitive_to_rounding_can_be_loaded(tmp_path):
+    """Its outputs in double and single precision differ by some percent, as those of different machines may."""
     network = FrozenNetwork((256,) * 6, obs_length=8, act_length=2, weight_gain=6.0)
     subnet = Subnetwork(network, torch.ones(network.num_weights, dtype=torch.bool), actions=BOX)
     subnet.save(tmp_path / "a.safetensors")
@@ -332,7 +332,7 @@ def test_a_network_that_rounding_changes_much_can_still_be_loaded(tmp_path):
         Subnetwork.load(write(tmp_path / "b.safetensors", description, tensors))
 
 
-def test_a_network_that_the_file_describes_is_not_given_another(tmp_path):
+def test_network_arguments_are_refused_if_the_file_describes_the_network(tmp_path):
     make().save(tmp_path / "a.safetensors")
     for options in ({"network": Fourier}, {"network_args": {"width": 3}}):
         with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected None, because the file describes"):
@@ -350,7 +350,7 @@ def test_a_network_that_the_file_describes_is_not_given_another(tmp_path):
     ],
     ids=["complex", "NaN", "bool", "expanded", "empty"],
 )
-def test_buffers_of_every_kind_are_kept_as_they_are(buffer, tmp_path):
+def test_buffers_of_every_dtype_are_preserved(buffer, tmp_path):
     module = nn.Linear(4, 2)
     module.register_buffer("extra", buffer)
     subnet = make(module)
@@ -358,20 +358,20 @@ def test_buffers_of_every_kind_are_kept_as_they_are(buffer, tmp_path):
     assert kept.dtype == buffer.dtype
     np.testing.assert_array_equal(kept.numpy(), buffer.numpy())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a file does not hold complex numbers
+        warnings.simplefilter("ignore")  # a file cannot hold complex numbers
         subnet.save(tmp_path / "a.safetensors")
     assert_same(Subnetwork.load(tmp_path / "a.safetensors", network=module), subnet)
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
-def test_parameters_that_are_no_real_numbers_are_refused(dtype):
+def test_parameters_that_are_not_real_numbers_are_refused(dtype):
     module = nn.Linear(4, 2)
     module.odd = nn.Parameter(torch.ones(2, dtype=dtype), requires_grad=False)
     with pytest.raises(ValueError, match=r"^network: expected non-empty parameters of real numbers, got "):
         FrozenNetwork(module, obs_length=4, act_length=2)
 
 
-def test_a_network_may_be_made_while_another_is_made():
+def test_networks_can_be_created_inside_callables():
     def maker():
         inner = FrozenNetwork((3,), obs_length=4, act_length=2)
         return inner.to_module(inner.weights)
@@ -379,7 +379,7 @@ def test_a_network_may_be_made_while_another_is_made():
     assert FrozenNetwork(maker, obs_length=4, act_length=2).num_weights == 18
 
 
-def test_acting_leaves_the_observation_alone():
+def test_acting_does_not_change_the_observation():
     subnet = make(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2)))
     obs = np.array([5, -0.1, 0.2, -3], dtype=np.float32)
     before = obs.copy()
@@ -388,7 +388,7 @@ def test_acting_leaves_the_observation_alone():
 
 
 @pytest.mark.parametrize("change", ["mask by NumPy", "normalizer"])
-def test_acting_follows_changes_that_pytorch_does_not_see(change):
+def test_acting_follows_changes_that_bypass_pytorch(change):
     subnet = make(normalizer=NORMALIZER)
     obs = np.ones(4)
     subnet.act(obs)
@@ -405,7 +405,7 @@ def test_acting_follows_changes_that_pytorch_does_not_see(change):
         NORMALIZER.mean[:] = mean
 
 
-def test_outputs_that_are_not_finite_are_no_action():
+def test_infinite_outputs_raise():
     subnet = make((), options={"weight_gain": 1e38}, sparsity=0.0)
     with pytest.raises(ValueError, match=r"^obs: expected an observation with finite outputs"):
         subnet.act(np.full(4, 1e38))

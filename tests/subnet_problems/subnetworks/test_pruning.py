@@ -1,4 +1,4 @@
-"""Dead units are those that cannot matter, and without them every output is what it was."""
+"""Dead units cannot affect outputs; removing them does not change any output."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def subnetworks(draw):
 
 @st.composite
 def populations(draw):
-    """A network and masks ``(N, D)`` of it, of densities from none to all."""
+    """A network and masks ``(N, D)`` for it, with densities from 0 to 1."""
     sizes = tuple(draw(st.lists(st.integers(1, 6), max_size=3)))
     network = FrozenNetwork(sizes, obs_length=4, act_length=2, bias=draw(st.booleans()))
     densities = np.array(draw(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)))
@@ -41,7 +41,7 @@ def outputs(subnet):
 
 @given(subnetworks())
 @settings(deadline=None)
-def test_a_pruned_policy_has_the_same_outputs_and_nothing_more_to_prune(subnet):
+def test_a_pruned_policy_has_the_same_outputs_and_cannot_be_pruned_further(subnet):
     pruned = subnet.prune()
     assert torch.equal(outputs(pruned), outputs(subnet))
     assert not (pruned.mask & ~subnet.mask).any()
@@ -50,8 +50,8 @@ def test_a_pruned_policy_has_the_same_outputs_and_nothing_more_to_prune(subnet):
 
 @given(subnetworks())
 @settings(deadline=None)
-def test_each_kept_weight_of_a_pruned_policy_matters_to_some_path(subnet):
-    """By brute force: a weight lies on a path from a source (an input or a bias) to an output, or it is pruned."""
+def test_each_weight_of_a_pruned_policy_lies_on_a_path_to_an_output(subnet):
+    """By brute force: a weight is kept if it lies on a path from a source (an input or a bias) to an output."""
     pruned = subnet.prune()
     layers = masked_layers(subnet)
     fed = [np.ones(4, dtype=bool)]
@@ -68,7 +68,7 @@ def test_each_kept_weight_of_a_pruned_policy_matters_to_some_path(subnet):
 
 @given(populations())
 @settings(deadline=None)
-def test_what_is_live_of_many_masks_at_once_is_what_is_live_of_each(population):
+def test_live_weights_and_units_of_many_masks_equal_those_of_each(population):
     network, mask = population
     layers = chain_layers(network, mask)
     weights, units = live_weights(layers, network.num_weights), live_units(layers)
@@ -82,7 +82,7 @@ def test_what_is_live_of_many_masks_at_once_is_what_is_live_of_each(population):
 
 @given(subnetworks())
 @settings(deadline=None)
-def test_the_compact_network_has_live_units_alone_and_the_same_function(subnet):
+def test_the_compact_network_has_only_live_units_and_the_same_outputs(subnet):
     layers = masked_layers(subnet)
     small = compact(layers)
     assert [len(layer.weight) for layer in small[:-1]] == [max(1, units.sum()) for units in live_units(layers)[1:-1]]
@@ -92,7 +92,7 @@ def test_the_compact_network_has_live_units_alone_and_the_same_function(subnet):
 
 @given(subnetworks())
 @settings(deadline=None)
-def test_an_input_that_reaches_no_output_changes_none(subnet):
+def test_an_input_changes_only_outputs_that_it_reaches(subnet):
     paths = reached(masked_layers(subnet))
     for i in range(4):
         changed = OBS.clone()
@@ -102,9 +102,9 @@ def test_an_input_that_reaches_no_output_changes_none(subnet):
         assert same[:, ~paths[:, i]].all()
 
 
-def test_dead_units_are_counted():
+def test_live_units_lie_between_an_input_and_an_output():
     network = FrozenNetwork((3,), obs_length=2, act_length=1)
-    #               unit 0 is fed and seen; unit 1 is fed and not seen; unit 2 is seen and not fed
+    #               unit 0 has inputs and an output, unit 1 only inputs, unit 2 only an output
     mask = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0, 1]).bool()
     subnet = Subnetwork(network, mask, actions=type(DISCRETE)(1))
     assert [units.tolist() for units in subnet.live_units()] == [[True, False], [True, False, False], [True]]
@@ -124,7 +124,7 @@ def test_a_rescaled_policy_keeps_its_scales_in_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("network", [RNN, nn.Sequential(nn.Linear(4, 2), nn.Softmax(dim=-1))])
-def test_other_networks_than_chains_are_refused(network):
+def test_networks_that_are_not_chains_are_refused(network):
     with pytest.raises(ValueError, match="network: expected a chain of linear layers, tanh and ReLU"):
         make(network).prune()
     with pytest.raises(ValueError, match="network: expected a chain of linear layers, tanh and ReLU"):
@@ -140,6 +140,6 @@ def test_other_networks_than_chains_are_refused(network):
         ([1.0, 2.0, float("nan")], ValueError, "rescale: expected a finite number > 0"),
     ],
 )
-def test_wrong_factors_are_refused(rescale, error, message):
+def test_invalid_factors_are_refused(rescale, error, message):
     with pytest.raises(error, match=message):
         make(rescale=rescale)

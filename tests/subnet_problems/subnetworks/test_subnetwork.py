@@ -18,7 +18,7 @@ from subnet_problems.tasks import DiscreteActions, Normalizer
 # The policy -----------------------------------------------------------------------------------------------------
 
 
-def test_it_counts_what_is_kept():
+def test_a_subnetwork_counts_its_kept_weights():
     subnet = make(sparsity=0.6)
     assert subnet.num_weights == 4 * 6 + 6 * 5 + 5 * 2
     assert subnet.num_active == round(64 * 0.4)
@@ -27,13 +27,13 @@ def test_it_counts_what_is_kept():
     assert repr(make(env="CartPole-v1")) == "<Subnetwork for CartPole-v1: 26 of 64 weights, sparsity 0.594>"
 
 
-def test_its_weights_are_the_frozen_ones_where_the_mask_keeps_them_and_plus_zero_elsewhere():
+def test_kept_weights_equal_the_frozen_ones_and_others_are_plus_zero():
     subnet = make(rescale=False)
     expected = torch.where(subnet.mask, subnet.network.weights, torch.zeros(()))
     assert bits(subnet.weights) == bits(expected)
 
 
-def test_its_kept_weights_are_rescaled_layer_by_layer():
+def test_kept_weights_are_rescaled_per_layer():
     subnet = make(rescale=True)
     for layer in subnet.network.layers:
         kept = int(subnet.mask[layer.slice].sum())
@@ -42,7 +42,7 @@ def test_its_kept_weights_are_rescaled_layer_by_layer():
         assert torch.equal(subnet.weights[layer.slice], expected)
 
 
-def test_it_flattens_what_the_environment_shows():
+def test_act_accepts_composite_observations():
     subnet = make(**PARTS)
     place = np.array([0.25, -0.5])
     action = subnet.act({"gear": 2, "place": place})
@@ -52,7 +52,7 @@ def test_it_flattens_what_the_environment_shows():
     assert subnet.prune().observations == subnet.observations
 
 
-def test_a_task_whose_observations_have_other_parts_is_refused():
+def test_a_task_with_other_composite_observations_is_refused():
     class Wide(gym.Env):
         observation_space = gym.spaces.Dict({"gear": gym.spaces.Discrete(2), "place": gym.spaces.Box(-1, 1, (2,))})
         action_space = gym.spaces.Tuple([gym.spaces.Box(-1, 2, (1,)), gym.spaces.MultiBinary(1)])
@@ -64,7 +64,7 @@ def test_a_task_whose_observations_have_other_parts_is_refused():
     assert make(actions=PARTS["actions"]).make_task(Wide, episode_length=3).obs_length == 4
 
 
-def test_changing_the_mask_that_came_in_changes_nothing():
+def test_changes_to_the_given_mask_have_no_effect():
     mask = torch.ones(64, dtype=torch.bool)
     frozen = FrozenNetwork((6, 5), obs_length=4, act_length=2)
     subnet = Subnetwork(frozen, mask, actions=BOX)
@@ -72,7 +72,7 @@ def test_changing_the_mask_that_came_in_changes_nothing():
     assert subnet.num_active == 64
 
 
-def test_its_policy_is_the_network_between_normalizer_and_bounds():
+def test_to_policy_normalizes_applies_the_network_and_clips():
     subnet = make(normalizer=NORMALIZER, rescale=True)
     w = [subnet.weights[layer.slice].view(layer.shape) for layer in subnet.network.layers]
     obs = torch.randn((7, 4), generator=torch.Generator().manual_seed(1))
@@ -84,7 +84,7 @@ def test_its_policy_is_the_network_between_normalizer_and_bounds():
     assert not torch.equal(clipped, output)
 
 
-def test_it_acts_as_its_policy_does_in_the_spaces_own_terms():
+def test_act_returns_actions_of_the_space():
     obs = np.array([[0.3, -0.2], [0.5, 1.0]])
     box, discrete = make(actions=BOX), make(actions=DISCRETE)
     output = box.to_policy()(torch.tensor([0.3, -0.2, 0.5, 1.0])).detach().numpy()
@@ -94,7 +94,7 @@ def test_it_acts_as_its_policy_does_in_the_spaces_own_terms():
     assert gym.spaces.Discrete(2, start=1).contains(discrete.act(obs))
 
 
-def test_a_recurrent_one_begins_anew_at_each_call():
+def test_act_does_not_keep_the_state_of_a_recurrent_network():
     subnet = make(RNN, sparsity=0.2)
     obs = np.ones(4)
     np.testing.assert_array_equal(subnet.act(obs), subnet.act(obs))
@@ -118,7 +118,7 @@ def test_a_recurrent_one_begins_anew_at_each_call():
     ],
     ids=str,
 )
-def test_a_bad_argument_is_refused_by_name(change, error, name):
+def test_errors_name_the_invalid_argument(change, error, name):
     good = {
         "network": FrozenNetwork((6, 5), obs_length=4, act_length=2),
         "mask": torch.ones(64, dtype=torch.bool),
@@ -135,10 +135,10 @@ def cart_pole(**arguments) -> Subnetwork:
     return make(actions=DiscreteActions(2), env="CartPole-v1", **arguments)
 
 
-def test_testing_twice_gives_the_same_returns_and_is_recorded():
+def test_tests_are_reproducible_and_recorded_by_tested():
     subnet = cart_pole()
     returns = subnet.test(num_episodes=5, seed=3)
-    assert subnet.tests == {}  # it does not change
+    assert subnet.tests == {}  # testing does not change the policy
     assert returns.shape == (5,)
     assert returns.min() >= 1
     assert returns.max() <= 500
@@ -156,13 +156,13 @@ def test_an_episode_does_not_depend_on_how_many_are_tested():
     assert subnet.test(num_episodes=2, seed=3).tolist() == subnet.test(num_episodes=6, seed=3)[:2].tolist()
 
 
-def test_other_seeds_are_other_episodes():
+def test_different_seeds_give_different_episodes():
     subnet = cart_pole()
     returns = subnet.test(num_episodes=8, seed=3)
     assert subnet.test(num_episodes=8, seed=4).tolist() != returns.tolist()
 
 
-def test_testing_plays_the_policy_on_gymnasium_itself():
+def test_tests_equal_episodes_stepped_by_hand_on_gymnasium():
     subnet = cart_pole(normalizer=NORMALIZER, rescale=True)
     by_hand = []
     for seed in episode_seeds(5, 4, stream=2**64 - 1):
@@ -175,14 +175,14 @@ def test_testing_plays_the_policy_on_gymnasium_itself():
     assert subnet.test(num_episodes=4, seed=5).tolist() == by_hand
 
 
-def test_one_episode_has_no_standard_error_and_can_be_saved(tmp_path):
+def test_a_test_of_one_episode_has_no_standard_error_and_can_be_saved(tmp_path):
     subnet = cart_pole().tested(num_episodes=1)
     subnet.save(tmp_path / "one.safetensors")
     assert subnet.tests["standard_error"] is None
     assert Subnetwork.load(tmp_path / "one.safetensors").tests == subnet.tests
 
 
-def test_results_of_tests_and_the_ability_to_repeat_them_are_saved(tmp_path):
+def test_saved_test_results_can_be_reproduced(tmp_path):
     subnet = cart_pole().tested(num_episodes=4, seed=7)
     returns = subnet.test(num_episodes=4, seed=7)
     subnet.save(tmp_path / "tested.safetensors")
@@ -191,7 +191,7 @@ def test_results_of_tests_and_the_ability_to_repeat_them_are_saved(tmp_path):
     np.testing.assert_array_equal(again.test(num_episodes=4, seed=7), returns)
 
 
-def test_it_is_tested_on_the_task_of_a_problem_as_the_problem_tests():
+def test_tests_on_the_task_of_a_problem_equal_tests_of_the_problem():
     def make(**options):
         return gym.make("CartPole-v1", **options)
 
@@ -204,7 +204,7 @@ def test_it_is_tested_on_the_task_of_a_problem_as_the_problem_tests():
     assert subnet.test(num_episodes=5, env=problem.task, episode_length=6).max() <= 6
 
 
-def test_a_task_of_ones_own_can_be_given_and_bounded():
+def test_tests_accept_a_callable_and_an_episode_length():
     subnet = make(actions=DiscreteActions(2))
     returns = subnet.test(num_episodes=3, env=lambda: gym.make("CartPole-v1"), episode_length=4)
     assert returns.tolist() == [4.0] * 3
@@ -231,7 +231,7 @@ def test_a_task_of_ones_own_can_be_given_and_bounded():
         "negative seed",
     ],
 )
-def test_what_cannot_be_tested_is_refused(subnet, options, error, message):
+def test_errors_name_the_invalid_argument_of_a_test(subnet, options, error, message):
     with pytest.raises(error, match=f"^{message}"):
         subnet.test(**({"num_episodes": 2} | options))
     assert subnet.tests == {}
@@ -260,23 +260,23 @@ def test_a_batch_of_observations_gives_the_actions_of_each(obs_shape, tmp_path):
         assert policy.act(batch[:0]).shape == (0, 2)
 
 
-def test_a_batch_for_discrete_actions_gives_an_array_of_numbers():
+def test_a_batch_gives_an_array_of_discrete_actions():
     subnet = make(actions=DISCRETE)
     batch = np.random.default_rng(0).normal(size=(9, 4))
     assert subnet.act(batch).tolist() == [int(subnet.act(obs)) for obs in batch]
 
 
 @pytest.mark.parametrize("shape", [(5,), (7,), (0,), (), (2, 5), (4, 3), (2, 3, 3)])
-def test_an_observation_of_another_shape_is_refused(shape):
+def test_an_observation_of_a_wrong_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"^obs: expected shape \(2, 3\), or \(n, 2, 3\), got "):
         shaped((2, 3)).act(np.zeros(shape))
 
 
-def test_acting_follows_what_becomes_of_the_policy():
+def test_acting_follows_changes_of_the_policy():
     obs = np.array([0.3, -1.0, 0.5, 2.0])
     subnet = make()
     subnet.act(obs)
-    subnet.mask[:] = False  # written to in place
+    subnet.mask[:] = False  # changed in place
     assert subnet.act(obs).tolist() == [0.0, 0.0]
     subnet.mask[:] = True
     np.testing.assert_array_equal(subnet.act(obs), make(sparsity=0.0).act(obs))
@@ -284,7 +284,7 @@ def test_acting_follows_what_becomes_of_the_policy():
     np.testing.assert_array_equal(subnet.act(obs), make(sparsity=0.0, normalizer=NORMALIZER).act(obs))
 
 
-def test_the_module_is_made_once_for_many_decisions(monkeypatch):
+def test_the_module_is_created_once_for_many_actions(monkeypatch):
     made = []
     to_module = FrozenNetwork.to_module
     monkeypatch.setattr(FrozenNetwork, "to_module", lambda self, weights: made.append(1) or to_module(self, weights))
@@ -296,7 +296,7 @@ def test_the_module_is_made_once_for_many_decisions(monkeypatch):
     assert made == []
 
 
-def test_several_threads_may_act_with_one_policy():
+def test_several_threads_may_share_a_policy():
     subnet = make((40, 40))
     batch = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
     alone = subnet.act(batch)

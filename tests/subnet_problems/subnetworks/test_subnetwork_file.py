@@ -1,4 +1,4 @@
-"""The subnetwork file: saving and loading is the identity, and the docstring is enough to read it without us."""
+"""The subnetwork file: saving and loading is the identity, and the docstring suffices to write a reader."""
 
 import datetime
 import enum
@@ -28,10 +28,10 @@ from small_subnetworks import (
     STRING,
     assert_same,
     bits,
+    fixed_module,
     lander,
     make,
     module,
-    own,
     parts_of,
     untrained,
 )
@@ -94,9 +94,7 @@ _JSON_OBJECTS = st.dictionaries(
         }
     ),
 )
-def test_whatever_is_in_it_a_subnetwork_that_is_saved_and_loaded_is_the_same(
-    tmp_path_factory, sizes, options, seed, arguments
-):
+def test_saving_and_loading_is_the_identity_for_random_subnetworks(tmp_path_factory, sizes, options, seed, arguments):
     network = FrozenNetwork(sizes, obs_length=4, act_length=2, **options)
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(network.num_weights, generator=generator) < 0.5
@@ -111,7 +109,7 @@ def test_whatever_is_in_it_a_subnetwork_that_is_saved_and_loaded_is_the_same(
 @pytest.mark.parametrize(
     "spaces", [{"actions": DISCRETE}, {"actions": BOX}, PARTS], ids=["discrete", "box", "spaces of parts"]
 )
-def test_a_bare_subnetwork_too_comes_back_the_same(tmp_path, spaces):
+def test_saving_and_loading_is_the_identity_for_minimal_subnetworks(tmp_path, spaces):
     subnet = make(**spaces)
     subnet.save(tmp_path / "bare.safetensors")
     assert_same(Subnetwork.load(tmp_path / "bare.safetensors"), subnet)
@@ -119,7 +117,7 @@ def test_a_bare_subnetwork_too_comes_back_the_same(tmp_path, spaces):
 
 @pytest.mark.parametrize("name", ["hidden sizes", "module"])
 @pytest.mark.parametrize("kept", [0, 1, -1])
-def test_a_mask_that_keeps_nothing_or_one_or_all_comes_back_the_same(tmp_path, name, kept):
+def test_masks_that_keep_nothing_one_weight_or_all_are_preserved(tmp_path, name, kept):
     network, _, again = NETWORKS[name]
     frozen = FrozenNetwork(network, obs_length=4, act_length=2)
     mask = torch.zeros(frozen.num_weights, dtype=torch.bool)
@@ -129,7 +127,7 @@ def test_a_mask_that_keeps_nothing_or_one_or_all_comes_back_the_same(tmp_path, n
     assert_same(Subnetwork.load(tmp_path / "edge.safetensors", network=again), subnet)
 
 
-def test_observations_are_in_the_file_where_they_are_no_plain_array_and_only_there(tmp_path):
+def test_only_composite_observations_are_described_in_the_file(tmp_path):
     fields = ["version", "crc32", "layers", "network", "obs_length", "act_length", "weights", "rescale", "action"]
     rest = ["env", "env_config", "sparsity", "tests", "proof"]
     for number, subnet in enumerate([make(), make(observations=observations_of(gym.spaces.Box(-1, 1, (2, 2))))]):
@@ -147,7 +145,7 @@ def test_observations_are_in_the_file_where_they_are_no_plain_array_and_only_the
     assert description["action"] == {"kind": "tuple", "parts": [number, bit]}
 
 
-def test_a_paths_name_may_be_text(tmp_path):
+def test_a_path_may_be_a_string(tmp_path):
     make().save(str(tmp_path / "a.safetensors"))
     assert_same(Subnetwork.load(str(tmp_path / "a.safetensors")), make())
 
@@ -158,7 +156,7 @@ def test_the_papers_policy_takes_less_than_1750_bytes(tmp_path):
     assert_same(Subnetwork.load(tmp_path / "lander.safetensors"), lander())
 
 
-def test_the_same_subnetwork_is_the_same_bytes(tmp_path):
+def test_equal_subnetworks_give_identical_files(tmp_path):
     subnet = lander()
     for name, written in (("a", subnet), ("b", subnet), ("c", lander())):
         written.save(tmp_path / name)
@@ -166,7 +164,7 @@ def test_the_same_subnetwork_is_the_same_bytes(tmp_path):
 
 
 def decode(data: bytes):
-    """Weights and forward pass of a file, from Subnetwork's docstring, NumPy, json, struct and zlib alone."""
+    """Weights and forward pass of a file, read only with Subnetwork's docstring, NumPy, json, struct and zlib."""
     (length,) = struct.unpack("<Q", data[:8])
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
     about = json.loads(header.pop("__metadata__")["subnetwork"])
@@ -232,19 +230,19 @@ def decode(data: bytes):
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rescale", [False, True])
-def test_the_docstring_is_enough_to_read_the_file(tmp_path, init, bias, rescale):
+def test_the_docstring_suffices_to_read_the_file(tmp_path, init, bias, rescale):
     options = {"weight_init": init, "weight_gain": 0.7, "seed": 2**63 - 5, "bias": bias}
     subnet = make((6, 5), options=options, rescale=rescale, normalizer=NORMALIZER)
     assert_decodes(subnet, tmp_path)
 
 
-def test_the_docstring_is_enough_to_read_the_papers_policy(tmp_path):
+def test_the_docstring_suffices_to_read_the_papers_policy(tmp_path):
     assert_decodes(lander(), tmp_path)
 
 
 @pytest.mark.parametrize("layers", [(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)), (nn.Linear(4, 2),)], ids=len)
-def test_the_docstring_is_enough_to_read_the_weights_of_a_module_of_ones_own(tmp_path, layers):
-    assert_decodes(make(own(*layers), rescale=True), tmp_path)
+def test_the_docstring_suffices_to_read_the_weights_of_a_given_module(tmp_path, layers):
+    assert_decodes(make(fixed_module(*layers), rescale=True), tmp_path)
 
 
 def assert_decodes(subnet: Subnetwork, tmp_path: Path) -> None:
@@ -258,14 +256,14 @@ def assert_decodes(subnet: Subnetwork, tmp_path: Path) -> None:
         np.testing.assert_allclose(forward(obs), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_weights_of_a_strings_network_can_be_read_too(tmp_path):
+def test_the_docstring_suffices_to_read_the_weights_of_a_network_string(tmp_path):
     subnet = make(STRING, options={"network_args": {"width": 3}, "weight_init": "uniform_fan_in"}, rescale=True)
     subnet.save(tmp_path / "s.safetensors")
     weights, _ = decode((tmp_path / "s.safetensors").read_bytes())
     assert weights.view(np.int32).tolist() == bits(subnet.weights)
 
 
-def test_a_module_of_ones_own_must_be_given_and_brings_no_weights(tmp_path):
+def test_a_module_must_be_given_at_loading_and_its_weights_are_ignored(tmp_path):
     subnet = make(module())
     subnet.save(tmp_path / "own.safetensors")
     with pytest.raises(
@@ -277,9 +275,9 @@ def test_a_module_of_ones_own_must_be_given_and_brings_no_weights(tmp_path):
 
 
 def test_a_module_that_does_not_fit_the_file_is_refused(tmp_path):
-    make(own(nn.Linear(4, 2))).save(tmp_path / "own.safetensors")
+    make(fixed_module(nn.Linear(4, 2))).save(tmp_path / "own.safetensors")
     with pytest.raises(ValueError, match=r"^network: expected layers \[\(2, 4\), \(2,\)\], got "):
-        Subnetwork.load(tmp_path / "own.safetensors", network=own(nn.Linear(4, 2, bias=False)))
+        Subnetwork.load(tmp_path / "own.safetensors", network=fixed_module(nn.Linear(4, 2, bias=False)))
 
 
 def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
@@ -288,7 +286,7 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def lone(**arguments):
+def echo_policy(**arguments):
     """A policy for ``Echo``."""
     network = FrozenNetwork((2,), obs_length=1, act_length=1)
     actions = BoxActions(low=(-math.inf,), high=(math.inf,), shape=(1,))
@@ -322,7 +320,7 @@ class Gravity(enum.IntEnum):
     ],
     ids=repr,
 )
-def test_a_configuration_comes_back_as_the_same_values_of_the_same_types(tmp_path, value):
+def test_values_and_types_of_a_configuration_are_preserved(tmp_path, value):
     make(env_config={"value": value}, tests={"value": value}).save(tmp_path / "a.safetensors")
     loaded = Subnetwork.load(tmp_path / "a.safetensors")
     for back in (loaded.env_config["value"], loaded.tests["value"]):
@@ -331,7 +329,7 @@ def test_a_configuration_comes_back_as_the_same_values_of_the_same_types(tmp_pat
     assert loaded.missing_config == ()
 
 
-def test_a_nan_in_a_configuration_comes_back(tmp_path):
+def test_a_nan_in_a_configuration_is_preserved(tmp_path):
     make(env_config={"wind": math.nan}).save(tmp_path / "a.safetensors")
     assert math.isnan(Subnetwork.load(tmp_path / "a.safetensors").env_config["wind"])
 
@@ -352,9 +350,9 @@ def test_a_nan_in_a_configuration_comes_back(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_a_file_cannot_hold_is_left_out_with_a_warning_and_asked_for_where_it_is_needed(tmp_path, value, kind):
+def test_unsupported_values_are_left_out_with_a_warning_and_must_be_given_later(tmp_path, value, kind):
     path = tmp_path / "policy.safetensors"
-    subnet = lone(env="CartPole-v1", env_config={"odd": value, "steps": 3})
+    subnet = echo_policy(env="CartPole-v1", env_config={"odd": value, "steps": 3})
     for _ in range(2):
         with pytest.warns(UserWarning, match=rf"^env_config: a policy's file cannot hold 'odd' \({re.escape(kind)}"):
             subnet.save(path)
@@ -362,14 +360,14 @@ def test_what_a_file_cannot_hold_is_left_out_with_a_warning_and_asked_for_where_
     assert (loaded.env_config, loaded.missing_config) == ({"steps": 3}, ("odd",))
     with pytest.raises(ValueError, match=r"^env_config: expected values for \['odd'\], which .* got None"):
         loaded.test(num_episodes=1)
-    loaded.save(path)  # what was missing is still known to be missing
+    loaded.save(path)  # the missing names are saved again
     assert Subnetwork.load(path).missing_config == ("odd",)
     with pytest.raises(ValueError, match=r"^env_config: expected values for \['odd'\], which the policy's file"):
         loaded.test(num_episodes=1, env_config={"steps": 4})
     assert loaded.make_task(Echo, env_config={"odd": value}).env_config.keys() == {"odd", "steps"}
 
 
-def test_a_result_of_tests_that_the_file_cannot_hold_is_lost_with_a_warning(tmp_path):
+def test_unsupported_test_results_are_left_out_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match=r"^tests: a policy's file cannot hold 'log' \(type object\)"):
         make(tests={"mean": 3.0, "log": object()}).save(tmp_path / "a.safetensors")
     assert Subnetwork.load(tmp_path / "a.safetensors").tests == {"mean": 3.0}
@@ -382,7 +380,7 @@ def test_a_constant_of_a_network_string_keeps_its_type(tmp_path):
     assert_same(Subnetwork.load(tmp_path / "a.safetensors"), subnet)
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         make().save(tmp_path / "folder")
@@ -391,7 +389,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
         make().save(tmp_path / "missing" / "a.safetensors")
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         Subnetwork.load(tmp_path / "missing.safetensors")
     with pytest.raises(IsADirectoryError):

@@ -1,4 +1,4 @@
-"""An environment that misbehaves is an error that says where; nothing is counted, and the search can go on."""
+"""Faults of an environment are reported with their location; nothing is counted, and the search can continue."""
 
 import os
 from functools import partial
@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from environments import FAULTS, Moody
+from environments import FAULTS, FaultyEnv
 from evaluations import batch_of, fitness
 
 from algorithms import ElitistGaussianResampling
@@ -23,7 +23,7 @@ REASONS = {
     "no reward": "expected a reward that is one number, got None",
     "four values": r"expected the environment's step to return \(observation, reward, .*\), got 4 values",
 }
-#: Kind and step of a fault. An observation can be wrong from the reset (step 0) on.
+#: Kind and step of a fault. An observation can already be wrong at the reset (step 0).
 CASES = [
     (kind, step)
     for kind in FAULTS
@@ -31,10 +31,12 @@ CASES = [
 ]
 
 
-def temper(moody, **options):
-    """Each solution plays episodes of its own, so that a seed names a solution and an episode."""
+def faulty_problem(fault_file, **options):
+    """Each solution has its own episodes, so that a seed identifies a solution and an episode."""
     defaults = {"num_episodes": 3, "common_random_numbers": False, "observation_normalization": True, "seed": 4}
-    return DenseGymProblem(Moody, hidden_sizes=(3,), env_config={"folder": str(moody.path)}, **defaults | options)
+    return DenseGymProblem(
+        FaultyEnv, hidden_sizes=(3,), env_config={"folder": str(fault_file.path)}, **defaults | options
+    )
 
 
 def state_of(problem):
@@ -45,34 +47,34 @@ def state_of(problem):
 
 @pytest.mark.parametrize("options", [{}, {"subbatch_size": 2}], ids=str)
 @pytest.mark.parametrize(("kind", "step"), CASES)
-def test_the_error_says_which_solution_episode_and_step(kind, step, options, moody):
-    problem = temper(moody, **options)
+def test_errors_name_the_solution_episode_and_step(kind, step, options, fault_file):
+    problem = faulty_problem(fault_file, **options)
     values = problem.generate_batch(5).values
-    expected = fitness(temper(moody), values)
-    moody.break_it(kind, seed=moody.seeds()[3 * 3 + 1], step=step)
+    expected = fitness(faulty_problem(fault_file), values)
+    fault_file.inject(kind, seed=fault_file.seeds()[3 * 3 + 1], step=step)
     before = state_of(problem)
     with pytest.raises(EvaluationError, match=f"^solution 3, episode 1, step {step}: {REASONS[kind]}") as caught:
         problem.evaluate(batch_of(problem, values))
     assert (caught.value.solution, caught.value.episode, caught.value.step) == (3, 1, step)
     assert state_of(problem) == before
-    moody.mend()
+    fault_file.clear()
     assert torch.equal(fitness(problem, values), expected)
 
 
 @pytest.mark.parametrize("failing_step", [1, 2, 3])
 @pytest.mark.parametrize("recombination", ["uniform", "weighted", "expected"])
-def test_a_search_goes_on_after_a_failed_step_as_if_nothing_had_been(failing_step, recombination, moody):
+def test_a_failed_step_does_not_change_a_search(failing_step, recombination, fault_file):
     def search():
         options = {"popsize": 6, "num_elites": 2, "recombination": recombination}
-        return ElitistGaussianResampling(temper(moody), **options)
+        return ElitistGaussianResampling(faulty_problem(fault_file), **options)
 
     whole, disturbed = search(), search()
     whole.run(failing_step - 1)
-    num_resets = len(moody.seeds()) if failing_step > 1 else 0
+    num_resets = len(fault_file.seeds()) if failing_step > 1 else 0
     whole.run(1)
-    seed = moody.seeds()[num_resets + 3 * 4 + 2]
+    seed = fault_file.seeds()[num_resets + 3 * 4 + 2]
     disturbed.run(failing_step - 1)
-    moody.break_it("NaN reward", seed=seed, step=2)
+    fault_file.inject("NaN reward", seed=seed, step=2)
     population = disturbed.population.clone()
     before = state_of(disturbed.problem)
     for _ in range(2):
@@ -82,7 +84,7 @@ def test_a_search_goes_on_after_a_failed_step_as_if_nothing_had_been(failing_ste
         assert disturbed.step_count == failing_step - 1
         assert torch.equal(disturbed.population.values, population.values)
         torch.testing.assert_close(disturbed.population.evals, population.evals, rtol=0, atol=0, equal_nan=True)
-    moody.mend()
+    fault_file.clear()
     disturbed.run(1)
     whole.run(2)
     disturbed.run(2)
@@ -91,17 +93,17 @@ def test_a_search_goes_on_after_a_failed_step_as_if_nothing_had_been(failing_ste
     assert state_of(disturbed.problem) == state_of(whole.problem)
 
 
-def test_a_test_of_a_misbehaving_environment_says_where_too(moody):
-    problem = temper(moody)
+def test_errors_of_a_test_name_the_episode_and_step(fault_file):
+    problem = faulty_problem(fault_file)
     x = torch.zeros(problem.solution_length)
     problem.test(x, num_episodes=4, seed=1)
-    moody.break_it("step raises", seed=moody.seeds()[2], step=4)
+    fault_file.inject("step raises", seed=fault_file.seeds()[2], step=4)
     with pytest.raises(EvaluationError, match=r"^solution 0, episode 2, step 4: "):
         problem.test(x, num_episodes=4, seed=1)
 
 
 class Endless(gym.Env):
-    """Never ends, and raises at a step if it is told to."""
+    """Never ends, and raises at step ``raise_at``."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -120,7 +122,7 @@ class Endless(gym.Env):
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
 
-def test_an_environment_that_never_ends_is_refused_unless_its_episodes_are_bounded():
+def test_an_endless_environment_requires_an_episode_length():
     with pytest.raises(ValueError, match=r"^episode_length: expected .* an episode might never end, got None"):
         DenseGymProblem(Endless, hidden_sizes=(3,))
     problem = DenseGymProblem(Endless, hidden_sizes=(3,), episode_length=23)
@@ -134,7 +136,7 @@ def test_an_environment_that_never_ends_is_refused_unless_its_episodes_are_bound
     assert fitness(problem, problem.generate_batch(4).values).tolist() == [[31.0] * 4]
 
 
-def test_an_environment_that_raises_at_step_17_is_an_error_that_says_so():
+def test_an_exception_in_an_environment_is_reported_with_its_step():
     problem = DenseGymProblem(Endless, env_config={"raise_at": 17}, hidden_sizes=(3,), episode_length=40)
     with pytest.raises(EvaluationError, match=r"^solution 0, episode 0, step 17: the environment's step raised"):
         problem.evaluate(problem.generate_batch(4))
@@ -147,7 +149,7 @@ def threads():
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux")  # noqa: PTH112
 @pytest.mark.parametrize("failing", [1, 6], ids=["in the first half", "in the second half"])
-def test_an_evaluation_that_fails_in_mid_episode_leaves_no_threads_of_envpool_behind(failing):
+def test_a_failed_evaluation_leaves_no_threads_of_envpool(failing):
     """The state of one recurrent policy overflows after some steps, while EnvPool steps the other half."""
     network = "RNN(obs_length, 3, nonlinearity='relu') >> Linear(3, act_length)"
     options = {"network": network, "seed": 3, "backend": "envpool", "num_threads": 3, "initial_bounds": (0.0, 0.1)}
@@ -163,13 +165,13 @@ def test_an_evaluation_that_fails_in_mid_episode_leaves_no_threads_of_envpool_be
             problem.evaluate(batch_of(problem, wild))
         assert caught.value.step >= 2
         destroy_closed_pools()
-        assert not threads() - before  # those of an earlier test may end meanwhile
+        assert not threads() - before  # threads of an earlier test may end meanwhile
     assert problem.interaction_count == problem.episode_count == problem.evaluation_round == 0
     assert torch.equal(fitness(problem, sound), expected)
 
 
-class Told(gym.Env):
-    """Two steps of an episode, in which it returns what it is told to, from the step ``at`` on."""
+class Scripted(gym.Env):
+    """An episode has two steps, and returns the given values from step ``at`` on."""
 
     action_space = gym.spaces.Discrete(2)
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -178,20 +180,20 @@ class Told(gym.Env):
         self.observation_space, self.render_mode = space, render_mode
         self.spec = gym.envs.registration.EnvSpec("Told-v0", max_episode_steps=2)
         self._sound = gym.spaces.utils.unflatten(space, np.eye(gym.spaces.utils.flatdim(space))[0])
-        self._at, self._told = at, {"obs": obs, "reward": reward, "end": end, "reset": reset, "step": step}
+        self._at, self._returned = at, {"obs": obs, "reward": reward, "end": end, "reset": reset, "step": step}
 
     def reset(self, *, seed=None, options=None):
         self._step = 0
-        return self._said("reset", (self._said("obs", self._sound), {}))
+        return self._value("reset", (self._value("obs", self._sound), {}))
 
     def step(self, action):
         self._step += 1
-        obs, reward, end = self._said("obs", self._sound), self._said("reward", 1.0), self._said("end", False)
-        return self._said("step", (obs, reward, end, False, {}))
+        obs, reward, end = self._value("obs", self._sound), self._value("reward", 1.0), self._value("end", False)
+        return self._value("step", (obs, reward, end, False, {}))
 
-    def _said(self, what, sound):
-        told = self._told[what]
-        return sound if told is None or self._step < self._at else told() if callable(told) else told
+    def _value(self, what, sound):
+        returned = self._returned[what]
+        return sound if returned is None or self._step < self._at else returned() if callable(returned) else returned
 
     def render(self):
         return np.zeros((8, 8, 3), np.uint8)
@@ -205,7 +207,7 @@ def nothing():
     return None
 
 
-TOLD = {
+BAD_VALUES = {
     "a reset that gives an observation alone": (
         PLANE,
         {"reset": np.zeros(2)},
@@ -241,15 +243,15 @@ TOLD = {
 
 
 @pytest.mark.parametrize("at", [0, 2])
-@pytest.mark.parametrize("name", TOLD)
-def test_the_search_a_test_run_and_a_film_say_the_same_of_it(name, at, tmp_path):
-    space, told, reason = TOLD[name]
-    if "reset" in told and at:
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_search_test_run_and_film_report_the_same_error(name, at, tmp_path):
+    space, returned, reason = BAD_VALUES[name]
+    if "reset" in returned and at:
         return
-    step = at if at or "obs" in told or "reset" in told else 1
+    step = at if at or "obs" in returned or "reset" in returned else 1
 
     def make_env(*, at=at, **options):
-        return Told(space, at=at, **told, **options)
+        return Scripted(space, at=at, **returned, **options)
 
     problem = MaskedGymProblem(make_env, hidden_sizes=(3,), seed=0)
     batch = problem.generate_batch(1)
@@ -270,7 +272,7 @@ def test_the_search_a_test_run_and_a_film_say_the_same_of_it(name, at, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "returned",
     [
         {"reward": np.ones(1)},
         {"reward": np.float32(1)},
@@ -294,10 +296,10 @@ def test_the_search_a_test_run_and_a_film_say_the_same_of_it(name, at, tmp_path)
     ],
     ids=str,
 )
-def test_numbers_may_come_as_arrays_and_tensors(told):
+def test_values_may_be_arrays_and_tensors(returned):
     plain, other = (
-        MaskedGymProblem(partial(Told, PLANE, **options), hidden_sizes=(3,), seed=0)
-        for options in ({"end": False}, {"end": False} | told)
+        MaskedGymProblem(partial(Scripted, PLANE, **options), hidden_sizes=(3,), seed=0)
+        for options in ({"end": False}, {"end": False} | returned)
     )
     values = plain.generate_batch(4).values
     assert torch.equal(fitness(other, values), fitness(plain, values))
@@ -306,8 +308,8 @@ def test_numbers_may_come_as_arrays_and_tensors(told):
     assert other.test(values[0], num_episodes=3).tolist() == [2.0] * 3
 
 
-def test_a_reward_keeps_all_its_digits():
+def test_rewards_keep_double_precision():
     for reward in (np.array([0.1]), torch.tensor([0.1], dtype=torch.float64, requires_grad=True), np.longdouble(0.1)):
-        make_env = partial(Told, PLANE, reward=reward, end=False)
+        make_env = partial(Scripted, PLANE, reward=reward, end=False)
         problem = MaskedGymProblem(make_env, hidden_sizes=(3,), seed=0)
         assert problem.test(problem.generate_batch(1)[0], num_episodes=1).tolist() == [0.1 + 0.1]

@@ -1,4 +1,4 @@
-"""A task whose observations and actions are made of parts of every kind: searched, tested, filmed and kept."""
+"""A task with composite observations and actions of every kind is searched, tested, filmed and saved."""
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +11,7 @@ from subnet_problems import DenseGymProblem, MaskedGymProblem, Subnetwork, recor
 
 
 class Workshop(gym.Env):
-    """What is done must be in the space; the reward is a sum of it, and what is seen next depends on it.
+    """Actions must be in the space; rewards are the sums of actions, and the next observation depends on the action.
 
     Attributes:
         log: In this process, the actions of all episodes.
@@ -63,7 +63,7 @@ def problem(kind=MaskedGymProblem, env=Workshop, **options):
 
 @pytest.mark.parametrize("options", [{}, {"observation_normalization": True, "action_noise_stdev": 0.1}], ids=str)
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
-def test_it_is_searched(kind, options):
+def test_a_search_is_reproducible(kind, options):
     searched = problem(kind, **options)
     assert (searched.task.obs_length, searched.task.actions.length) == (4 + 3 + 2 + 5, 2 + 1 + 3 + 6 + 2)
     assert searched.backend == "gymnasium"
@@ -75,9 +75,9 @@ def test_it_is_searched(kind, options):
     assert searched.test(searcher.status["center"], num_episodes=3).shape == (3,)
 
 
-def test_it_is_played_as_behind_gymnasiums_own_wrapper():
+def test_observations_are_flattened_as_by_the_wrapper_of_gymnasium():
     class Flat(gym.Wrapper):
-        """Flat observations, and the action's parts of flat outputs."""
+        """Flat observations, and composite actions."""
 
         def __init__(self):
             super().__init__(gym.wrappers.FlattenObservation(Workshop()))
@@ -86,7 +86,7 @@ def test_it_is_played_as_behind_gymnasiums_own_wrapper():
     assert torch.equal(fitness(problem(), values, rounds=2), fitness(problem(env=Flat), values, rounds=2))
 
 
-def test_its_policy_is_the_same_wherever_it_plays(tmp_path):
+def test_a_policy_acts_the_same_in_tests_runs_films_and_after_loading(tmp_path):
     found = problem(sparsity=0.5)
     x = found.generate_batch(1)[0]
     found.to_subnetwork(x).save(tmp_path / "policy.safetensors")

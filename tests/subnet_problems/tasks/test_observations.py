@@ -1,4 +1,4 @@
-"""Statistics of observations, and what surrounds a network in a policy."""
+"""Statistics of observations, and the normalization and clipping in a policy."""
 
 import math
 
@@ -17,7 +17,7 @@ LENGTH = 3
 
 
 def observed(seed: int, *, popsize: int = 3, num_episodes: int = 2) -> tuple[Episodes, np.ndarray]:
-    """Episodes of different lengths, and all that was observed in them."""
+    """Episodes of different lengths, and all their observations."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(1, 30, size=(popsize, num_episodes))
     obs = [generator.normal([0, 5, -2], [1, 3, 0.5], size=(n, LENGTH)) for n in lengths.reshape(-1)]
@@ -28,7 +28,7 @@ def observed(seed: int, *, popsize: int = 3, num_episodes: int = 2) -> tuple[Epi
 
 
 def reordered(episodes: Episodes, order: np.ndarray) -> Episodes:
-    """The same episodes as one solution's, in another order."""
+    """The same episodes, as episodes of one solution in another order."""
     return Episodes(*(a.reshape(1, len(order), *a.shape[2:])[:, order] for a in episodes))
 
 
@@ -37,7 +37,7 @@ def state(stats: ObservationStats) -> tuple:
 
 
 @pytest.mark.parametrize("count", [1, 3, 10**6])
-def test_statistics_from_a_normalizer_normalize_as_it_does(count):
+def test_statistics_from_a_normalizer_give_the_same_normalizer(count):
     normalizer = Normalizer(np.array([0, 500.1, -2e-5], np.float32), np.array([10, 0.003, 3.3333], np.float32))
     stats = ObservationStats.from_normalizer(normalizer, count=count)
     assert stats.count == count
@@ -45,7 +45,7 @@ def test_statistics_from_a_normalizer_normalize_as_it_does(count):
     np.testing.assert_array_equal(stats.normalizer().scale, normalizer.scale)
 
 
-def test_observations_to_come_are_added_to_statistics_from_a_normalizer():
+def test_statistics_from_a_normalizer_can_be_updated():
     (first, obs), (second, others) = observed(0), observed(1)
     stats = ObservationStats(LENGTH).merged(first)
     both = ObservationStats.from_normalizer(stats.normalizer(), count=stats.count).merged(second)
@@ -56,7 +56,7 @@ def test_observations_to_come_are_added_to_statistics_from_a_normalizer():
 
 
 @pytest.mark.parametrize(("mean", "scale"), [(0, 0), (0, -1), (0, 10.1), (1e12, 1)])
-def test_a_normalizer_that_no_statistics_have_is_refused(mean, scale):
+def test_a_normalizer_with_impossible_statistics_is_refused(mean, scale):
     normalizer = Normalizer(np.array([mean], np.float32), np.array([scale], np.float32))
     with pytest.raises(ValueError, match=r"^normalizer: expected scales above 0 and at most 10"):
         ObservationStats.from_normalizer(normalizer, count=10)
@@ -65,13 +65,13 @@ def test_a_normalizer_that_no_statistics_have_is_refused(mean, scale):
 @pytest.mark.parametrize(
     ("name", "value", "error"), [("normalizer", None, TypeError), ("count", 0, ValueError), ("count", 2.0, TypeError)]
 )
-def test_statistics_from_anything_else_are_refused(name, value, error):
+def test_from_normalizer_refuses_invalid_arguments(name, value, error):
     normalizer = Normalizer(np.zeros(3, np.float32), np.ones(3, np.float32))
     with pytest.raises(error, match=rf"^{name}: expected "):
         ObservationStats.from_normalizer(**{"normalizer": normalizer, "count": 1} | {name: value})
 
 
-def test_mean_and_standard_deviation_are_numpys():
+def test_mean_and_standard_deviation_equal_those_of_numpy():
     rounds = [observed(seed) for seed in range(4)]
     stats = ObservationStats(LENGTH)
     for episodes, _ in rounds:
@@ -82,9 +82,9 @@ def test_mean_and_standard_deviation_are_numpys():
     np.testing.assert_allclose(stats.stdev, obs.std(axis=0), rtol=1e-10)
 
 
-def test_the_order_of_the_episodes_changes_no_bit():
+def test_statistics_do_not_depend_on_the_order_of_episodes():
     episodes, _ = observed(0, popsize=5, num_episodes=4)
-    # Sums whose rounding depends on the order, were they added one by one.
+    # Added one by one, the rounding of these sums would depend on the order.
     episodes.obs_sum[0, 0] = 1e16
     episodes.obs_sum[3, 2] = -1e16
     episodes.obs_sum_of_squares[1, 1] = 1e20
@@ -94,7 +94,7 @@ def test_the_order_of_the_episodes_changes_no_bit():
         assert state(ObservationStats(LENGTH).merged(reordered(episodes, order))) == merged
 
 
-def test_how_the_population_was_shared_out_changes_no_bit():
+def test_statistics_do_not_depend_on_the_split_of_the_population():
     episodes, _ = observed(1, popsize=5)
     shares = [Episodes(*(a[part] for a in episodes)) for part in (slice(0, 1), slice(1, 4), slice(4, 5))]
     together = ObservationStats(LENGTH).merged(episodes)
@@ -107,7 +107,7 @@ def test_sums_of_a_round_are_rounded_once():
     assert ObservationStats(1).merged(episodes).sum.tolist() == [1.0]
 
 
-def test_merging_makes_new_statistics_and_leaves_the_old_ones():
+def test_merging_returns_new_statistics_and_does_not_change_the_old_ones():
     episodes, _ = observed(2)
     old = ObservationStats(LENGTH)
     new = old.merged(episodes)
@@ -118,7 +118,7 @@ def test_merging_makes_new_statistics_and_leaves_the_old_ones():
     assert newer.count == 2 * new.count
 
 
-def test_statistics_add_and_subtract():
+def test_statistics_can_be_added_and_subtracted():
     first, second = (ObservationStats(LENGTH).merged(observed(seed)[0]) for seed in (3, 4))
     both = first + second
     assert both.count == first.count + second.count
@@ -126,7 +126,7 @@ def test_statistics_add_and_subtract():
     np.testing.assert_allclose((both - first).sum_of_squares, second.sum_of_squares, rtol=1e-12)
 
 
-def test_statistics_of_nothing_normalize_nothing():
+def test_empty_statistics_have_no_normalizer():
     stats = ObservationStats(LENGTH)
     assert stats.normalizer() is None
     assert stats.mean.tolist() == [0.0] * LENGTH
@@ -150,7 +150,7 @@ def test_normalized_observations_have_mean_0_and_standard_deviation_1():
     np.testing.assert_allclose(normalized.std(axis=0), 1, atol=1e-5)
 
 
-def test_the_text_of_statistics_says_how_much_was_observed():
+def test_the_repr_of_statistics_has_the_number_of_observations():
     episodes, obs = observed(6)
     assert repr(ObservationStats(LENGTH).merged(episodes)) == f"<ObservationStats of {len(obs)} observations>"
 
@@ -160,7 +160,7 @@ NORMALIZER = Normalizer(np.array([1, 2, 3], dtype=np.float32), np.array([0.5, 2,
 
 
 def doubling() -> nn.Linear:
-    """Twice the first and ten times the last number of an observation."""
+    """A layer that returns twice the first and ten times the last number of an observation."""
     linear = nn.Linear(LENGTH, 2, bias=False)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[2.0, 0, 0], [0, 0, 10.0]]))
@@ -176,18 +176,18 @@ def test_a_policy_normalizes_observations_and_clips_box_actions(shape):
 
 
 @pytest.mark.parametrize("actions", [None, DiscreteActions(2)])
-def test_outputs_are_not_clipped_where_no_bounds_hold(actions):
+def test_outputs_without_bounds_are_not_clipped(actions):
     output = PolicyModule(doubling(), None, actions)(torch.tensor([3.0, 0.0, -4.0]))
     assert output.tolist() == [6.0, -40.0]
 
 
-def test_only_the_outputs_of_box_parts_are_clipped():
+def test_only_outputs_of_box_parts_are_clipped():
     parts = TupleActions((MultiBinaryActions((1,)), BoxActions(low=(-1.0,), high=(2.0,), shape=(1,))))
     output = PolicyModule(doubling(), None, parts)(torch.tensor([3.0, 0.0, -4.0]))
     assert output.tolist() == [6.0, -1.0]
 
 
-def test_a_recurrent_policy_takes_and_returns_its_state_as_the_network_does():
+def test_a_recurrent_policy_takes_and_returns_the_state_of_its_network():
     frozen = FrozenNetwork("RNN(obs_length, 4) >> Linear(4, act_length)", obs_length=LENGTH, act_length=2)
     network = frozen.to_module(frozen.weights)
     policy = PolicyModule(network, NORMALIZER, BOX)
@@ -206,7 +206,7 @@ CHAIN = "Linear(obs_length, 4) >> Tanh() >> Linear(4, 3, bias=False) >> ReLU() >
 @pytest.mark.parametrize("network", [(4, 5), (), CHAIN, nn.Sequential(doubling(), nn.LayerNorm(2), nn.Sigmoid())])
 @pytest.mark.parametrize("normalizer", [None, NORMALIZER])
 @pytest.mark.parametrize("actions", [None, BOX, DiscreteActions(2)])
-def test_a_policy_without_a_state_can_be_scripted_and_computes_the_same(network, normalizer, actions, tmp_path):
+def test_a_feedforward_policy_can_be_scripted(network, normalizer, actions, tmp_path):
     frozen = FrozenNetwork(network, obs_length=LENGTH, act_length=2)
     policy = PolicyModule(frozen.to_module(frozen.weights), normalizer, actions)
     torch.jit.script(policy).save(tmp_path / "policy.pt")
@@ -216,13 +216,13 @@ def test_a_policy_without_a_state_can_be_scripted_and_computes_the_same(network,
         assert torch.equal(scripted(obs), policy(obs))
 
 
-def test_statistics_and_bounds_are_saved_with_a_policy_and_are_no_parameters():
+def test_statistics_and_bounds_are_buffers_of_a_policy():
     policy = PolicyModule(doubling(), NORMALIZER, BOX)
     assert set(policy.state_dict()) == {"network.weight", "obs_mean", "obs_scale", "low", "high"}
     assert [name for name, _ in policy.named_parameters()] == ["network.weight"]
 
 
-def test_changing_a_policy_does_not_change_the_normalizer_it_was_made_from():
+def test_changing_a_policy_does_not_change_its_normalizer():
     normalizer = Normalizer(np.ones(LENGTH, dtype=np.float32), np.ones(LENGTH, dtype=np.float32))
     policy = PolicyModule(doubling(), normalizer, None)
     policy.load_state_dict({name: torch.zeros_like(value) for name, value in policy.state_dict().items()})

@@ -1,4 +1,4 @@
-"""The environment that is searched, tested, saved and played is the one that was registered, and no other."""
+"""Searches, tests and files use exactly the environment that was registered."""
 
 import copy
 import os
@@ -24,7 +24,7 @@ from subnet_problems.tasks._registration import Registration, describe_shipped
 
 
 class Penalized(CartPoleEnv):
-    """A pole that pays -7 a step."""
+    """CartPole with a reward of -7 per step."""
 
     def step(self, action):
         obs, _, terminated, truncated, info = super().step(action)
@@ -44,7 +44,7 @@ class Doubled(gym.RewardWrapper, gym.utils.RecordConstructorArgs):
 STOCK = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
 DOUBLED = WrapperSpec("Doubled", f"{__name__}:Doubled", {"factor": 2.0})
 
-#: Other environments under the id of a stock one: how it is registered, and what a step pays.
+#: Other environments under the id of a stock one: arguments of the registration, and the reward per step.
 CHANGED = {
     "another class": ({"entry_point": Penalized, "max_episode_steps": 500}, -7.0),
     "another class, by its name": ({"entry_point": f"{__name__}:Penalized", "max_episode_steps": 500}, -7.0),
@@ -60,11 +60,11 @@ each_change = pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
 
 @pytest.fixture
 def register():
-    """Registers environments for the length of a test."""
+    """Registers environments until the end of a test."""
     before = dict(gym.registry)
 
     def register(env_id, *args, **options):
-        gym.registry.pop(env_id, None)  # Gymnasium warns of an id that is registered twice
+        gym.registry.pop(env_id, None)  # Gymnasium warns if an id is registered twice
         gym.register(env_id, *args, **options)
 
     yield register
@@ -76,13 +76,8 @@ def cartpole(env="CartPole-v1", **options):
     return MaskedGymProblem(env, hidden_sizes=(2,), **{"seed": 3, "network_seed": 1} | options)
 
 
-def rewards_of(subnet_or_problem, *args, **options):
-    """What a step pays: returns over lengths, for a policy whose episodes are longer than one step."""
-    return subnet_or_problem.test(*args, num_episodes=3, seed=1, **options)
-
-
 @each_change
-def test_what_is_searched_is_what_is_registered(change, register):
+def test_a_search_uses_the_registered_environment(change, register):
     options, reward = change
     register("CartPole-v1", **options)
     problem = cartpole()
@@ -92,18 +87,18 @@ def test_what_is_searched_is_what_is_registered(change, register):
     batch.set_values(scores)
     problem.evaluate(batch)
     steps = problem.interaction_count / 2
-    # Sutton and Barto's reward is -1 at the end of an episode and 0 before.
+    # The reward of Sutton and Barto is -1 at the end of an episode and 0 before.
     assert batch.evals[0] == (-1.0 if reward == 0.0 else reward * steps)
 
 
 @each_change
-def test_envpool_says_what_differs(change, register):
+def test_the_error_of_the_envpool_backend_names_the_difference(change, register):
     register("CartPole-v1", **change[0])
     with pytest.raises(ValueError, match=r"^backend: 'envpool' cannot serve 'CartPole-v1': the environment is not "):
         GymTask("CartPole-v1", backend="envpool")
 
 
-def test_what_changes_no_environment_is_no_difference(register):
+def test_irrelevant_registration_options_do_not_exclude_envpool(register):
     register(
         "CartPole-v1",
         STOCK,
@@ -115,7 +110,7 @@ def test_what_changes_no_environment_is_no_difference(register):
     assert GymTask("CartPole-v1").backend == "envpool"
 
 
-def test_a_class_that_was_put_in_the_place_of_gymnasiums_own_is_played(monkeypatch):
+def test_a_class_that_replaces_the_one_of_gymnasium_is_used(monkeypatch):
     monkeypatch.setattr("gymnasium.envs.classic_control.cartpole.CartPoleEnv", Penalized)
     task = GymTask("CartPole-v1")
     assert task.backend == "gymnasium"
@@ -124,7 +119,7 @@ def test_a_class_that_was_put_in_the_place_of_gymnasiums_own_is_played(monkeypat
 
 
 @pytest.mark.parametrize("env_config", [{}, {"gravity": -3.0, "enable_wind": True, "continuous": True}])
-def test_a_lander_registered_with_other_options_is_played_with_them(env_config, register):
+def test_a_lander_registered_with_other_options_uses_them(env_config, register):
     kwargs = {"gravity": -3.0, "enable_wind": True, "continuous": True}
     register("LunarLander-v3", "gymnasium.envs.box2d.lunar_lander:LunarLander", kwargs=kwargs, max_episode_steps=1000)
     task = GymTask("LunarLander-v3", env_config=env_config)
@@ -132,7 +127,7 @@ def test_a_lander_registered_with_other_options_is_played_with_them(env_config, 
     assert (task.backend, env.unwrapped.gravity, env.unwrapped.enable_wind) == ("gymnasium", -3.0, True)
 
 
-def test_every_environment_that_envpool_serves_is_known_as_gymnasium_ships_it():
+def test_stock_environments_are_recognized_as_shipped_with_gymnasium():
     for name in ("CartPole-v1", "LunarLander-v3", "BipedalWalkerHardcore-v3", "MountainCar-v0", "Acrobot-v1"):
         assert Registration(name).description == describe_shipped(name)
     shipped = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("gymnasium.envs.")]
@@ -140,12 +135,12 @@ def test_every_environment_that_envpool_serves_is_known_as_gymnasium_ships_it():
     assert len(shipped) > 40
 
 
-def test_an_id_of_envpool_alone_is_the_users_own(register):
+def test_an_id_known_only_to_envpool_refers_to_the_registered_environment(register):
     register("AdroitHandDoor-v1", Echo, max_episode_steps=10)
     assert cartpole("AdroitHandDoor-v1").backend == "gymnasium"
 
 
-def test_an_id_without_its_version_stands_for_the_newest_at_that_time(register):
+def test_an_id_without_a_version_refers_to_the_latest_version_at_construction(register):
     with pytest.warns(UserWarning, match="latest versioned environment"):
         problem = cartpole("CartPole")
     register("CartPole-v2", Penalized, max_episode_steps=3)
@@ -153,7 +148,7 @@ def test_an_id_without_its_version_stands_for_the_newest_at_that_time(register):
     assert problem.backend == "envpool"
 
 
-def test_a_problem_plays_what_was_registered_when_it_was_made(register):
+def test_a_problem_uses_the_environment_registered_at_its_construction(register):
     problem = cartpole(backend="gymnasium")
     before = problem.test(torch.zeros(problem.solution_length), num_episodes=2)
     register("CartPole-v1", Penalized, max_episode_steps=500)
@@ -166,7 +161,7 @@ def test_a_problem_plays_what_was_registered_when_it_was_made(register):
 
 @pytest.fixture
 def penalized(register, tmp_path):
-    """The file of a policy that was found where CartPole-v1 was another environment."""
+    """The file of a policy that was found while CartPole-v1 was another environment."""
     before = gym.registry["CartPole-v1"]
     register("CartPole-v1", Penalized, max_episode_steps=500)
     problem = cartpole()
@@ -176,7 +171,7 @@ def penalized(register, tmp_path):
 
 
 @pytest.mark.parametrize("play", ["test", "make_task", "record_video"])
-def test_a_policy_is_not_played_in_another_environment_under_the_same_id(penalized, register, play):
+def test_a_policy_is_refused_in_another_environment_under_the_same_id(penalized, register, play):
     subnet = Subnetwork.load(penalized)
 
     def go():
@@ -190,12 +185,12 @@ def test_a_policy_is_not_played_in_another_environment_under_the_same_id(penaliz
     with pytest.raises(ValueError, match=message):
         go()
     assert not penalized.with_suffix(".gif").exists()
-    assert subnet.test(env="CartPole-v1", num_episodes=1)[0] > 0  # said by name, it is played
+    assert subnet.test(env="CartPole-v1", num_episodes=1)[0] > 0  # an explicit env is accepted
     register("CartPole-v1", Penalized, max_episode_steps=500)
     assert subnet.test(num_episodes=1)[0] < 0
 
 
-def test_a_policy_of_the_stock_environment_is_not_played_in_another(register, tmp_path):
+def test_a_policy_of_a_stock_environment_is_refused_in_another_one_under_its_id(register, tmp_path):
     problem = cartpole()
     subnet = problem.to_subnetwork(torch.zeros(problem.solution_length))
     assert subnet.registration is None
@@ -227,7 +222,7 @@ def pay(reward, **options):
     ],
     ids=["functions", "arguments of a function", "functions with arguments", "functions within", "bound", "defaults"],
 )
-def test_entry_points_without_a_name_are_told_apart(before, after, register):
+def test_anonymous_entry_points_are_distinguished(before, after, register):
     register("CartPole-v1", before, max_episode_steps=20)
     problem = cartpole()
     subnet = problem.to_subnetwork(torch.zeros(problem.solution_length))
@@ -238,10 +233,10 @@ def test_entry_points_without_a_name_are_told_apart(before, after, register):
     with pytest.raises(ValueError, match=r"^env: expected 'CartPole-v1' to be registered as it was"):
         subnet.test(num_episodes=1)
     with pytest.raises(ValueError, match=r"^env: expected the policy's own task"):
-        subnet.tested(num_episodes=1, env="CartPole-v1")  # what another environment paid is no test of this policy
+        subnet.tested(num_episodes=1, env="CartPole-v1")  # a test in another environment is not recorded
 
 
-def test_the_name_of_a_function_is_the_same_in_every_process():
+def test_the_description_of_a_function_is_the_same_in_every_process():
     code = "from subnet_problems.tasks._registration import describe_callable; "
     code += "print(describe_callable(lambda k: k in {'a', 'b', 'c'}))"
     names = set()
@@ -258,7 +253,7 @@ def test_the_name_of_a_function_is_the_same_in_every_process():
     assert "#" in names.pop()
 
 
-def test_a_policy_that_a_callable_was_found_with_keeps_tests_of_that_callable_alone():
+def test_only_tests_in_the_callable_of_the_search_are_recorded():
     problem = windy()
     subnet = problem.to_subnetwork(torch.zeros(problem.solution_length))
     assert subnet.tested(env=Windy, num_episodes=2).tests["mean"] == subnet.test(env=Windy, num_episodes=2).mean()
@@ -266,7 +261,7 @@ def test_a_policy_that_a_callable_was_found_with_keeps_tests_of_that_callable_al
         subnet.tested(env=lambda wind: Windy(wind=wind + 1.0), num_episodes=2)
 
 
-def test_gymnasiums_own_class_with_a_method_of_somebody_elses_is_played(monkeypatch):
+def test_a_class_of_gymnasium_with_a_replaced_method_is_used(monkeypatch):
     step = CartPoleEnv.step
     monkeypatch.setattr(CartPoleEnv, "step", lambda self, action: step(self, action))
     with pytest.raises(ValueError, match=r"it has other methods \['CartPoleEnv\.step'\]"):
@@ -274,7 +269,7 @@ def test_gymnasiums_own_class_with_a_method_of_somebody_elses_is_played(monkeypa
     assert GymTask("CartPole-v1").backend == "gymnasium"
 
 
-def test_an_entry_point_that_cannot_be_pickled_is_looked_up_again(register):
+def test_an_unpicklable_entry_point_is_looked_up_in_the_registry(register):
     lock = threading.Lock()
     register("MyPole-v0", lambda **options: Penalized(**options) if lock else None, max_episode_steps=20)
     problem = cartpole("MyPole-v0")
@@ -292,7 +287,7 @@ def test_an_entry_point_that_cannot_be_pickled_is_looked_up_again(register):
 
 
 class Restless(Echo):
-    """Changes the options that it is made with, at each step."""
+    """Changes its own options at each step."""
 
     def __init__(self, *, start, moves):
         super().__init__()
@@ -305,7 +300,7 @@ class Restless(Echo):
         return obs, float(self.start.sum()) + len(self.moves), *rest
 
 
-def test_an_environment_that_changes_its_options_changes_its_own_alone():
+def test_an_environment_can_change_only_its_own_copy_of_the_options():
     env_config = {"start": np.zeros(2), "moves": []}
     problem = MaskedGymProblem(Restless, env_config=env_config, hidden_sizes=(2,), seed=0)
     x = torch.zeros(problem.solution_length)
@@ -317,21 +312,21 @@ def test_an_environment_that_changes_its_options_changes_its_own_alone():
     assert problem.task.env_config["start"].tolist() == [0.0, 0.0]
 
 
-def test_options_that_are_large_are_shared():
+def test_large_options_are_shared():
     env_config = {"wind": np.zeros(2**18)}
     task = GymTask(lambda wind: Windy(wind=wind), env_config=env_config)
     assert task.make_env().wind is task.make_env().wind is not env_config["wind"]
 
 
 @pytest.mark.parametrize("wrapper", [lambda env: env, wrappers.RecordEpisodeStatistics])
-def test_one_environment_in_new_wrappers_is_one_environment(wrapper):
+def test_a_shared_environment_in_new_wrappers_is_refused(wrapper):
     env = Echo()
     with pytest.raises(ValueError, match=r"^env: expected a callable that makes a new environment each time"):
         GymTask(lambda: wrapper(env))
 
 
 class Windy(Echo):
-    """Pays the wind it was made with at each of ten steps."""
+    """The reward of each of ten steps is the option ``wind``."""
 
     def __init__(self, *, wind=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -350,7 +345,7 @@ def windy(**options):
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_the_configuration_that_a_policy_was_found_with_holds_for_all_that_plays_it(saved, tmp_path):
+def test_a_policy_keeps_the_configuration_of_its_search(saved, tmp_path):
     problem = windy()
     scores = torch.zeros(problem.solution_length)
     assert problem.evaluate_array(scores) == 30.0
@@ -371,7 +366,7 @@ def test_the_configuration_that_a_policy_was_found_with_holds_for_all_that_plays
     with pytest.raises(
         ValueError, match=r"^env: expected the policy's own task, None with {'wind': 3.0}, got None with {}"
     ):
-        subnet.tested(env=GymTask(Windy), num_episodes=2)  # another configuration is no test of this policy
+        subnet.tested(env=GymTask(Windy), num_episodes=2)  # a test with another configuration is not recorded
     with pytest.raises(ValueError, match=r"^env_config: expected None when env is a GymTask"):
         subnet.test(env=problem.task, env_config={})
 
@@ -409,14 +404,14 @@ if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
     for env in ("MyPole-v0", "pole_module:Pole-v0"):
         results = []
-        for num_actors in (None, 1):
+        for num_actors in (None, 2):
             problem = MaskedGymProblem(env, hidden_sizes=(2,), seed=1, num_actors=num_actors)
             results.append(problem.evaluate_array(np.zeros((3, problem.solution_length))))
             problem.kill_actors()
         np.testing.assert_array_equal(*results)
         print(env, results[0].max() < 0)
     sys.path.remove(sys.argv[1])
-    problem = MaskedGymProblem("pole_module:Pole-v0", hidden_sizes=(2,), num_actors=1)
+    problem = MaskedGymProblem("pole_module:Pole-v0", hidden_sizes=(2,), num_actors=2)
     try:
         problem.evaluate(problem.generate_batch(2))
     except ValueError as error:
@@ -424,7 +419,7 @@ if __name__ == "__main__":
 """
 
 
-def test_actors_play_what_the_main_process_has_registered(tmp_path):
+def test_actors_use_environments_registered_in_the_main_process(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "pole_module.py").write_text(MODULE)
@@ -440,7 +435,7 @@ def test_actors_play_what_the_main_process_has_registered(tmp_path):
     ], run.stderr
 
 
-def test_a_problem_is_pickled_with_what_it_plays(register):
+def test_a_problem_is_pickled_with_its_environment(register):
     register("MyPole-v0", lambda **options: Penalized(**options), max_episode_steps=20)
     problem = cartpole("MyPole-v0")
     before = problem.test(torch.zeros(problem.solution_length), num_episodes=2)

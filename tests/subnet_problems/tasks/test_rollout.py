@@ -1,4 +1,4 @@
-"""Playing a population gives what playing one solution and one environment at a time gives, bit for bit."""
+"""Evaluating a population is bit-identical to evaluating one solution in one environment at a time."""
 
 import pickle
 from functools import partial
@@ -47,7 +47,7 @@ def random_weights(network, popsize=5):
 
 
 def gymnasium_episode(task, seed):
-    """An episode as a generator: takes an action, gives (observation, reward, whether it ended)."""
+    """An episode as a generator: receives an action, yields (observation, reward, whether it ended)."""
     env = task.make_env()
     result = env.reset(seed=int(seed))[0], 0.0, False
     while True:
@@ -58,7 +58,7 @@ def gymnasium_episode(task, seed):
 
 
 def envpool_episode(name, task, seed):
-    """The same in a pool of one environment, by EnvPool's public methods."""
+    """The same in a pool of one environment, with the public methods of EnvPool."""
     import envpool
 
     pool = envpool.make(name, env_type="gymnasium", num_envs=1, seed=[int(seed)])
@@ -71,7 +71,7 @@ def envpool_episode(name, task, seed):
 
 
 def reference(task, network, weights, seeds, episode_of, normalizer=None):
-    """Returns, lengths, sums and sums of squares of observations: a solution, an episode, a step at a time."""
+    """Returns, lengths, sums and sums of squares of observations, computed step by step for each episode."""
     shape = seeds.shape
     returns, lengths = np.zeros(shape), np.zeros(shape, np.int64)
     sums, squares = np.zeros((*shape, task.obs_length)), np.zeros((*shape, task.obs_length))
@@ -99,7 +99,7 @@ def assert_same_bits(episodes, expected):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_population_on_gymnasium_plays_as_each_solution_does_alone(name):
+def test_a_population_on_gymnasium_equals_solutions_evaluated_one_by_one(name):
     task = GymTask(**TASKS[name], backend="gymnasium")
     network = network_for(task)
     weights = random_weights(network)
@@ -109,7 +109,7 @@ def test_a_population_on_gymnasium_plays_as_each_solution_does_alone(name):
 
 @pytest.mark.filterwarnings("ignore:.*precision lowered by casting to float32:UserWarning")  # EnvPool's own spaces
 @pytest.mark.parametrize("name", ENVPOOL_NAMES)
-def test_a_population_on_envpool_plays_as_each_solution_does_alone(name):
+def test_a_population_on_envpool_equals_solutions_evaluated_one_by_one(name):
     task = GymTask(**TASKS[name], backend="envpool")
     network = network_for(task)
     weights = random_weights(network)
@@ -119,7 +119,7 @@ def test_a_population_on_envpool_plays_as_each_solution_does_alone(name):
 
 
 @pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
-def test_a_normalized_population_plays_as_each_solution_does_alone(backend):
+def test_a_population_with_normalization_equals_solutions_evaluated_one_by_one(backend):
     task = GymTask("LunarLander-v3", episode_length=60, backend=backend)
     network = network_for(task)
     weights = random_weights(network)
@@ -130,7 +130,7 @@ def test_a_normalized_population_plays_as_each_solution_does_alone(backend):
 
 
 @pytest.mark.parametrize("hidden", ["Linear(obs_length, 40) >> ELU()", "RNN(obs_length, 40)", "LSTM(obs_length, 40)"])
-def test_networks_without_a_kernel_play_as_their_module_does_one_step_at_a_time(hidden):
+def test_networks_without_a_kernel_equal_their_module_stepped_by_hand(hidden):
     task = GymTask(OddSpaces, env_config={"discrete": False}, episode_length=20)
     network = network_for(task, f"{hidden} >> Linear(40, act_length)")
     weights = 0.3 * random_weights(network)
@@ -151,7 +151,7 @@ def test_networks_without_a_kernel_play_as_their_module_does_one_step_at_a_time(
 
 
 @pytest.mark.parametrize("popsize", [1, 2, 16, 17, 35])
-def test_weights_are_decoded_in_pieces_and_none_is_lost(popsize):
+def test_decoding_weights_in_parts_does_not_change_results(popsize):
     task = GymTask("CartPole-v1", episode_length=30)
     network = network_for(task)
     weights, seeds = random_weights(network, popsize), np.arange(2 * popsize).reshape(popsize, 2)
@@ -162,7 +162,7 @@ def test_weights_are_decoded_in_pieces_and_none_is_lost(popsize):
         np.testing.assert_array_equal(together.lengths[n], alone.lengths[0])
 
 
-def test_observations_are_summed_only_where_they_are_asked_for():
+def test_observations_are_summed_only_on_request():
     task = GymTask("CartPole-v1", episode_length=5)
     network = network_for(task)
     episodes = play(task, network, lambda part: random_weights(network)[part], SEEDS)
@@ -171,7 +171,7 @@ def test_observations_are_summed_only_where_they_are_asked_for():
 
 
 @pytest.mark.parametrize("schedule", [(4, 2.5), (0, 1.0), (3, 8, -2.0), (5, 5, 3.0), (0, 9, 1.5), (50, 9.0)])
-def test_the_alive_bonus_is_evotorchs(schedule):
+def test_the_alive_bonus_equals_that_of_evotorch(schedule):
     env = AliveBonusScheduleWrapper(Echo(steps=20), schedule)
     env.reset()
     steps = schedule[:-1]
@@ -198,7 +198,7 @@ def test_a_bonus_is_exact_on_both_simulators(backend):
 
 
 def noise_of(task, seeds, noise_seeds, stdev, echo_log):
-    """The actions ``(N, E, steps, act_length)`` of networks whose weights are all 0."""
+    """The actions ``(N, E, steps, act_length)`` of networks with all weights 0."""
     network = network_for(task, ())
     weights = torch.zeros((len(seeds), network.num_weights))
     rule = RewardRule(action_noise_stdev=stdev)
@@ -229,7 +229,7 @@ def test_episodes_with_equal_noise_seeds_have_equal_noise(echo_log):
     assert (noise[0, 0] != noise[0, 1]).all()
 
 
-def test_noise_is_drawn_for_steps_and_not_for_those_who_are_still_alive():
+def test_action_noise_does_not_depend_on_the_end_of_other_episodes():
     task = GymTask("CartPole-v1", backend="gymnasium", episode_length=150)
     network = network_for(task)
     weights, rule = random_weights(network), RewardRule(action_noise_stdev=0.5)
@@ -240,7 +240,7 @@ def test_noise_is_drawn_for_steps_and_not_for_those_who_are_still_alive():
 
 
 class NotFinite(gym.Env):
-    """Observations are what ``obs`` says, an episode is 3 steps."""
+    """Observations are ``obs``, except zeros after a reset with seed 0; episodes do not end."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = gym.spaces.Discrete(2)
@@ -256,7 +256,7 @@ class NotFinite(gym.Env):
 
 
 @pytest.mark.parametrize("obs", [(np.nan, 0.0), (0.0, -np.inf), (np.inf, -np.inf), (1e300, 0.0)])
-def test_an_observation_that_is_not_finite_is_an_error_that_says_where(obs):
+def test_a_nonfinite_observation_is_reported_with_its_location(obs):
     task = GymTask(NotFinite, env_config={"obs": obs}, episode_length=3)
     network = network_for(task)
     weights = random_weights(network)
@@ -267,7 +267,7 @@ def test_an_observation_that_is_not_finite_is_an_error_that_says_where(obs):
         play(task, network, lambda part: weights[part], np.array([[0, 0, 0], [0, 0, 1]]) * 0)
 
 
-def test_large_observations_and_rewards_whose_sum_overflows_are_no_error():
+def test_large_observations_and_rewards_are_valid():
     obs, reward = (3e38, 3e38), 1e308
     task = GymTask(NotFinite, env_config={"obs": obs, "reward": reward}, episode_length=1)
     network = network_for(task)
@@ -276,7 +276,7 @@ def test_large_observations_and_rewards_whose_sum_overflows_are_no_error():
     assert (episodes.returns == 1e308).all()
 
 
-def test_an_output_that_is_not_finite_is_an_error_before_the_simulator_sees_it():
+def test_a_nonfinite_output_is_an_error_before_the_simulator_steps():
     task = GymTask("LunarLander-v3", env_config={"continuous": True})
     network = network_for(task)
     weights = random_weights(network)
@@ -285,13 +285,13 @@ def test_an_output_that_is_not_finite_is_an_error_before_the_simulator_sees_it()
         play(task, network, lambda part: weights[part], SEEDS)
 
 
-def test_an_evaluation_error_survives_pickling():
+def test_an_evaluation_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(EvaluationError(3, 1, 7, "it raised")))
     assert (error.solution, error.episode, error.step, error.reason) == (3, 1, 7, "it raised")
     assert str(error) == "solution 3, episode 1, step 7: it raised"
 
 
-def test_test_episodes_are_gymnasiums_whatever_the_tasks_simulator():
+def test_test_episodes_use_gymnasium_regardless_of_the_backend():
     options = {"env": "LunarLander-v3", "env_config": {"continuous": True}, "episode_length": 40}
     envpool, gymnasium = GymTask(**options, backend="envpool"), GymTask(**options, backend="gymnasium")
     network = network_for(envpool)
@@ -301,7 +301,7 @@ def test_test_episodes_are_gymnasiums_whatever_the_tasks_simulator():
     assert len(set(results[0].tolist())) == 6
 
 
-def test_the_first_test_episodes_do_not_depend_on_how_many_follow():
+def test_test_episodes_do_not_depend_on_their_number():
     task = GymTask("CartPole-v1")
     network = network_for(task)
     weights = random_weights(network)[:1]

@@ -1,4 +1,4 @@
-"""The two simulators: the same contract, the same tasks as far as their makers made them so."""
+"""The two simulators have the same interface and, as far as EnvPool reproduces them, the same tasks."""
 
 from contextlib import nullcontext
 
@@ -31,7 +31,7 @@ def random_actions(task, steps, episodes):
 
 @BOTH
 @pytest.mark.parametrize("env", ["CartPole-v1", "BipedalWalker-v3"])
-def test_equal_seeds_begin_equally_and_others_do_not(env, backend):
+def test_equal_seeds_start_equally_and_different_seeds_differently(env, backend):
     task = GymTask(env, backend=backend)
     simulator = task.simulator(SEEDS)
     obs = simulator.reset()
@@ -43,12 +43,12 @@ def test_equal_seeds_begin_equally_and_others_do_not(env, backend):
 
 
 @BOTH
-def test_stepping_some_rows_answers_for_these_in_order_and_leaves_the_others_alone(backend):
+def test_stepping_some_rows_returns_them_in_order_and_does_not_affect_others(backend):
     task = GymTask("LunarLander-v3", env_config={"continuous": True}, backend=backend)
     actions = random_actions(task, 20, 4)
 
     def trajectory(*rows):
-        """What the episodes ``rows`` give where only they are stepped."""
+        """Results of the episodes ``rows`` if only they are stepped."""
         simulator, rows, seen = task.simulator(SEEDS), rows_of(*rows), []
         simulator.reset()
         for step in range(20):
@@ -80,7 +80,7 @@ def test_an_episode_ends_when_the_environment_says_so(backend):
     assert ended[0]
 
 
-def test_envpool_gives_the_same_bits_with_any_number_of_threads():
+def test_envpool_results_do_not_depend_on_the_number_of_threads():
     results = []
     for num_threads in (1, 2, 3):
         task = GymTask("LunarLander-v3", num_threads=num_threads)
@@ -109,7 +109,7 @@ def test_envpool_gives_the_same_bits_with_any_number_of_threads():
         (rows_of(0), np.array([[np.inf, np.nan]], np.float32)),
     ],
 )
-def test_envpool_is_spared_what_would_kill_the_process(rows, actions):
+def test_inputs_that_would_crash_envpool_are_refused(rows, actions):
     task = GymTask("LunarLander-v3", env_config={"continuous": True}, backend="envpool")
     simulator = task.simulator(SEEDS)
     simulator.reset()
@@ -120,7 +120,7 @@ def test_envpool_is_spared_what_would_kill_the_process(rows, actions):
 
 
 @pytest.mark.parametrize("actions", [[4], [-1], [[0]]])
-def test_envpool_is_spared_discrete_actions_out_of_range(actions):
+def test_out_of_range_discrete_actions_for_envpool_are_refused(actions):
     simulator = GymTask("LunarLander-v3", backend="envpool").simulator(SEEDS)
     simulator.reset()
     with pytest.raises(ValueError, match="EnvPool might crash on"):
@@ -128,7 +128,7 @@ def test_envpool_is_spared_discrete_actions_out_of_range(actions):
 
 
 class Counted(gym.Wrapper):
-    """Knows all of its kind, and how often each was closed; raises at the step it is told to."""
+    """Records all instances, and how often each was closed; raises at step ``raise_at``."""
 
     made = []  # noqa: RUF012
 
@@ -151,10 +151,10 @@ class Counted(gym.Wrapper):
 
 
 @pytest.mark.parametrize("raise_at", [None, 4])
-def test_every_environment_that_is_made_is_closed_once(raise_at):
+def test_every_environment_is_closed_once(raise_at):
     Counted.made.clear()
     task = GymTask(Counted, env_config={"raise_at": raise_at}, episode_length=12)
-    made_before = len(Counted.made)  # to tell its spaces
+    made_before = len(Counted.made)  # to read the spaces
     assert [env.num_closings for env in Counted.made] == [1] * made_before
     network = FrozenNetwork((5,), obs_length=4, act_length=2)
     weights = torch.randn((6, network.num_weights))
@@ -163,7 +163,7 @@ def test_every_environment_that_is_made_is_closed_once(raise_at):
     assert [env.num_closings for env in Counted.made] == [1] * (made_before + 18)
 
 
-def test_an_environment_that_raises_is_an_error_that_says_which():
+def test_an_exception_in_an_environment_is_reported_with_its_row():
     simulator = GymTask(OddSpaces, env_config={"discrete": True}, episode_length=9).simulator(SEEDS)
     simulator.reset()
     simulator.send(rows_of(0, 2, 3), np.array([5, 6, 8]))
@@ -172,7 +172,7 @@ def test_an_environment_that_raises_is_an_error_that_says_which():
     assert caught.value.row == 3
 
 
-def test_a_gymnasium_episode_depends_on_nothing_that_was_played_before():
+def test_a_gymnasium_episode_does_not_depend_on_earlier_ones():
     task = GymTask("BipedalWalker-v3", backend="gymnasium", episode_length=120)
     network = FrozenNetwork((6,), obs_length=24, act_length=4)
     weights = torch.randn((3, network.num_weights), generator=torch.Generator().manual_seed(2))
@@ -186,10 +186,10 @@ def test_a_gymnasium_episode_depends_on_nothing_that_was_played_before():
     np.testing.assert_array_equal(returns([[8, 5], [5, 5], [7, 5]])[:, 1:], first)
 
 
-# EnvPool and Gymnasium. Classic control is the same equations in both: from one state an action leads to the same
-# next state, up to the precision of float32, in which EnvPool tells its observations. Seeds are not comparable: where
-# a task's first state is drawn by C++'s own generator, the same seed gives another one of the same distribution.
-# (Pendulum-v1 and MountainCarContinuous-v0 happen to begin equally.)
+# EnvPool and Gymnasium. Classic control has the same equations in both: from equal states, an action leads to equal
+# next states, up to the float32 precision of EnvPool's observations. Seeds are not comparable: EnvPool draws the first
+# state with the generator of C++, so the same seed gives another state from the same distribution. (Pendulum-v1 and
+# MountainCarContinuous-v0 happen to start equally.)
 
 
 def state_of(env, obs):
@@ -205,7 +205,7 @@ CLASSIC = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0", "Mounta
 
 
 @pytest.mark.parametrize("env", CLASSIC)
-def test_in_classic_control_both_simulators_take_the_same_steps(env):
+def test_both_simulators_take_the_same_steps_in_classic_control(env):
     task = GymTask(env, backend="gymnasium")
     simulator = EnvPoolSimulator(env, np.arange(5), task.actions, task.obs_length, num_threads=1)
     rows, obs = np.arange(5, dtype=np.int32), simulator.reset()
@@ -240,7 +240,7 @@ def first_observations(task, backend, seed, count=300):
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "LunarLander-v3", "BipedalWalker-v3"])
-def test_both_simulators_begin_episodes_with_the_same_distribution(env):
+def test_both_simulators_have_the_same_distribution_of_first_observations(env):
     task, count = GymTask(env), 300 if env == "CartPole-v1" else 120
     envpool, gymnasium = (first_observations(task, b, seed, count) for b, seed in (("envpool", 1), ("gymnasium", 2)))
     for column in range(task.obs_length):
@@ -259,11 +259,11 @@ def test_both_simulators_begin_episodes_with_the_same_distribution(env):
         ("BipedalWalker-v3", {}, (80, 1)),
     ],
 )
-def test_in_box2d_both_simulators_give_returns_of_the_same_distribution(env, env_config, shape):
-    """200 episodes of one random policy; for BipedalWalker one episode of each of 80.
+def test_both_simulators_have_the_same_distribution_of_returns_in_box2d(env, env_config, shape):
+    """200 episodes of one random policy; for BipedalWalker, one episode of each of 80 random policies.
 
-    The two have different versions of Box2D. BipedalWalker's episodes hardly differ for one policy, and such a policy
-    may well fall in one simulator and stand in the other: but as often the other way round.
+    The simulators use different versions of Box2D. Episodes of one policy in BipedalWalker hardly differ, and a policy
+    may fall in one simulator and not in the other, equally often in both directions.
     """
     task = GymTask(env, env_config=env_config, episode_length=100 if env == "BipedalWalker-v3" else None)
     network = FrozenNetwork((16,), obs_length=task.obs_length, act_length=task.actions.length)

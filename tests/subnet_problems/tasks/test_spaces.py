@@ -1,4 +1,4 @@
-"""How outputs become actions, and which spaces are served."""
+"""How outputs become actions, and which spaces are supported."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)
 
 @st.composite
 def boxes(draw) -> gym.spaces.Box:
-    """Box spaces of any shape, with any bounds; floats may lack either."""
+    """Box spaces of any shape, with any bounds; bounds of floats may be infinite."""
     dtype, shape = np.dtype(draw(st.sampled_from(_DTYPES))), draw(_SHAPES)
     if np.issubdtype(dtype, np.integer):
         info = np.iinfo(dtype)
@@ -61,7 +61,7 @@ def test_the_first_of_equal_outputs_wins():
 
 @quick
 @given(space=boxes(), seed=st.integers(0, 99), scale=st.sampled_from([0.1, 10.0, 1e4, 1e30]))
-def test_a_box_action_is_in_the_space_whatever_the_outputs(space, seed, scale):
+def test_a_box_action_is_in_the_space_for_all_outputs(space, seed, scale):
     actions = actions_of(space)
     chosen = actions(outputs_for(actions.length, seed, scale))
     assert actions.length == math.prod(space.shape)
@@ -72,7 +72,7 @@ def test_a_box_action_is_in_the_space_whatever_the_outputs(space, seed, scale):
 
 @quick
 @given(space=boxes(), seed=st.integers(0, 99))
-def test_outputs_within_the_bounds_are_the_action_itself_or_the_nearest_whole_number(space, seed):
+def test_outputs_within_the_bounds_are_kept_or_rounded(space, seed):
     actions = actions_of(space)
     outputs = outputs_for(actions.length, seed, scale=20.0)
     chosen = actions(outputs).reshape(5, -1)
@@ -92,7 +92,7 @@ def test_an_action_keeps_the_order_of_the_outputs():
     ]
 
 
-def test_bounds_hold_in_float32_where_a_double_would_round_across_them():
+def test_bounds_hold_in_float32():
     space = gym.spaces.Box(np.float32(-0.1), np.float32(0.1), (1,))
     chosen = actions_of(space)(np.array([[-9], [9]], dtype=np.float32))
     assert chosen.tolist() == [[float(np.float32(-0.1))], [float(np.float32(0.1))]]
@@ -100,7 +100,7 @@ def test_bounds_hold_in_float32_where_a_double_would_round_across_them():
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_large_outputs_are_large_actions_where_whole_numbers_have_no_bounds(dtype):
+def test_large_outputs_are_large_actions_in_unbounded_integer_spaces(dtype):
     actions = actions_of(gym.spaces.Box(-np.inf, np.inf, (1,), dtype=dtype))
     low, high = actions(np.array([[-1e30], [1e30]], dtype=np.float32)).ravel().tolist()
     assert low < -(10**9)
@@ -109,7 +109,7 @@ def test_large_outputs_are_large_actions_where_whole_numbers_have_no_bounds(dtyp
 
 @quick
 @given(space=boxes() | st.builds(gym.spaces.Discrete, st.integers(1, 9), start=st.integers(-5, 5)))
-def test_actions_come_back_the_same_from_json(space):
+def test_actions_survive_a_round_trip_through_json(space):
     actions = actions_of(space)
     text = json.dumps(actions.to_json(), allow_nan=False)
     again = actions_from_json(json.loads(text))
@@ -117,7 +117,7 @@ def test_actions_come_back_the_same_from_json(space):
     assert json.dumps(again.to_json()) == text
 
 
-def test_no_bound_is_null_in_json():
+def test_an_infinite_bound_is_null_in_json():
     actions = BoxActions(low=(-math.inf, 0.0), high=(1.0, math.inf), shape=(2,))
     assert (actions.to_json()["low"], actions.to_json()["high"]) == ([None, 0.0], [1.0, None])
 
@@ -175,7 +175,7 @@ _PART = {"kind": "discrete", "n": 2, "start": 0}
     ],
     ids=lambda data: str(data)[:100],
 )
-def test_what_describes_no_actions_is_refused(data):
+def test_invalid_descriptions_of_actions_are_refused(data):
     with pytest.raises(
         ValueError, match=r"^action: expected a description of kind box, dict, discrete, multi_bi.*, got "
     ):
@@ -183,7 +183,7 @@ def test_what_describes_no_actions_is_refused(data):
 
 
 @pytest.mark.parametrize("read", [actions_from_json, observations_from_json])
-def test_parts_within_parts_without_end_are_refused(read):
+def test_deeply_nested_descriptions_are_refused(read):
     data = {"kind": "box", "shape": [2], "low": [0, 0], "high": [1, 1], "dtype": "float32"}
     for _ in range(5000):
         data = {"kind": "tuple", "parts": [data]}
@@ -213,7 +213,7 @@ _HOT = {"kind": "one_hot", "nvec": [2, 3], "start": [0, 0], "shape": [2]}
     ],
     ids=lambda data: str(data)[:100],
 )
-def test_what_describes_no_observations_is_refused(data):
+def test_invalid_descriptions_of_observations_are_refused(data):
     with pytest.raises(
         ValueError, match=r"^observation: expected a description of kind box, dict, one_hot, tuple, got "
     ):
@@ -221,7 +221,7 @@ def test_what_describes_no_observations_is_refused(data):
 
 
 _BOX_SPACE = gym.spaces.Box(0, 1, (2,))
-_UNSERVED = [
+_UNSUPPORTED = [
     gym.spaces.Box(0, 1, (0,)),
     gym.spaces.Box(0, 1, (3, 0)),
     gym.spaces.MultiDiscrete([]),
@@ -233,24 +233,24 @@ _UNSERVED = [
     gym.spaces.OneOf([_BOX_SPACE, gym.spaces.Discrete(2)]),
     gym.spaces.Graph(_BOX_SPACE, None),
 ]
-_SERVED = r"Box, Discrete, MultiDiscrete or MultiBinary \(not empty\), or a Dict \(by strings\) or Tuple of these"
+_SUPPORTED = r"Box, Discrete, MultiDiscrete or MultiBinary \(not empty\), or a Dict \(by strings\) or Tuple of these"
 
 
 @pytest.mark.parametrize(("rule_of", "what"), [(actions_of, "an action"), (observations_of, "an observation")])
-@pytest.mark.parametrize("space", _UNSERVED, ids=str)
-def test_a_space_that_is_not_served_is_refused_with_those_that_are(space, rule_of, what):
-    with pytest.raises(ValueError, match=rf"^env: expected {what} space {_SERVED}.*, got ") as caught:
+@pytest.mark.parametrize("space", _UNSUPPORTED, ids=str)
+def test_an_unsupported_space_is_refused_with_a_list_of_supported_ones(space, rule_of, what):
+    with pytest.raises(ValueError, match=rf"^env: expected {what} space {_SUPPORTED}.*, got ") as caught:
         rule_of(space)
     assert str(caught.value).endswith(f"got {space}")
     for whole in (gym.spaces.Dict(a=_BOX_SPACE, b=space), gym.spaces.Tuple([gym.spaces.Dict(a=space)])):
-        with pytest.raises(ValueError, match=rf"^env: expected {what} space {_SERVED}.*, got ") as caught:
+        with pytest.raises(ValueError, match=rf"^env: expected {what} space {_SUPPORTED}.*, got ") as caught:
             rule_of(whole)
         assert str(caught.value).endswith(f"got {whole}, with {space} in it")
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
-def test_box_observations_of_any_shape_and_dtype_are_served(shape, dtype):
+def test_box_observations_of_any_shape_and_dtype_are_supported(shape, dtype):
     rule = observations_of(gym.spaces.Box(0, 1, shape, dtype=dtype))
     assert (rule, rule.shape, rule.length) == (BoxObservations(shape), shape, math.prod(shape))
 
@@ -293,13 +293,13 @@ _SPACES = st.recursive(
 
 @quick
 @given(space=_SPACES, seed=st.integers(0, 99), scale=st.sampled_from([0.1, 10.0, 1e30]))
-def test_every_action_made_of_outputs_is_in_the_space(space, seed, scale):
+def test_every_composite_action_is_in_the_space(space, seed, scale):
     actions = actions_of(space)
     outputs = outputs_for(actions.length, seed, scale)
     chosen = actions.one_by_one(actions(outputs))
     assert len(chosen) == 5
     assert all(space.contains(action) for action in chosen)
-    # One alone is what it is among others.
+    # A single action equals the same action in a batch.
     for output, action in zip(outputs, chosen, strict=True):
         np.testing.assert_equal(actions.one_by_one(actions(output[None])), [action])
     assert actions.one_by_one(actions(outputs[:0])) == []
@@ -307,7 +307,7 @@ def test_every_action_made_of_outputs_is_in_the_space(space, seed, scale):
 
 @quick
 @given(space=_SPACES, seed=st.integers(0, 99))
-def test_the_numbers_of_an_action_are_as_many_as_the_rule_says(space, seed):
+def test_the_count_of_a_rule_is_the_number_of_values_in_an_action(space, seed):
     actions = actions_of(space)
     action = actions.one_by_one(actions(outputs_for(actions.length, seed)))[0]
     leaves = [leaf for _, leaf in actions.leaves()]
@@ -325,7 +325,7 @@ def _parts_of(value):
 
 @quick
 @given(space=_SPACES)
-def test_rules_come_back_the_same_from_json(space):
+def test_rules_survive_a_round_trip_through_json(space):
     for rule, read in ((actions_of(space), actions_from_json), (observations_of(space), observations_from_json)):
         text = json.dumps(rule.to_json(), allow_nan=False)
         again = read(json.loads(text))
@@ -336,7 +336,7 @@ def test_rules_come_back_the_same_from_json(space):
 
 @quick
 @given(space=_SPACES, seed=st.integers(0, 99))
-def test_observations_are_flattened_as_gymnasium_flattens_them(space, seed):
+def test_observations_are_flattened_as_by_gymnasium(space, seed):
     observations = observations_of(space)
     space.seed(seed)
     for _ in range(3):
@@ -347,7 +347,7 @@ def test_observations_are_flattened_as_gymnasium_flattens_them(space, seed):
     assert observations.length == gym.spaces.utils.flatdim(space)
 
 
-def test_parts_are_in_the_order_of_the_space():
+def test_parts_have_the_order_of_the_space():
     hand = gym.spaces.Tuple([gym.spaces.MultiBinary(2), _BOX_SPACE])
     space = gym.spaces.Dict({"b": gym.spaces.Discrete(2, start=5), "a": hand})
     actions = actions_of(space)
@@ -361,21 +361,21 @@ def test_parts_are_in_the_order_of_the_space():
     assert observations_of(space)(obs).tolist() == [0, 1, 0.5, 0.75, 0, 1]
 
 
-def test_several_choices_are_each_among_outputs_of_their_own():
+def test_each_choice_of_a_multi_discrete_action_uses_its_own_outputs():
     actions = actions_of(gym.spaces.MultiDiscrete([[2, 3], [1, 2]], start=[[0, 10], [-4, 100]], dtype=np.int32))
     chosen = actions(np.array([[0, 1, 5, 5, 0, -9, 2, 2], [1, 0, 0, 0, 1, 9, 1, 2]], dtype=np.float32))
     assert chosen.tolist() == [[[1, 10], [-4, 100]], [[0, 12], [-4, 101]]]
     assert chosen.dtype == np.int32
 
 
-def test_a_bit_is_1_where_the_output_is_above_0():
+def test_a_bit_is_1_if_the_output_is_above_0():
     actions = actions_of(gym.spaces.MultiBinary([2, 2]))
     chosen = actions(np.array([[-1, 0, 1e-30, 2]], dtype=np.float32))
     assert chosen.tolist() == [[[0, 0], [1, 1]]]
     assert chosen.dtype == np.int8
 
 
-def test_only_the_numbers_of_a_box_have_limits():
+def test_only_box_actions_have_limits():
     box = gym.spaces.Box(np.float32([-1, -np.inf]), np.float32([2, 3]))
     assert actions_of(gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.MultiBinary(1)])).limits is None
     both = actions_of(gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Dict(a=box)]))
@@ -398,11 +398,11 @@ def test_only_the_numbers_of_a_box_have_limits():
         (gym.spaces.Tuple([gym.spaces.Discrete(2)]), gym.spaces.Tuple([gym.spaces.Discrete(3)]), False),
     ],
 )
-def test_a_policy_can_play_where_actions_are_alike(one, other, alike):
+def test_action_rules_are_alike_if_outputs_have_the_same_meaning(one, other, alike):
     assert actions_of(one).like(actions_of(other)) == actions_of(other).like(actions_of(one)) == alike
 
 
-# What an environment may return in place of an observation
+# Values that an environment may return as observations
 
 _NESTED = gym.spaces.Dict(
     {"place": gym.spaces.Box(-1, 1, (2,)), "gear": gym.spaces.Tuple([gym.spaces.Discrete(3, start=1)])}
@@ -427,7 +427,7 @@ _NESTED = gym.spaces.Dict(
     ],
     ids=str,
 )
-def test_what_can_be_meant_for_an_observation_is_taken(space, raw, flat):
+def test_values_convertible_to_observations_are_accepted(space, raw, flat):
     flattened = observations_of(space)(raw)
     assert flattened.dtype == np.float32
     assert flattened.tolist() == flat
@@ -460,19 +460,19 @@ def test_what_can_be_meant_for_an_observation_is_taken(space, raw, flat):
     ],
     ids=str,
 )
-def test_what_is_no_observation_is_refused_with_what_was_expected(space, raw, message):
+def test_invalid_observations_are_refused_with_the_expected_format(space, raw, message):
     with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         observations_of(space)(raw)
 
 
-def test_choices_of_another_dtype_are_alike():
+def test_multi_discrete_rules_of_different_dtypes_are_alike():
     first, second = (actions_of(gym.spaces.MultiDiscrete([2, 3], dtype=dtype)) for dtype in (np.int64, np.int32))
     assert first.like(second)
     assert not first.like(actions_of(gym.spaces.MultiDiscrete([3, 2])))
 
 
 @pytest.mark.parametrize("low", [2**53 + 1, 2**60 + 1])
-def test_bounds_that_floats_do_not_hold_are_refused(low):
+def test_bounds_that_float64_cannot_represent_are_refused(low):
     space = gym.spaces.Box(low, low + 2, (1,), np.int64)
     with pytest.raises(ValueError, match=rf"^env: expected an action space .* it has the bound {low}, which float64"):
         actions_of(space)
@@ -480,7 +480,7 @@ def test_bounds_that_floats_do_not_hold_are_refused(low):
     assert actions_of(gym.spaces.Box(limits.min, limits.max, (1,), np.int64)).length == 1
 
 
-def test_hidden_numbers_are_no_observation():
+def test_masked_arrays_are_refused_as_observations():
     rule = observations_of(gym.spaces.Box(0, 9, (2,)))
     with pytest.raises(TypeError, match=r"^expected an observation of real numbers"):
         rule(np.ma.masked_array([1.0, 7.0], mask=[0, 1]))

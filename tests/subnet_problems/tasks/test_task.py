@@ -1,4 +1,4 @@
-"""Which environment is played, for how many steps at most, and by which simulator."""
+"""The environment of a task, its maximum number of steps, and its simulator."""
 
 import pickle
 import re
@@ -7,7 +7,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from environments import Echo, Moody, OddSpaces
+from environments import Echo, FaultyEnv, OddSpaces
 
 from subnet_problems import EvaluationError, MaskedGymProblem
 from subnet_problems.tasks import BoxActions, DiscreteActions, GymTask, TupleActions
@@ -41,8 +41,8 @@ def test_the_shorter_of_the_two_limits_holds(options, max_steps):
 
 
 @pytest.mark.parametrize("env", ["FrozenLake-v1", "Blackjack-v1", "CliffWalking-v1", "Taxi-v4"])
-def test_envpool_has_no_environments_whose_observations_are_no_box(env):
-    """EnvPool does have such environments, but tells their observations otherwise."""
+def test_envpool_is_not_used_for_discrete_observations(env):
+    """EnvPool has such environments, but their observations have another format."""
     task = GymTask(env, episode_length=10)
     assert task.backend == "gymnasium"
     assert task.obs_shape == (task.obs_length,) == (gym.spaces.utils.flatdim(gym.make(env).observation_space),)
@@ -52,14 +52,14 @@ def test_envpool_has_no_environments_whose_observations_are_no_box(env):
         GymTask(env, episode_length=10, backend="envpool")
 
 
-def test_envpool_is_asked_for_no_actions_but_those_of_box_and_discrete():
+def test_envpool_is_used_only_for_box_and_discrete_actions():
     probe, registration = gym.make("CartPole-v1"), Registration("CartPole-v1")
     assert envpool_task_name(registration, {}, probe, DiscreteActions(2)) == "CartPole-v1"
     with pytest.raises(ValueError, match="its actions are not those of Gymnasium"):
         envpool_task_name(registration, {}, probe, TupleActions((DiscreteActions(2),)))
 
 
-def test_an_environment_without_a_limit_needs_an_episode_length():
+def test_an_environment_without_a_step_limit_requires_an_episode_length():
     with pytest.raises(ValueError, match=r"^episode_length: expected a whole number >= 1, since .* got None"):
         GymTask(OddSpaces, env_config={"discrete": True})
 
@@ -85,18 +85,18 @@ def test_an_environment_without_a_limit_needs_an_episode_length():
         (Echo, {}, "gymnasium"),
     ],
 )
-def test_auto_takes_envpool_where_it_has_the_same_environment(env, env_config, backend):
+def test_backend_auto_selects_envpool_if_it_has_the_same_environment(env, env_config, backend):
     assert GymTask(env, env_config=env_config).backend == backend
 
 
-def test_a_backend_that_is_asked_for_is_taken():
+def test_a_given_backend_is_used():
     assert GymTask("CartPole-v1", backend="gymnasium").backend == "gymnasium"
     assert GymTask("CartPole-v1", backend="envpool").backend == "envpool"
 
 
 @pytest.fixture
 def registered():
-    """An id that EnvPool has not, and one that it has for another environment."""
+    """Registers an id that EnvPool does not have, and one that it uses for another environment."""
     gym.register("Echo-v7", Echo, max_episode_steps=10)
     gym.register("Catch-v0", Echo, max_episode_steps=10)
     yield
@@ -115,18 +115,18 @@ def registered():
         ("Catch-v0", {}, "not one of them"),
     ],
 )
-def test_envpool_says_why_it_cannot_serve(env, env_config, reason):
+def test_the_error_of_the_envpool_backend_gives_the_reason(env, env_config, reason):
     with pytest.raises(ValueError, match=rf"^backend: 'envpool' cannot serve .*{re.escape(reason)}"):
         GymTask(env, env_config=env_config, backend="envpool")
 
 
-def test_the_options_reach_the_environments_maker():
+def test_options_are_passed_to_the_environment():
     env = GymTask("LunarLander-v3", env_config={"continuous": True, "gravity": -3.0}).make_env(render_mode="rgb_array")
     assert (env.unwrapped.continuous, env.unwrapped.gravity, env.render_mode) == (True, -3.0, "rgb_array")
     env.close()
 
 
-def test_a_mapping_that_changes_later_changes_no_task():
+def test_later_changes_of_env_config_do_not_affect_the_task():
     env_config = {"steps": 3, "nested": [1]}
     task = GymTask(lambda *, steps, nested: Echo(steps=steps + nested[0]), env_config=env_config)
     env_config["steps"] = 8
@@ -136,13 +136,13 @@ def test_a_mapping_that_changes_later_changes_no_task():
     assert [env.step(np.zeros(1))[2] for _ in range(4)] == [False, False, False, True]
 
 
-def test_a_task_has_a_name_where_its_environment_has_an_id():
+def test_a_task_has_a_name_if_its_environment_has_an_id():
     assert GymTask("CartPole-v1").name == "CartPole-v1"
     assert GymTask(Echo).name is None
 
 
 class Spaces(gym.Env):
-    """An environment of which only the spaces matter."""
+    """An environment with the given spaces."""
 
     def __init__(self, *, obs=None, act=None):
         box = gym.spaces.Box(-1.0, 1.0, (2,))
@@ -165,7 +165,7 @@ def asserts():
         (3, None, TypeError, "env: expected a Gymnasium id or a callable"),
         (None, None, TypeError, "env: expected a Gymnasium id or a callable"),
         (lambda: 3, None, TypeError, "env: expected the callable to return a gymnasium.Env, got 3"),
-        (Moody, None, ValueError, "env: .* cannot be made: .*'folder'"),
+        (FaultyEnv, None, ValueError, "env: .* cannot be made: .*'folder'"),
         (asserts, None, ValueError, r"env: .* cannot be made: AssertionError\(\)"),
         (Echo, {"generator": (n for n in "ab")}, ValueError, "env_config: expected values that can be copied, got "),
         ("CartPole-v1", {"no_such_option": 1}, ValueError, "env: .*no_such_option.* cannot be made"),
@@ -186,7 +186,7 @@ def asserts():
         (Spaces, {"act": gym.spaces.Box(-1.0, 1.0, (3, 0))}, ValueError, "env: expected an action space Box, Discrete"),
     ],
 )
-def test_an_environment_that_cannot_be_served_is_refused(env, env_config, error, message):
+def test_an_unsupported_environment_is_refused(env, env_config, error, message):
     with pytest.raises(error, match=f"^{message}"):
         GymTask(env, env_config=env_config, episode_length=10)
 
@@ -204,20 +204,20 @@ def test_an_environment_that_cannot_be_served_is_refused(env, env_config, error,
         ("num_threads", 1.0, TypeError),
     ],
 )
-def test_a_bad_option_is_refused_by_name(option, value, error):
+def test_errors_name_the_invalid_option(option, value, error):
     with pytest.raises(error, match=rf"^{option}: expected .* got {value!r}"):
         GymTask("CartPole-v1", **{option: value})
 
 
-def test_a_callable_that_hands_out_one_environment_again_and_again_is_refused():
+def test_a_callable_that_returns_the_same_environment_twice_is_refused():
     env = gym.make("CartPole-v1")
     with pytest.raises(ValueError, match=r"^env: expected a callable that makes a new environment each time"):
         GymTask(lambda: env)
 
 
-def test_without_envpool_gymnasium_serves(monkeypatch):
+def test_without_envpool_gymnasium_is_used(monkeypatch):
     monkeypatch.setattr("subnet_problems.tasks.simulators._envpool.find_spec", lambda name: None)
-    monkeypatch.setitem(sys.modules, "envpool", None)  # an import fails
+    monkeypatch.setitem(sys.modules, "envpool", None)  # importing it raises
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(3,), seed=0)
     assert problem.backend == "gymnasium"
     problem.evaluate(problem.generate_batch(2))
@@ -227,7 +227,7 @@ def test_without_envpool_gymnasium_serves(monkeypatch):
 
 
 class Counted(Echo):
-    """Counts the environments that are open; the ``number``-th that is made raises."""
+    """Counts the environments that are made and closed; making the ``number``-th one raises."""
 
     made, closed = 0, 0
 
@@ -243,7 +243,7 @@ class Counted(Echo):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_environments_that_were_looked_at_are_closed_whatever_comes(number):
+def test_probed_environments_are_closed_even_after_an_exception(number):
     Counted.made = Counted.closed = 0
     if number < 3:
         with pytest.raises(ValueError, match="cannot be made: no more"):
@@ -253,14 +253,14 @@ def test_environments_that_were_looked_at_are_closed_whatever_comes(number):
     assert Counted.closed == Counted.made == number - 1
 
 
-def test_a_task_that_was_made_for_gymnasium_may_go_to_envpool_later():
+def test_the_backend_of_a_task_can_be_changed():
     task = GymTask("CartPole-v1", backend="gymnasium")
     assert task.at_backend("auto").backend == "envpool"
     assert task.at_backend("envpool").simulator(np.array([1, 2])).reset().shape == (2, 4)
     assert task.backend == "gymnasium"
 
 
-def test_envpool_is_asked_once_for_a_task_and_all_its_copies(monkeypatch):
+def test_copies_of_a_task_do_not_query_envpool_again(monkeypatch):
     envpool = pytest.importorskip("envpool")
     task = GymTask("CartPole-v1")
     monkeypatch.setattr(envpool, "list_all_envs", None)
@@ -269,7 +269,7 @@ def test_envpool_is_asked_once_for_a_task_and_all_its_copies(monkeypatch):
 
 
 @pytest.mark.parametrize("other", [gym.spaces.Discrete(3), gym.spaces.Discrete(2, start=1), BOX])
-def test_environments_whose_actions_change_are_no_task(other):
+def test_environments_with_different_action_spaces_are_refused(other):
     made = []
 
     def make_env():

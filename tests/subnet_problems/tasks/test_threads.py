@@ -1,4 +1,4 @@
-"""Threads: how many EnvPool's pools take, and what holds where several threads of Python evaluate at once."""
+"""Threads: the number used by EnvPool, and concurrent evaluations in several Python threads."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ CPUS = os.cpu_count() or 1
 
 
 def most_pool_threads(num_python_threads, num_threads):
-    """Each thread of Python has a pool for either half of its population, and two more may wait to be destroyed."""
+    """Each Python thread has one pool per half of its population; two more may wait to be destroyed."""
     return (2 * num_python_threads + 2) * (num_threads + max(1, CPUS // 64))
 
 
@@ -34,7 +34,7 @@ def threads():
 
 
 def eventually(condition):
-    """Whether it holds within some seconds; a thread that has ended is listed for a moment."""
+    """Whether the condition holds within some seconds; ended threads remain listed for a moment."""
     end = time.monotonic() + 20
     while not condition() and time.monotonic() < end:
         time.sleep(0.001)
@@ -50,7 +50,7 @@ def cart_pole(*, seed=0, episode_length=5, **options):
 
 @linux
 @pytest.mark.parametrize("num_threads", [1, 5])
-def test_many_short_generations_keep_no_more_threads_than_a_few_pools_have(num_threads):
+def test_many_short_generations_keep_only_the_threads_of_a_few_pools(num_threads):
     problem = cart_pole(num_threads=num_threads, episode_length=3)
     problem.evaluate(problem.generate_batch(16))
     destroy_closed_pools()
@@ -64,11 +64,11 @@ def test_many_short_generations_keep_no_more_threads_than_a_few_pools_have(num_t
 
 
 @linux
-def test_a_closed_pool_is_kept_until_each_of_its_threads_was_seen_asleep():
+def test_a_closed_pool_is_kept_until_all_its_threads_sleep():
     class Envs:
         pass
 
-    busy = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 400_000))  # without Python's lock
+    busy = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 400_000))  # without the GIL
     idle = threading.Event()
     asleep = threading.Thread(target=idle.wait)
     busy.start()
@@ -89,7 +89,7 @@ def test_a_closed_pool_is_kept_until_each_of_its_threads_was_seen_asleep():
 
 
 @linux
-def test_a_simulator_that_is_forgotten_without_being_closed_leaves_no_threads():
+def test_a_simulator_that_is_not_closed_leaves_no_threads():
     task = cart_pole(num_threads=2)._task
     destroy_closed_pools()
     before = threads()
@@ -136,12 +136,12 @@ sys.exit(main())
 
 @linux
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs a user without other processes")
-def test_under_a_limit_of_threads_a_search_plays_and_where_there_is_no_room_it_ends_in_an_error():
+def test_a_search_respects_a_limit_of_threads_or_raises():
     folders = [Path(sys.prefix), *Path(sys.prefix).parents]
     if not all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders):
         pytest.skip("another user cannot read Python's packages here")
     uid = 20_000 + os.getpid() % 40_000
-    room = most_pool_threads(1, 2) + min(CPUS, 4) + 2  # a pool of 4 environments is being made
+    room = most_pool_threads(1, 2) + min(CPUS, 4) + 2  # threads while a pool of 4 environments is created
     with TemporaryDirectory() as folder:
         os.chown(folder, uid, uid)
         child = subprocess.run(
@@ -163,11 +163,11 @@ def test_under_a_limit_of_threads_a_search_plays_and_where_there_is_no_room_it_e
     assert child.returncode == 1
 
 
-# Evaluations in several threads of Python
+# Evaluations in several Python threads
 
 
 @pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
-def test_three_threads_of_python_give_the_same_bits_as_one_after_the_other(backend):
+def test_concurrent_evaluations_equal_sequential_ones(backend):
     def play(seed):
         problem = cart_pole(seed=seed, episode_length=40, backend=backend, num_threads=2)
         return fitness(problem, problem.generate_batch(9).values.clone(), rounds=12)
@@ -180,7 +180,7 @@ def test_three_threads_of_python_give_the_same_bits_as_one_after_the_other(backe
 
 
 @linux
-def test_three_threads_of_python_keep_few_threads_too():
+def test_concurrent_evaluations_keep_few_threads():
     def play(seed):
         problem, most = cart_pole(seed=seed, num_threads=2), 0
         for _ in range(40):
@@ -192,13 +192,13 @@ def test_three_threads_of_python_keep_few_threads_too():
     before = threads()
     with ThreadPoolExecutor(3) as executor:
         most = max(executor.map(play, range(3)))
-    being_made = min(CPUS, 4) + 2 * (2 + min(CPUS, 4) + max(1, CPUS // 64))  # and those that try whether there is room
+    being_made = min(CPUS, 4) + 2 * (2 + min(CPUS, 4) + max(1, CPUS // 64))  # and threads that probe the limit
     assert most <= most_pool_threads(3, 2) + 3 + 3 + being_made
     destroy_closed_pools()
     assert eventually(lambda: not threads() - before)
 
 
-NUMBERS = torch.rand(1_000_003, generator=torch.Generator().manual_seed(0))  # their sum depends on PyTorch's threads
+NUMBERS = torch.rand(1_000_003, generator=torch.Generator().manual_seed(0))  # the sum depends on the threads
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def in_new_thread(function, *args):
 
 
 class Visitor(threading.Thread):
-    """A thread of Python that enters ``one_torch_thread`` and leaves it when it is told to."""
+    """A Python thread that enters ``one_torch_thread``, and leaves it when ``leave`` is called."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -239,10 +239,10 @@ class Visitor(threading.Thread):
 
 @pytest.mark.usefixtures("three_torch_threads")
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_threads_that_are_inside_at_once_compute_on_one_thread_each_and_leave_the_number_as_it_was(order):
+def test_concurrent_blocks_use_one_torch_thread_each_and_restore_the_number(order):
     several = NUMBERS.sum().item()
     visitors = [Visitor() for _ in range(3)]
-    assert torch.get_num_threads() == in_new_thread(torch.get_num_threads) == 3  # not theirs
+    assert torch.get_num_threads() == in_new_thread(torch.get_num_threads) == 3  # unaffected by the visitors
     assert NUMBERS.sum().item() == several
     for index in order:
         visitors[index].leave()
@@ -254,7 +254,7 @@ def test_threads_that_are_inside_at_once_compute_on_one_thread_each_and_leave_th
 
 
 @pytest.mark.usefixtures("three_torch_threads")
-def test_a_thread_whose_first_operation_comes_while_another_is_inside_does_not_keep_the_number_one():
+def test_a_thread_that_starts_during_a_block_of_another_keeps_its_number():
     visitor = Visitor()
 
     def late():
@@ -269,7 +269,7 @@ def test_a_thread_whose_first_operation_comes_while_another_is_inside_does_not_k
 
 
 @pytest.mark.usefixtures("three_torch_threads")
-def test_one_torch_thread_may_be_nested_and_holds_through_errors_and_changes_inside():
+def test_one_torch_thread_can_be_nested_and_restores_the_number_after_errors():
     def fail():
         with one_torch_thread():
             with one_torch_thread():
@@ -285,7 +285,7 @@ def test_one_torch_thread_may_be_nested_and_holds_through_errors_and_changes_ins
 
 
 @pytest.mark.usefixtures("three_torch_threads")
-def test_a_number_set_meanwhile_by_another_thread_holds_there():
+def test_a_number_set_by_another_thread_during_a_block_is_kept():
     visitor = Visitor()
     torch.set_num_threads(2)
     visitor.leave()
@@ -293,12 +293,12 @@ def test_a_number_set_meanwhile_by_another_thread_holds_there():
 
 
 @pytest.mark.usefixtures("three_torch_threads")
-def test_evaluations_in_two_threads_of_python_leave_the_number_of_torch_threads():
+def test_concurrent_evaluations_restore_the_number_of_torch_threads():
     def play(seed):
         problem = cart_pole(seed=seed)
         for _ in range(20 + 10 * seed):
             problem.evaluate(problem.generate_batch(4))
-            time.sleep(0.001)  # they begin and end in any order
+            time.sleep(0.001)  # evaluations overlap in any order
         return torch.get_num_threads()
 
     with ThreadPoolExecutor(2) as executor:
