@@ -64,7 +64,7 @@ def search(
     budget: Budget = 1_000_000,
     seed: Seed = 0,
     network_seed: NetworkSeed = None,
-    num_actors: Annotated[int, typer.Option(help="Number of Ray actors; 0 for none.", min=0)] = 0,
+    num_actors: Annotated[int, typer.Option(help="Number of Ray actors; 0 or 1 for none.", min=0)] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Generations between two checkpoints.", min=1)] = 20,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
     test_episodes: Tests = 100,

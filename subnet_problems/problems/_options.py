@@ -56,7 +56,8 @@ class GymOptions(TypedDict, total=False):
             seeds are derived from the solution itself, so that fitness stays a pure function. Default: True.
         num_actors: Number of Ray actors that share an evaluation, or ``"max"``, on this machine or on its Ray cluster.
             When an actor is lost, another one evaluates its share again, so that results and counts do not change. This
-            does not hold for a search that samples in the actors (``distributed=True``).
+            does not hold for a search that samples in the actors (``distributed=True``). EvoTorch starts no actor for 0
+            and 1. Default: None, no actors.
         actor_config: Options of the Ray actors. By default, lost actors are restarted, and actors are spread evenly
             over machines.
         worker_timeout: Seconds that an evaluation waits for an actor when none is available. Default: 300.
