@@ -73,9 +73,9 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         recombination: ``"expected"``, ``"weighted"`` or ``"uniform"``, see above. Default: ``"expected"``.
         continuation: Whether a problem with levels is searched through them: 25 generations at the first level, and 3
             at each later one. Levels are those of a ``LeveledDecodingProblem``, such as a ``MaskedGymProblem`` whose
-            ``TopK`` removes more than 0.95 of the weights. Until the last level, evaluations and ``status["center"]``
-            belong to easier levels, and the status has no ``best``. Only for ``recombination="expected"``. Default:
-            True.
+            random masks connect little (see its ``num_levels``). Until the last level, evaluations and
+            ``status["center"]`` belong to easier levels, and the status has no ``best``. Only for
+            ``recombination="expected"``. Default: True.
         obj_index: Index of the objective that decides. Required if the problem has several.
 
     Raises:

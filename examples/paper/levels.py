@@ -1,8 +1,8 @@
 """Are few weights found directly ("from nothing"), or through masks that keep more ("through levels")?
 
-The default search runs with free sparsity, with 90 % of the weights removed, and with 97 % and 99 % removed. The last
-two run from nothing and through levels, which ``ElitistGaussianResampling`` does by default if more than 95 % are
-removed. Layers keep shares by Erdos-Renyi.
+The default search runs with free sparsity, and with 90 %, 97 % and 99 % of the weights removed. At 99 % it runs from
+nothing and through levels, which ``ElitistGaussianResampling`` does by default if random masks have few live weights.
+Layers keep shares by Erdos-Renyi.
 
     python examples/paper/levels.py --seeds 10
     python examples/paper/levels.py --seeds 5 --tasks BipedalWalker
@@ -40,10 +40,11 @@ SEARCHES: dict[str, tuple[float | None, bool]] = {
     "free": (None, False),
     "0.9": (0.9, False),
     "0.97 from nothing": (0.97, False),
-    "0.97 through levels": (0.97, True),
     "0.99 from nothing": (0.99, False),
     "0.99 through levels": (0.99, True),
 }
+#: The rows of the table. One search cannot be repeated: when it was measured, levels began above a sparsity of 0.95.
+SHOWN = ("free", "0.9", "0.97 from nothing", "0.97 through levels", "0.99 from nothing", "0.99 through levels")
 
 
 def options_of(task: str, search: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def table(rows: list[Row]) -> str:
     head += ["highest reward: median", "tested again: median (least, most)", "final: median (least, most)"]
     lines = []
     for task, (_, solved, _) in TASKS.items():
-        for search in SEARCHES:
+        for search in SHOWN:
             found = outcome(rows, f"{task} {search}", solved=solved)
             if found.num_seeds:
                 again, final = (
@@ -78,7 +79,7 @@ def plot(rows: list[Row], path: Path) -> None:
     played = [task for task in TASKS if any(row["name"].startswith(f"{task} ") for row in rows)]
     figure, all_axes = plt.subplots(1, len(played), figsize=(6 * len(played), 4), layout="constrained", squeeze=False)
     for axes, task in zip(all_axes[0], played, strict=True):
-        for n, search in enumerate(SEARCHES):
+        for n, search in enumerate(SHOWN):
             if any(row["name"] == f"{task} {search}" for row in rows):
                 draw_curves(axes, rows, f"{task} {search}", label=search, color=f"C{n}")
         axes.axhline(TASKS[task][1], color="0.5", linestyle=":")

@@ -78,7 +78,7 @@ class MaskGenotype(Genotype):
         super().__init__(network)
         self.rule, self.stdev, self.values = rule, stdev, values_of(rule)
         self.frozen = network.weights.to(device)
-        self.levels = levels_to(rule, network.num_weights)
+        self.levels = levels_to(rule, network)
         self.level = len(self.levels) - 1
 
     @property

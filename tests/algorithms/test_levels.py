@@ -10,7 +10,8 @@ from evotorch import Problem
 from evotorch.algorithms import SNES
 
 from algorithms import Checkpointer, ElitistGaussianResampling, resume
-from subnet_problems import MaskedGymProblem, Threshold, TopK
+from subnet_problems import FrozenNetwork, MaskedGymProblem, Threshold, TopK
+from subnet_problems.masks._levels import levels_to
 
 
 class Leveled(Problem):
@@ -150,7 +151,26 @@ def test_the_best_solution_so_far_has_the_final_sparsity():
     assert problem.status["best"].evals.isfinite().all()
 
 
-@pytest.mark.parametrize("mask", [Threshold(0.0), TopK(0.9), TopK(0.95)], ids=repr)
+@pytest.mark.parametrize(("hidden_sizes", "mask", "num_levels"), [
+    ((87, 87), TopK(0.97, scope="erdos_renyi"), 1),
+    ((87, 87), TopK(0.97), 8),  # most of the weights that it keeps are dead
+    ((87, 87), TopK(0.92), 1),
+    ((30, 30), TopK(0.97, scope="erdos_renyi"), 8),  # a smaller network
+    ((87, 87), TopK(0.99, scope="erdos_renyi"), 15),
+    ((311, 311), TopK(0.99, scope="erdos_renyi"), 1),  # a larger one
+])  # fmt: skip
+def test_a_search_starts_at_an_easier_level_if_random_masks_have_few_live_weights(hidden_sizes, mask, num_levels):
+    network = FrozenNetwork(hidden_sizes, obs_length=8, act_length=2, seed=0)
+    assert len(levels_to(mask, network)) == num_levels
+
+
+@pytest.mark.parametrize(("sparsity", "num_levels"), [(0.95, 1), (0.96, 7)])
+def test_a_network_of_unknown_live_weights_is_searched_directly_up_to_a_sparsity_of_95_percent(sparsity, num_levels):
+    network = FrozenNetwork("RNN(obs_length, 30) >> Linear(30, act_length)", obs_length=8, act_length=2, seed=0)
+    assert len(levels_to(TopK(sparsity), network)) == num_levels
+
+
+@pytest.mark.parametrize("mask", [Threshold(0.0), TopK(0.9)], ids=repr)
 def test_rules_of_low_sparsity_have_one_level(mask):
     problem = lander(mask)
     assert problem.num_levels == 1
