@@ -77,15 +77,18 @@ def table(rows: list[Row]) -> str:
 def plot(rows: list[Row], path: Path) -> None:
     """Plot the learning curves of each task."""
     played = [task for task in TASKS if any(row["name"].startswith(f"{task} ") for row in rows)]
-    figure, all_axes = plt.subplots(1, len(played), figsize=(6 * len(played), 4), layout="constrained", squeeze=False)
-    for axes, task in zip(all_axes[0], played, strict=True):
+    columns, lines = min(2, len(played)), (len(played) + 1) // 2
+    figure = plt.figure(figsize=(6.5 * columns, 4 * lines), layout="constrained")
+    for number, task in enumerate(played):
+        axes = figure.add_subplot(lines, columns, number + 1)
         for n, search in enumerate(SHOWN):
             if any(row["name"] == f"{task} {search}" for row in rows):
                 draw_curves(axes, rows, f"{task} {search}", label=search, color=f"C{n}")
         axes.axhline(TASKS[task][1], color="0.5", linestyle=":")
         axes.set(title=task, xlabel="environment steps, millions")
-    all_axes[0, 0].set_ylabel("test reward: median, quartiles; dashed: mean")
-    all_axes[0, 0].legend(frameon=False)
+        axes.set_ylabel("test reward: median, quartiles; dashed: mean")
+        if not number:
+            axes.legend(frameon=False)
     save_figure(figure, path)
 
 
