@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,11 @@ from ._parts import PolicyParts
 from ._pruning import compact, masked_layers, to_module
 
 FloatArray = NDArray[np.float32]
+
+
+def all_finite(values: FloatArray) -> bool:
+    """Return True if all numbers are finite. A finite scalar product, which is fast, implies it."""
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
 
 
 class Acting:

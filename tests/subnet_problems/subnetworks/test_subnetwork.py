@@ -94,6 +94,16 @@ def test_act_returns_actions_of_the_space():
     assert gym.spaces.Discrete(2, start=1).contains(discrete.act(obs))
 
 
+def test_act_accepts_all_finite_observations_and_no_others():
+    subnet = make(sparsity=0.2)  # hidden units and outputs of tanh stay finite
+    obs = np.full((3, 4), np.finfo(np.float32).max, dtype=np.float32)
+    assert np.isfinite(subnet.act(obs)).all()
+    for wrong in (np.nan, np.inf, -np.inf):
+        obs[1, 2] = wrong
+        with pytest.raises(ValueError, match=r"^obs: expected finite numbers"):
+            subnet.act(obs)
+
+
 def test_act_does_not_keep_the_state_of_a_recurrent_network():
     subnet = make(RNN, sparsity=0.2)
     obs = np.ones(4)
