@@ -84,7 +84,8 @@ def main() -> None:
                 min_sparsity=args.min_sparsity, max_sparsity=args.max_sparsity,
             )  # fmt: skip
     except (FileExistsError, FileNotFoundError) as error:
-        raise SystemExit(f"{error}\n(--resume continues a run, --output selects another folder)") from None
+        how = "--resume continues a run, a finished one with a larger --budget; --output selects another folder"
+        raise SystemExit(f"{error}\n({how})") from None
     except (TypeError, ValueError, OSError) as error:
         raise SystemExit(f"{error}") from None
     masked = algorithm.problem.masked
