@@ -90,7 +90,6 @@ def mask_rules() -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/explanations"), help="folder (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="no difference: it is short anyway")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     for name, draw in (("expected_scores", expected_scores), ("mask_rules", mask_rules)):

@@ -42,8 +42,8 @@ from ._options import (
     make_problem,
     out,
     read_config,
+    resumed,
     resuming,
-    stopped_too_early,
     write_settings,
 )
 from ._policy import of_the_file, player
@@ -157,14 +157,8 @@ def _start_front(name: str, searching: Any, output: Path, **options: Any) -> Non
 
 def resume_front(output: Path, settings: dict[str, Any]) -> None:
     """Continue the search for a front in a folder, finished or not."""
-    from algorithms import resume
-
     check_settings(output, settings, {"budget", "min_reward", "test_episodes"})
-    try:
-        searching = resume(output / "checkpoint", allow_pickle=True)
-    except FileNotFoundError:
-        raise stopped_too_early(output) from None
-    _run_front(searching, output, **settings)
+    _run_front(resumed(output, "checkpoint"), output, **settings)
 
 
 def _run_front(searching: Any, output: Path, **options: Any) -> None:

@@ -188,12 +188,22 @@ def resuming(folder: Path) -> str:
     return f"python -m subnet_problems resume {folder}"
 
 
-def stopped_too_early(folder: Path) -> FileNotFoundError:
-    """The error for a folder without a checkpoint."""
-    return FileNotFoundError(
-        f"FOLDER: expected a search with a checkpoint, got {folder}, which has none: it was stopped too early; run its "
-        "command again"
-    )
+def resumed(folder: Path, checkpoint: str) -> Any:
+    """Load the search of a folder from its checkpoint.
+
+    Raises:
+        FileNotFoundError: The folder has no checkpoint.
+        CheckpointError: It cannot be read.
+    """
+    from algorithms import resume
+
+    try:
+        return resume(folder / checkpoint, allow_pickle=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"FOLDER: expected a search with a checkpoint, got {folder}, which has none: it was stopped too early; run "
+            "its command again"
+        ) from None
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -35,8 +35,8 @@ from ._options import (
     make_problem,
     out,
     print_tests,
+    resumed,
     resuming,
-    stopped_too_early,
     write_settings,
 )
 
@@ -101,15 +101,10 @@ def search(
 
 def resume_search(folder: Path, settings: dict[str, Any]) -> None:
     """Continue the search of a folder, finished or not."""
-    from algorithms import resume
-
     from ..experiments import CSVLogger, TensorBoardLogger
 
     check_settings(folder, settings, {"budget", "test_episodes"})
-    try:
-        searcher = resume(folder / "run.checkpoint", allow_pickle=True)
-    except FileNotFoundError:
-        raise stopped_too_early(folder) from None
+    searcher = resumed(folder, "run.checkpoint")
     for logger in searcher.log_hook:  # the folder may have been moved
         if isinstance(logger, CSVLogger):
             logger.path = (folder / "log.csv").absolute()

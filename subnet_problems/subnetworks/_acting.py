@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,11 +14,6 @@ from ._pruning import compact, masked_layers, to_module
 FloatArray = NDArray[np.float32]
 
 
-def all_finite(values: FloatArray) -> bool:
-    """Return True if all numbers are finite. A finite scalar product, which is fast, implies it."""
-    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
-
-
 class Acting:
     """Computes the outputs of one policy for flat observations.
 
@@ -29,9 +22,15 @@ class Acting:
 
     Args:
         parts: The policy.
+
+    Attributes:
+        all_finite: Returns whether ``(n, m)`` numbers are all finite, as in a search.
     """
 
     def __init__(self, parts: PolicyParts) -> None:
+        from ..tasks._step_kernel import all_finite  # Numba takes a while to load
+
+        self.all_finite = all_finite
         self._parts = parts
         self._made_of = self._contents()
         self._module = parts.to_policy(clip_actions=False)

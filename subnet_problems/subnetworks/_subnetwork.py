@@ -28,7 +28,7 @@ from ..masks._live import live_units, live_weights
 from ..networks._probe import agree, probe, probe_inputs, rounding
 from ..tasks._gym_task import EnvLike, GymTask
 from ..tasks._registration import Description, describe_shipped, where_they_differ
-from ._acting import Acting, all_finite
+from ._acting import Acting
 from ._file_decode import decode
 from ._file_encode import encode
 from ._file_fields import SubnetworkFileError
@@ -111,14 +111,14 @@ class Subnetwork(PolicyParts):
             ValueError: The observation has the wrong length, is not in the space, or is not finite.
         """
         batched, rows = self._rows(obs)
-        if not all_finite(rows):
-            raise ValueError(f"obs: expected finite numbers, got {obs!r}")
         acting = self._acting
         if not acting.is_current:
             self.__dict__.pop("_acting", None)
             acting = self._acting
+        if not acting.all_finite(rows):
+            raise ValueError(f"obs: expected finite numbers, got {obs!r}")
         outputs = acting.outputs(rows)
-        if not all_finite(outputs):
+        if not acting.all_finite(outputs):
             raise ValueError(f"obs: expected an observation with finite outputs, got {obs!r}, which gives {outputs}")
         actions = self.actions(outputs)
         return actions if batched else self.actions.one_by_one(actions)[0]
