@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ._lazy import lazy
+from ._lazy import defer, lazy
 
 if TYPE_CHECKING:
     from ._version import __version__ as __version__
@@ -71,3 +71,6 @@ __getattr__ = lazy(
         "sparsify": ".experiments",
     },
 )
+
+# EvoTorch imports pycma, for one of its algorithms: a third of its own time to load.
+defer("cma")

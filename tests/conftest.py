@@ -5,6 +5,7 @@ import os
 # By default, on AMD CPUs, the last bits of MKL's matrix products depend on memory addresses.
 os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of one process leave the CPUs to the others
+os.environ.setdefault("RAY_preload_python_modules", "subnet_problems")  # as if the problem had started Ray
 os.environ["EVOTORCH_VERBOSE_LEVEL"] = "0"  # read when EvoTorch is imported; without it, EvoTorch logs to stderr
 
 import environments

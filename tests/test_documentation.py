@@ -1,6 +1,7 @@
 """Every Python block of the README and the documentation runs, in order.
 
-Slow parts are shortened: searches run for one generation or a thousandth of their budgets, and tests have two episodes.
+Slow parts are shortened: searches run for one generation of short episodes, or a thousandth of their budgets, and tests
+have two episodes.
 """
 
 import re
@@ -12,7 +13,7 @@ import pytest
 from evotorch.algorithms import SearchAlgorithm
 from small_subnetworks import lander
 
-from subnet_problems import MaskedGymProblem, Subnetwork
+from subnet_problems import GymProblem, MaskedGymProblem, Subnetwork
 from subnet_problems.experiments import _sparsify
 
 ROOT = Path(__file__).parents[1]
@@ -28,13 +29,24 @@ def short(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     lander().save("lander.safetensors")
     plt.switch_backend("Agg")
-    step, in_full = SearchAlgorithm.step, {kind: kind.test for kind in (MaskedGymProblem, Subnetwork)}
-    monkeypatch.setattr(SearchAlgorithm, "run", lambda searcher, generations: step(searcher))
+    in_full = {kind: kind.test for kind in (MaskedGymProblem, Subnetwork)}
+    monkeypatch.setattr(SearchAlgorithm, "run", run_shortly)
     monkeypatch.setattr(_sparsify, "sparsify", partial(_sparsify.sparsify, budget=1_000, test_episodes=2))
     for kind, test in in_full.items():
         monkeypatch.setattr(
             kind, "test", lambda owner, *x, _test=test, **options: _test(owner, *x, **{**options, "num_episodes": 2})
         )
+
+
+def run_shortly(searcher, generations):
+    """Run one generation; episodes of Gymnasium's tasks have 30 steps."""
+    problem = searcher.problem
+    before = getattr(problem, "episode_length", None)
+    if isinstance(problem, GymProblem):
+        problem.episode_length = 30
+    searcher.step()
+    if isinstance(problem, GymProblem):
+        problem.episode_length = before
 
 
 def shortened(block):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -213,51 +214,61 @@ def compare(
         "sparsity": sparsity, "mask": mask, "observation_normalization": observation_normalization,
         "episode_length": episode_length, "backend": backend,
     }  # fmt: skip
-    settings: dict[str, Any] = {
-        "names": names, "popsize": popsize, "num_episodes": num_episodes, "num_tests": num_tests,
-        "test_episodes": test_episodes, "budget": budget, "seeds": seeds, "jobs": jobs, "options": options,
-    }  # fmt: skip
+    comparison = _Comparison(
+        names=names, popsize=popsize, num_episodes=num_episodes, num_tests=num_tests, test_episodes=test_episodes,
+        budget=budget, seeds=seeds, jobs=jobs, options=options,
+    )  # fmt: skip
     check_new(output)
-    _run_comparison(output, settings, is_new=True)
+    _run_comparison(output, comparison, is_new=True)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What ``resume`` needs to know of a comparison; ``options`` are those of the problem."""
+
+    names: list[str]
+    popsize: int | None
+    num_episodes: int | None
+    num_tests: int
+    test_episodes: int
+    budget: int
+    seeds: int
+    jobs: int | None
+    options: dict[str, Any]
 
 
 def resume_comparison(output: Path, settings: dict[str, Any]) -> None:
     """Continue the runs that were stopped in a folder."""
-    names = {"names", "popsize", "num_episodes", "num_tests", "test_episodes", "budget", "seeds", "jobs", "options"}
-    check_settings(output, settings, names)
-    _run_comparison(output, settings, is_new=False)
+    check_settings(output, settings, {field.name for field in fields(_Comparison)})
+    _run_comparison(output, _Comparison(**settings), is_new=False)
 
 
-def _run_comparison(output: Path, settings: dict[str, Any], *, is_new: bool) -> None:
+def _run_comparison(output: Path, settings: _Comparison, *, is_new: bool) -> None:
     """Perform the runs of a comparison that are not finished, and print a summary."""
     from algorithms import ElitistGaussianResampling
 
     from ..experiments import Run, finished, make_search, perform
 
-    names, popsize, num_episodes, options = (settings[key] for key in ("names", "popsize", "num_episodes", "options"))
-    problem = make_problem(seed=0, num_episodes=1, **options)  # report mistakes before anything runs
-    searches = {name: make_search(name, problem, popsize=popsize) for name in names}
+    problem = make_problem(seed=0, num_episodes=1, **settings.options)  # report mistakes before anything runs
+    searches = {name: make_search(name, problem, popsize=settings.popsize) for name in settings.names}
     if is_new:
-        write_settings(output, {"command": "compare", **settings})
+        write_settings(output, {"command": "compare", **asdict(settings)})
+    make = partial(_make, popsize=settings.popsize, num_episodes=settings.num_episodes, options=settings.options)
     runs = [
-        Run(
-            name, seed, partial(_make, name=name, popsize=popsize, num_episodes=num_episodes, options=options),
-            settings["budget"], settings["num_tests"], settings["test_episodes"],
-        )
-        for seed in range(settings["seeds"]) for name in names
+        Run(name, seed, partial(make, name=name), settings.budget, settings.num_tests, settings.test_episodes)
+        for seed in range(settings.seeds) for name in settings.names
     ]  # fmt: skip
     stopped = False
     try:
-        perform(runs, output / "tests.csv", num_jobs=settings["jobs"])
+        perform(runs, output / "tests.csv", num_jobs=settings.jobs)
     except KeyboardInterrupt:
         stopped = True
     except Exception as error:
         error.add_note(f"Finished runs are kept. To continue: {resuming(output)}")
         raise
     if rows := finished(runs, output / "tests.csv"):
-        _print_comparison(
-            rows, names, problem.task.reward_threshold, f"{options['env']}, {problem.network.architecture}", output
-        )
+        title = f"{settings.options['env']}, {problem.network.architecture}"
+        _print_comparison(rows, settings.names, problem.task.reward_threshold, title, output)
         for name, searcher in searches.items():
             if isinstance(searcher, ElitistGaussianResampling):
                 _print_levels(rows, name, searcher.last_level_from)

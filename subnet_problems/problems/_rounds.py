@@ -14,7 +14,6 @@ import numpy as np
 import ray
 import torch
 from evotorch import Problem, Solution, SolutionBatch
-from evotorch.tools.misc import ensure_ray
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from ..tasks._episodes import EvaluationError
 from ..tasks._torch_threads import one_torch_thread
 from ._errors import WorkersLostError
 from ._genotypes import Genotype
-from ._workers import ACTOR_OPTIONS, Workers, unpack_in_actor
+from ._workers import ACTOR_OPTIONS, Workers, start_ray, unpack_in_actor
 
 
 class Rounds(Problem):
@@ -290,7 +289,7 @@ class Rounds(Problem):
         """Make the actors. EvoTorch draws their seeds from the problem's generator; its state is restored after."""
         if self._actors is not None or self._num_actors == 0 or self.is_remote:
             return
-        ensure_ray()
+        start_ray()
         state, reference = self.generator.get_state(), ray.put(self)
         self._sent_to_actors = reference
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ray
+from evotorch.tools.misc import ensure_ray
 from ray.exceptions import RayError, RayTaskError
 
 from .._checks import reason_of
@@ -22,6 +24,16 @@ MAX_LOSSES = 5
 ACTOR_OPTIONS = {"max_restarts": -1, "max_task_retries": 0, "num_cpus": 0.01, "scheduling_strategy": "SPREAD"}
 
 _log = logging.getLogger(__name__)
+
+
+def start_ray() -> None:
+    """Connect to Ray, or start it, unless this process is connected.
+
+    The workers of a cluster that is started here import ``subnet_problems`` before EvoTorch, and so do not load pycma.
+    """
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_preload_python_modules", "subnet_problems")
+    ensure_ray()
 
 
 def unpack_in_actor(reference: Any, path: Sequence[str]) -> Any:
