@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import TypeVar
 
 import numpy as np
@@ -47,7 +49,7 @@ def weighted_mean(values: Vectors, ranked: Sequence[int]) -> Vectors:
     added one by one, because the rounding of a matrix product depends on the number of threads.
     """
     weights = [math.log(len(ranked) + 0.5) - math.log(rank + 1) for rank in range(len(ranked))]
-    total = sum(weights)
+    total = reduce(add, weights)  # since Python 3.12, ``sum`` rounds differently
     mean: Vectors = 0.0 * values[0]
     for weight, row in zip(weights, ranked, strict=True):
         mean += values[row] * (weight / total)

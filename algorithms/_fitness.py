@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from statistics import fmean, pstdev, variance
 from traceback import walk_tb
 
@@ -77,7 +79,7 @@ def pooled_stdev(groups: Sequence[Sequence[float]], otherwise: Sequence[float]) 
     if not groups:
         otherwise = _finite(otherwise)
         return pstdev(otherwise) if otherwise else 0.0
-    squares = sum(variance(group) * (len(group) - 1) for group in groups)
+    squares = reduce(add, [variance(group) * (len(group) - 1) for group in groups])  # ``sum`` depends on the version
     return math.sqrt(squares / sum(len(group) - 1 for group in groups))
 
 

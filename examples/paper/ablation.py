@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ class NoRepulsion(ElitistGaussianResampling):
     def _moved_center(self, population: SolutionBatch, num_children: int) -> Tensor:
         elites = population.values.as_subclass(Tensor)[self._rank(population, num_children)[: self.num_elites]]
         weights = [math.log(len(elites) + 0.5) - math.log(rank + 1) for rank in range(len(elites))]
-        center = torch.zeros_like(elites[0])
+        center, total = torch.zeros_like(elites[0]), reduce(add, weights)
         for elite, weight in zip(elites, weights, strict=True):
-            center += elite * (weight / sum(weights))
+            center += elite * (weight / total)
         return center
 
 

@@ -1,5 +1,8 @@
 """Fitness equals the rewards of the environment, for EvoTorch's batches and for arrays of other libraries."""
 
+from functools import reduce
+from operator import add
+
 import cma
 import numpy as np
 import pytest
@@ -29,7 +32,7 @@ class Rich(Echo):
 def test_fitness_equals_the_rewards_of_the_environment(base):
     problem = DenseGymProblem(Rich, LINEAR, env_config={"base": base}, seed=0)
     weights = np.array([[0.25], [0.5], [0.75], [1.0]], dtype=np.float32)
-    expected = [sum([base + w] * 10) for w in weights[:, 0].tolist()]
+    expected = [reduce(add, [base + w] * 10) for w in weights[:, 0].tolist()]
     assert problem.evaluate_array(weights).tolist() == expected
     tests = [problem.test(w, num_episodes=1)[0] for w in weights]
     assert tests == expected

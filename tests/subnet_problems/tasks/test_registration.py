@@ -424,6 +424,7 @@ def test_actors_use_environments_registered_in_the_main_process(tmp_path):
     (tmp_path / "modules" / "pole_module.py").write_text(MODULE)
     root = os.getcwd()  # noqa: PTH109
     environ = {name: value for name, value in os.environ.items() if name != "RAY_preload_python_modules"}
+    environ["RAY_ADDRESS"] = "local"  # a new cluster, even beside one of another process
     run = subprocess.run(
         [sys.executable, tmp_path / "script.py", tmp_path / "modules"],
         env={**environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=300,
