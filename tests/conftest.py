@@ -15,11 +15,6 @@ import torch
 from environments import Echo, FaultFile
 
 
-def pytest_xdist_auto_num_workers():
-    """One worker more than there are CPUs: tests of processes spend part of their time waiting."""
-    return os.cpu_count() + 1
-
-
 @pytest.fixture
 def fault_file(tmp_path):
     return FaultFile(tmp_path)
