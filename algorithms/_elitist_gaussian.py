@@ -26,9 +26,10 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
 
     The default is ``recombination="expected"``, with single episodes: all children are drawn around one center ``m``,
     which moves towards the elites and, by a smaller step, away from the K worst:
-    ``m += 2 (sum_i w_i (E[x_i] - m) - 0.3 sum_i w_i (E[x_(N+1-i)] - m))``, where ``x_i`` is the solution of rank ``i``
-    and ``w_i`` is proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy,
-    Hansen 2016, eq. 49).
+    ``m += 2 (sum_i w_i (E[x_i] - m) - 0.3 sum_i w_i (E[x_(n+1-i)] - m))``, where ``x_i`` is the child of rank ``i`` of
+    the n children (the population without its candidates), the sums are over i = 1 to K, and the weights ``w_i`` sum to
+    1 and are proportional to log(K + 1/2) - log(i) (the weights of the (mu/mu_w, lambda) evolution strategy, Hansen
+    2016, eq. 49).
 
     ``E[x_i]`` is the expectation of all solutions with the phenotype of child ``i``. A problem that decodes genotypes
     into something coarser, such as scores into bits, maps many of them to the same policy. Which of these was drawn is
@@ -153,7 +154,7 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def paper(cls, problem: Problem, *, popsize: int = 32, num_elites: int = 3, stdev: float = 0.05) -> Self:
         """The paper's own search (section 4.1): each child is a random elite plus Gaussian noise (eq. 1).
 
-        The paper evaluates each solution in 3 episodes: give the problem ``num_episodes=3``.
+        The paper evaluates each solution in 3 to 10 episodes: give the problem ``num_episodes=3``.
 
         Args:
             problem: Any EvoTorch problem with real-valued solutions.

@@ -208,7 +208,7 @@ def main() -> None:
         args.budget, args.rounds = 2_000, 1
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     torch.set_num_threads(1)
-    head = ["task", "sparsity", "weights kept (alive)", "as", "flash", "RAM", "us a decision"]
+    head = ["task", "sparsity", "weights kept (live)", "as", "flash", "RAM", "us a decision"]
     head += ["times as fast as dense C", "mask, of the dense weights"]
     lines = [head, ["---"] * len(head)]
     for task in TASKS:

@@ -1,6 +1,6 @@
 """How much each part of the search contributes: the same runs with one part changed at a time.
 
-There are four settings and ten seeds (from 100) that no reported result uses. Runs are compared by the mean of their
+There are four settings and ten tuning seeds (from 100). Runs are compared by the mean of their
 tests, which is high if a search is good early and stays good, by whether they solve the task, and when. Differences are
 paired by seed. Each setting has Wilcoxon's signed-rank test. All settings together have a permutation test on the sum
 of its statistics (signs drawn 100,000 times), with Holm's correction for the number of variants. Only settings with

@@ -44,9 +44,10 @@ class MaskedGymProblem(Masked, GymProblem):
         network: See ``GymProblem``.
         mask_rule: The rule that turns scores into bits. Default: ``Threshold(0.0)``, as in the paper.
         sparsity: Short for ``mask_rule=TopK(sparsity)``.
-        score_stdev: Standard deviation of the initial scores around 0. Default: 0.1. Only the ratio of the search's
-            stdev to it matters: the ratio determines how many bits a mutation flips. The search keeps enough scores
-            within this scale of the rule's level; see ``confined``.
+        score_stdev: Standard deviation of the initial scores around 0. Default: 0.1. With ``Threshold(0.0)`` and
+            ``TopK``, only the ratio of the search's stdev to it matters: it determines how many bits a mutation flips.
+            ``ElitistGaussianResampling`` keeps enough scores within ``score_stdev / 2`` of the rule's cutoff; see
+            ``confined``.
         **options: See ``GymOptions``.
 
     Raises:
