@@ -1,8 +1,9 @@
 """Sparse subnetworks of frozen random networks as optimization problems for EvoTorch and pymoo."""
 
+import sys
 from typing import TYPE_CHECKING
 
-from ._lazy import defer, lazy
+from ._lazy import PycmaFinder, lazy
 
 if TYPE_CHECKING:
     from ._version import __version__ as __version__
@@ -72,5 +73,4 @@ __getattr__ = lazy(
     },
 )
 
-# EvoTorch imports pycma, for one of its algorithms: a third of its own time to load.
-defer("cma")
+sys.meta_path.insert(0, PycmaFinder())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -27,31 +29,37 @@ def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     return getattr_
 
 
-def defer(name: str) -> None:
-    """Let the next ``import name`` return at once; the module is loaded when one of its names is first used.
+class PycmaFinder(MetaPathFinder):
+    """Lets EvoTorch be imported without pycma, which one of its algorithms needs and which takes long to load.
 
-    The standard library's ``LazyLoader`` would not do: it loads a module whose ``__file__`` is read, and PyTorch reads
-    that of all modules.
-
-    Args:
-        name: The module's name. Nothing changes if the module is already imported or not installed.
+    Only ``evotorch.algorithms.pycmaes`` gets a stand-in for its ``import cma``. The stand-in loads pycma when one of
+    its names is first used. All other imports of pycma are as usual.
     """
-    if name not in sys.modules and (spec := find_spec(name)) is not None:
-        module = module_from_spec(spec)
-        module.__class__ = _Deferred
-        sys.modules[name] = module
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "evotorch.algorithms.pycmaes" or "cma" in sys.modules or find_spec("cma") is None:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = partial(_with_stand_in, spec.loader.exec_module)  # type: ignore[method-assign]
+        return spec
 
 
-class _Deferred(ModuleType):
-    """A module that is loaded when one of its names is first used; names are then those of the loaded module."""
+def _with_stand_in(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    sys.modules["cma"] = stand_in = _StandIn("cma")
+    try:
+        execute(module)
+    finally:
+        if sys.modules.get("cma") is stand_in:
+            del sys.modules["cma"]
 
+
+class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if sys.modules.get(self.__name__) is self and name.startswith("__"):  # PyTorch looks through all modules
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        with _lock:
-            if sys.modules.get(self.__name__) is self:
-                del sys.modules[self.__name__]
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), name)
-
-
-_lock = threading.Lock()
