@@ -23,7 +23,8 @@ _RESUME: dict[str, Callable[[Path, dict[str, Any]], None]] = {
 def resume(
     folder: Annotated[Path, typer.Argument(help="Folder of search, pareto, sparsify or compare.", show_default=False)],
     budget: Annotated[
-        int | None, typer.Option(help="A new total budget in environment steps.", min=1, show_default=False)
+        int | None,
+        typer.Option(help="A new total budget in environment steps, except for compare.", min=1, show_default=False),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="A new number of seeds, for compare.", min=1, show_default=False)
@@ -31,7 +32,7 @@ def resume(
 ) -> None:
     """Continue what was stopped in a folder, with identical results.
 
-    What is finished continues with a larger --budget; a comparison also with more --seeds.
+    What is finished continues with a larger --budget, and a comparison with more --seeds.
 
     A checkpoint is a pickle, and loading one can run any code: resume only checkpoints that you trust.
     """
@@ -43,8 +44,17 @@ def resume(
         )
     if seeds is not None and command != "compare":
         raise ValueError(f"--seeds: expected none for a folder of the command {command}, got {seeds}")
+    if budget is not None and command == "compare":
+        raise ValueError(
+            f"--budget: expected none for a folder of the command compare, whose tests are spread over its budget, got "
+            f"{budget}; compare again in another folder"
+        )
     changes = {name: value for name, value in (("budget", budget), ("seeds", seeds)) if value is not None}
     if changes:
-        settings |= changes
-        write_settings(folder, settings)
-    _RESUME[command](folder, {name: value for name, value in settings.items() if name != "command"})
+        write_settings(folder, settings | changes)
+    try:
+        _RESUME[command](folder, {name: value for name, value in (settings | changes).items() if name != "command"})
+    except (TypeError, ValueError):  # they may not suit the folder
+        if changes:
+            write_settings(folder, settings)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,23 +34,47 @@ def keep_tested(
     test_episodes: int,
     test_seed: int,
 ) -> None:
-    """Test policies in order, save each at once, then their table; finally remove the policies of an earlier front."""
-    saved = folder / "policies"
+    """Test policies in order, and save each at once, then their table.
+
+    The policies of an earlier front, its table and its pictures stay until all policies are tested. Until then, the new
+    policies are in ``policies.new``.
+    """
+    replaces = has_front(folder)
+    saved = folder / ("policies.new" if replaces else "policies")
     saved.mkdir(exist_ok=True)
-    earlier = set(saved.glob("*_weights.safetensors"))  # from a search that was stopped after its front was drawn
+    earlier = set((folder / "policies").glob("*_weights.safetensors"))
     try:
         for one in policies:
             tested = one.subnet.tested(num_episodes=test_episodes, seed=test_seed, env=masked.task)
-            tested.save(path := saved / f"{tested.num_active}_weights.safetensors")
-            earlier.discard(path)
+            tested.save(saved / f"{tested.num_active}_weights.safetensors")
             found.append(replace(one, subnet=tested))
-        for path in earlier:
-            path.unlink()
-    finally:  # also if the tests were stopped or failed
-        if found:
-            for name in _SMALLEST:  # of an earlier front
-                (folder / name).unlink(missing_ok=True)
-            write_table(folder / "front.csv", [_row(one) for one in found])
+    except BaseException:
+        if found and not replaces:
+            _write_front(found, folder)
+        raise
+    for one in found:
+        path = folder / "policies" / f"{one.subnet.num_active}_weights.safetensors"
+        if replaces:
+            (saved / path.name).replace(path)
+        earlier.discard(path)
+    for path in earlier:
+        path.unlink()
+    if replaces:
+        shutil.rmtree(saved)
+    if found:
+        _write_front(found, folder)
+
+
+def has_front(folder: Path) -> bool:
+    """Whether a folder has the front of an earlier search, or of its tests that were stopped."""
+    return (folder / "front.csv").exists()
+
+
+def _write_front(found: Sequence[Found], folder: Path) -> None:
+    """Write the table of a front; the files of an earlier smallest policy do not belong to it."""
+    for name in _SMALLEST:
+        (folder / name).unlink(missing_ok=True)
+    write_table(folder / "front.csv", [_row(one) for one in found])
 
 
 def smallest(found: Sequence[Found], min_reward: float | None) -> Found | None:

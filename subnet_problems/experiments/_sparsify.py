@@ -47,8 +47,8 @@ def sparsify(
     tested on fresh episodes and saved in the folder, with a table and pictures: see ``pareto_search.run``. All of them
     have the network of the given policy.
 
-    Ctrl-C ends the search early; the policies found so far are then tested. To continue, call it again with
-    ``resume=True``.
+    Ctrl-C ends the search early. The policies found so far are then tested, saved and drawn, before
+    ``KeyboardInterrupt`` is raised. To continue, call it again with ``resume=True``.
 
     Example:
         >>> smaller = sparsify("lander.safetensors", "smaller", min_reward=200.0)
@@ -67,9 +67,9 @@ def sparsify(
         seed: Seed of the search and its episodes. Default: 0.
         test_episodes: Fresh episodes of each test on Gymnasium itself. Default: 100.
         resume: Whether to continue the search of the folder, with identical results: one that was stopped, or a
-            finished one with a larger budget. It keeps its own
-            policy, ``env``, ``max_sparsity``, ``popsize``, ``seed`` and ``options``. **It is a pickle, and loading a
-            pickle can run any code**: resume only what you trust. Default: False.
+            finished one with a larger budget. It keeps its own policy, ``env``, ``max_sparsity``, ``popsize``, ``seed``
+            and ``options``, whatever is given here, so that the same call can be repeated. **It is a pickle, and
+            loading a pickle can run any code**: resume only what you trust. Default: False.
         console: Console for the progress bar and the table. Default: stderr.
         **options: Options of ``MaskedGymProblem.from_subnetwork``, such as ``env_config``, ``episode_length`` and
             ``num_actors``.
@@ -88,6 +88,7 @@ def sparsify(
         FileExistsError: The folder has the checkpoint of a search, and ``resume`` is False.
         FileNotFoundError: The folder has none, and ``resume`` is True.
         OSError: The file cannot be read, or the folder is not writable.
+        KeyboardInterrupt: Ctrl-C, after all results so far are saved.
     """
     folder = check_path("folder", folder)
     min_reward = None if min_reward is None else check_real("min_reward", min_reward)
@@ -97,9 +98,11 @@ def sparsify(
         if check_bool("resume", resume)
         else begin(policy, folder, env=env, max_sparsity=max_sparsity, popsize=popsize, seed=seed, **options)
     )
-    found, _ = pareto_search.run(
+    found, stopped = pareto_search.run(
         algorithm, folder, budget=budget, min_reward=min_reward, test_episodes=test_episodes, console=console
     )  # fmt: skip
+    if stopped:
+        raise KeyboardInterrupt
     if min_reward is None:
         min_reward = algorithm.problem.masked.task.reward_threshold
     small = _front.smallest(found, min_reward)

@@ -185,13 +185,13 @@ def run(
     the hypervolume after each generation (see ``hypervolume``). It also has four files of the smallest policy, the one
     with the fewest weights that earns ``min_reward``: ``smallest.safetensors``, ``smallest.gif`` (a video),
     ``smallest.h`` (C) and ``smallest.png`` (its graph, with numbers and formula if it has few weights). Each policy is
-    saved when it is tested. A picture that cannot be drawn causes a warning. Policies of an earlier front stay until
-    all of this front are tested.
+    saved when it is tested. A picture that cannot be drawn causes a warning. An earlier front in the folder stays until
+    all policies of this one are tested.
 
-    Ctrl-C in the search starts choosing and testing. Ctrl-C in the tests starts drawing the tested policies. A second
-    Ctrl-C ends at once. In any case ``algorithms.resume`` continues from the checkpoint with identical results; with a
-    larger budget, also after the end. The checkpoint is large (some 20 MB for 8,000 weights): to free its space, call
-    ``algorithms.remove_checkpoint``.
+    Ctrl-C in the search starts choosing and testing. Ctrl-C in the tests starts drawing the tested policies, unless the
+    folder has an earlier front. A second Ctrl-C ends at once. In any case ``algorithms.resume`` continues from the
+    checkpoint with identical results; with a larger budget, also after the end. The checkpoint is large (some 20 MB for
+    8,000 weights): to free its space, call ``algorithms.remove_checkpoint``.
 
     Args:
         algorithm: A search from ``begin`` or ``algorithms.resume``.
@@ -227,6 +227,7 @@ def run(
     for name in _front.FILES:
         check_file("folder", folder / name)
     found: list[Found] = []
+    replaces = _front.has_front(folder)
     stopped = _search(algorithm, budget, console)
     searched = masked.interaction_count
     try:
@@ -244,7 +245,7 @@ def run(
                     policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
                 )  # fmt: skip
         except KeyboardInterrupt:
-            if stopped or not found:
+            if stopped or replaces or not found:
                 raise
             stopped = True
             console.print("Stopped: the policies tested so far form the front.")
@@ -257,7 +258,7 @@ def run(
             _front.draw(found, small, masked, folder)
     except KeyboardInterrupt:
         stopped = True
-        console.print("Stopped: the tested policies are kept.")
+        console.print("Stopped: the earlier front is kept." if replaces else "Stopped: the tested policies are kept.")
     return found, stopped
 
 

@@ -230,6 +230,10 @@ def test_searches_are_compared(tmp_path):
     resuming = f"to continue there: python -m subnet_problems resume {tmp_path / 'out'}"
     assert resuming in again.err.replace("\n", "")
     assert accepted("resume", tmp_path / "out") == out
+    settings = (tmp_path / "out" / "settings.json").read_text()
+    refused = command("resume", tmp_path / "out", "--budget", 4_000)
+    assert (refused.code, "--budget: expected none for a folder of the command compare" in refused.err) == (1, True)
+    assert (tmp_path / "out" / "settings.json").read_text() == settings
     accepted("resume", tmp_path / "out", "--seeds", 3)
     rows = read_tests(tmp_path / "out" / "tests.csv")
     assert {row["seed"] for row in rows} == {0, 1, 2}

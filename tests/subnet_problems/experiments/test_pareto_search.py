@@ -178,6 +178,36 @@ def test_an_error_during_tests_keeps_tested_and_earlier_policies(fault, tmp_path
     assert len(found) == len(list((tmp_path / "policies").iterdir())) > 1
 
 
+@pytest.mark.filterwarnings("ignore:.*smallest.gif could not be drawn")  # the environment does not render
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), EvaluationError(0, 0, 1, "a fault")])
+def test_an_error_during_tests_keeps_the_whole_earlier_front(fault, tmp_path, monkeypatch):
+    algorithm = begin_search(tmp_path, hidden_sizes=(8,))
+    run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=quiet(), min_reward=-1e9)
+    run(budget=2_000)
+    shown = [path for path in tmp_path.rglob("*") if path.suffix and "checkpoint" not in path.name]
+    before = {path: path.read_bytes() for path in shown if path.name != "progress.csv"}
+    assert {"front.csv", "front.png", *SMALLEST} - {path.name for path in before} == {"smallest.gif"}
+    in_full, tested = Subnetwork.test, []
+
+    def test(subnet, **options):
+        tested.append(subnet)
+        if len(tested) == 2:
+            raise fault
+        return in_full(subnet, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Subnetwork, "test", test)
+        if isinstance(fault, EvaluationError):
+            with pytest.raises(EvaluationError, match="a fault"):
+                run(budget=3_000)
+        else:
+            assert run(budget=3_000)[1]
+    assert {path: path.read_bytes() for path in before} == before
+    found, _ = run(budget=3_000)
+    assert names_in(tmp_path / "policies") == {f"{one.subnet.num_active}_weights.safetensors" for one in found}
+    assert not (tmp_path / "policies.new").exists()
+
+
 def test_a_figure_that_cannot_be_drawn_causes_only_a_warning(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no ink")
