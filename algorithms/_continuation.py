@@ -243,7 +243,7 @@ class Continuation(Algorithm):
         share = max(_NEWEST, 1 / (self._num_averaged + 1))
         average = center if self._average is None else (1 - share) * self._average + share * center
         newest = Member(self._at(average), self.level)
-        # The problem's code has run: nothing fails from here on.
+        # The problem's code has run (but for a change of level, at the end): nothing else fails from here on.
         self._average, self._num_averaged = average, self._num_averaged + 1
         self._center = self._centers[self.level] = center
         for member, row in zip(self._again, objectives[num_children:], strict=True):
@@ -269,10 +269,10 @@ class Continuation(Algorithm):
         before = x.mean(axis=0) if self._center is None else self._center
         return self._at(moved(x, ranked, self.num_elites, before=before))
 
-    def _at(self, center: Floats, *, narrowed: bool = False) -> Floats:
-        """Set a center to the current level, within bounds, and to where noise changes the phenotype."""
+    def _at(self, center: Floats, *, level: int | None = None, narrowed: bool = False) -> Floats:
+        """Set a center to a level (or the current one), within bounds, and to where noise changes the phenotype."""
         center = center.clip(self.problem.xl, self.problem.xu)
-        center[-1] = self.levels[self.level]
+        center[-1] = self.levels[self.level if level is None else level]
         if not isinstance(self.problem, LeveledProblem):
             return center
         return self.problem.confined(self.problem.narrowed(center) if narrowed else center)
@@ -306,13 +306,14 @@ class Continuation(Algorithm):
         self._left = self.generations
         if len(self.levels) == 1:
             return
-        if self.level + 1 < len(self.levels):
-            self.level += 1
-        else:
-            self.level = self._where_to_go_back_to()
-            self._center, self._average, self._num_averaged = self._centers[self.level - 1], None, 0
-        if self._center is not None:
-            self._center = self._at(self._center, narrowed=True)
+        goes_back = self.level + 1 == len(self.levels)
+        level = self._where_to_go_back_to() if goes_back else self.level + 1
+        center = self._centers[level - 1] if goes_back else self._center
+        if center is not None:
+            center = self._at(center, level=level, narrowed=True)
+        self.level, self._center = level, center
+        if goes_back:
+            self._average, self._num_averaged = None, 0
 
     def _where_to_go_back_to(self) -> int:
         """The level with the costliest fall of the front: height times the number of levels from there on.

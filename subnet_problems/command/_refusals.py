@@ -28,6 +28,7 @@ _MISTAKES = (
 _OTHER_NAMES = {
     "network_seed": ("seed",),
     "num_jobs": ("jobs",),
+    "mask_rule": ("mask",),
     "env": ("file",),  # the file names the task
     "log": ("logs",),
     "first_interactions": ("first_steps",),

@@ -40,6 +40,10 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
     if not hasattr(problem, "interaction_count"):
         raise TypeError(f"searcher: expected a search on a problem that counts environment steps, got {searcher!r}")
 
+    def count() -> int:  # a race changes its problem, and its status has the steps of all its searches
+        steps = searcher.status.get("total_interaction_count")
+        return int(problem.interaction_count if steps is None else steps)
+
     def describe() -> str:
         status = searcher.status
         parts = [f"generation {status['iter']}", f"mean return {mean_eval(status):.1f}"]
@@ -48,7 +52,7 @@ def spend(searcher: SearchAlgorithm, budget: int, *, console: Console | None = N
         return ", ".join(parts)
 
     spend_steps(
-        searcher.step, lambda: int(problem.interaction_count), check_count("budget", budget), describe=describe,
+        searcher.step, count, check_count("budget", budget), describe=describe,
         console=Console(stderr=True) if console is None else console,
     )  # fmt: skip
 

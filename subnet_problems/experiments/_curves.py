@@ -24,7 +24,7 @@ def plot_learning_curves(
     """Plot test reward against environment steps: the median over seeds, with the interquartile range as a band.
 
     Args:
-        rows: Tests, from ``experiments.perform`` or ``outcomes.read_tests``.
+        rows: Tests, from ``experiments.perform`` or ``experiments.read_tests``.
         names: Names of the runs to plot. Default: all names, in the order of ``rows``.
         labels: Labels of the runs. Default: their names.
         threshold: The reward at which the task is solved, or None.

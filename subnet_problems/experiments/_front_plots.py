@@ -29,7 +29,7 @@ def plot_front(
     """Plot test reward, with its standard error, against the share of weights that is kept.
 
     Args:
-        subnets: Tested policies (``Subnetwork.test``) with networks of the same size.
+        subnets: Tested policies (``Subnetwork.tested``) with networks of the same size.
         threshold: The reward at which the task is solved, or None.
         seen: The mean reward of each policy before its test, by which it was chosen, or None.
         ax: Matplotlib axes. Default: new axes.

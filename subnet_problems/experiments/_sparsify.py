@@ -22,6 +22,9 @@ from . import _found as _front
 from . import pareto_search
 from ._run import hand_out
 
+#: Options by which fitness is not the mean return.
+_SHAPING = {"decrease_rewards_by", "alive_bonus_schedule", "action_noise_stdev", "risk_aversion"}
+
 PolicyLike: TypeAlias = "Subnetwork | SearchAlgorithm | str | Path"
 
 
@@ -72,7 +75,8 @@ def sparsify(
             loading a pickle can run any code**: resume only what you trust. Default: False.
         console: Console for the progress bar and the table. Default: stderr.
         **options: Options of ``MaskedGymProblem.from_subnetwork``, such as ``env_config``, ``episode_length`` and
-            ``num_actors``.
+            ``num_actors``. Of a search, the environment, its configuration, the length of episodes and the simulator
+            are taken over. A search with modified rewards or actions needs its options again.
 
     Returns:
         The tested policy with the fewest weights, without weights that change no output (if these are known). None if
@@ -126,9 +130,14 @@ def begin(
     # Fixed factors: weights that are kept must not change with the density of their layer.
     subnet = replace(subnet, rescale=subnet.rescale and tuple(subnet.scales))
     if isinstance(policy, SearchAlgorithm) and env is None:
-        task = policy.problem.task
-        env, known = task.env, {"env_config": task.env_config, "episode_length": policy.problem.episode_length}
-        options = {**known, **options}
+        problem, task = policy.problem, policy.problem.task
+        if not problem.fitness_is_return and not options.keys() & _SHAPING:
+            raise ValueError(
+                f"policy: expected a search whose fitness is the mean return, or at least one of the options "
+                f"{', '.join(sorted(_SHAPING))}, got a search with another fitness"
+            )
+        env, known = task.env, {"env_config": task.env_config, "episode_length": problem.episode_length}
+        options = {**known, "backend": problem.backend, **options}
     options.setdefault("common_random_numbers", False)
     with naming(subnet="policy"):
         masked = MaskedGymProblem.from_subnetwork(subnet, env, mask_rule=_rule(subnet), seed=seed, **options)

@@ -59,9 +59,7 @@ def collect(
     if len(set(keys)) < len(keys):
         raise ValueError(f"jobs: expected no duplicates, got {jobs!r}")
     check_can_start_processes()
-    texts = (
-        read_table(path, lambda _, text: text, table="the rows of such jobs", columns=names) if path.exists() else []
-    )
+    texts = _texts(path, table="the rows of such jobs", columns=names)
     done = {tuple(row[name] for name in names) for row in texts}
     missing = [job for job in jobs if tuple("" if value is None else str(value) for value in job.values()) not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -79,7 +77,7 @@ def collect(
                 if message.kind == "result":
                     if not message.content:
                         raise ValueError(f"work: expected at least one row of each job, got none of {job!r}")
-                    rows = [*read_rows(path), *({**job, **row} for row in message.content)]
+                    rows = [*_texts(path), *({**job, **row} for row in message.content)]
                     write_table(path, rows, list(dict.fromkeys(column for row in rows for column in row)))
                     progress.advance(bar)
                     left -= 1
@@ -102,6 +100,11 @@ def read_rows(path: str | Path) -> list[Row]:
     """
     path = check_path("path", path)
     return read_table(path, lambda _, text: _value(text)) if path.exists() else []
+
+
+def _texts(path: Path, **checks: Any) -> list[Row]:
+    """The rows of the file, if there is one, with cells as they stand there."""
+    return read_table(path, lambda _, text: text, **checks) if path.exists() else []
 
 
 def _work(work: Callable[..., Sequence[Row]], job: dict[str, Any], _: Callable[[Any], None]) -> Sequence[Row]:

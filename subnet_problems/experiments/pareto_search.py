@@ -26,6 +26,8 @@ from ._choosing import Found, choose
 from ._fronts import hypervolume
 from ._tables import write_table
 
+__all__ = ["RULES", "Found", "begin", "choose", "groups_of", "run"]
+
 #: The searches and their default ranges of sparsity.
 SPARSITIES = {"continuation": (0.9, 0.998), "nsga2": (0.0, 0.99)}
 #: The mask rule that suits each search. Continuation removes weights, so the kept weights must keep their values.

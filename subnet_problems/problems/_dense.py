@@ -12,7 +12,7 @@ from ..tasks._gym_task import EnvLike, GymTask
 from ._genotypes import WeightGenotype
 from ._gym_problem import GymProblem
 from ._network_for import NetworkLike
-from ._options import GymOptions
+from ._options import OPTIONS, GymOptions
 
 
 class DenseGymProblem(GymProblem):
@@ -26,11 +26,12 @@ class DenseGymProblem(GymProblem):
         network: See ``GymProblem``.
         initial_bounds: ``(low, high)``: initial weights are drawn uniformly between them. Default None: between
             -1 / sqrt(fan_in) and 1 / sqrt(fan_in), as PyTorch initializes linear layers.
-        **options: See ``GymOptions``. ``weight_init``, ``weight_gain`` and ``network_seed`` have no effect.
+        **options: See ``GymOptions``, except ``weight_init`` and ``weight_gain``. ``network_seed`` determines only what
+            a module draws besides its weights.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or would have no effect.
     """
 
     def __init__(
@@ -41,6 +42,10 @@ class DenseGymProblem(GymProblem):
         initial_bounds: tuple[float, float] | None = None,
         **options: Unpack[GymOptions],
     ) -> None:
+        for name in ("weight_init", "weight_gain"):
+            value, default = options.get(name), OPTIONS[name][1].default
+            if value not in (None, default) and not isinstance(network, FrozenNetwork):  # which refuses them itself
+                raise ValueError(f"{name}: expected no value, since the weights are searched, got {value!r}")
         self._initial_bounds: tuple[float, float] | None = None
         if initial_bounds is not None:
             expected = "initial_bounds: expected (low, high) with low <= high"

@@ -10,6 +10,7 @@ from torch import nn
 from .._checks import check_mapping, naming
 from ..networks._frozen_network import FrozenNetwork, Network
 from ..tasks._gym_task import GymTask
+from ._options import OPTIONS
 
 #: What a problem accepts as ``network``.
 NetworkLike = str | nn.Module | Callable[..., nn.Module] | FrozenNetwork
@@ -35,14 +36,14 @@ def network_for(
     """
     if isinstance(network, FrozenNetwork):
         given = {
-            "network_args": (check_mapping("network_args", network_args), {}),
-            "bias": (bias, False),
-            "weight_init": (weight_init, None),
-            "weight_gain": (weight_gain, 1.0),
-            "network_seed": (network_seed, 0),
+            "network_args": check_mapping("network_args", network_args) or None,
+            "bias": bias,
+            "weight_init": weight_init,
+            "weight_gain": weight_gain,
+            "network_seed": network_seed,
         }
-        for name, (value, default) in given.items():
-            if value != default:
+        for name, value in given.items():
+            if value != OPTIONS[name][1].default:
                 raise ValueError(f"{name}: expected no value when network is a FrozenNetwork, got {value!r}")
         _check_fit(network, task)
         return network

@@ -74,7 +74,7 @@ class Rounds(Problem):
             device=device,
             seed=seed,
             num_actors=num_actors,
-            actor_config=actor_config,
+            actor_config={**ACTOR_OPTIONS, **actor_config},
             num_subbatches=num_subbatches,
             subbatch_size=subbatch_size,
         )
@@ -359,7 +359,7 @@ def check_actors(num_actors: Any, actor_config: Any, num_subbatches: Any, subbat
         raise ValueError(f"subbatch_size: expected None when num_subbatches is given, got {subbatch_size!r}")
     return {
         "num_actors": num_actors,
-        "actor_config": {**ACTOR_OPTIONS, **check_mapping("actor_config", actor_config)},
+        "actor_config": check_mapping("actor_config", actor_config),
         "num_subbatches": num_subbatches,
         "subbatch_size": subbatch_size,
     }

@@ -428,6 +428,7 @@ def test_the_papers_search_evaluates_three_episodes_per_solution(tmp_path):
         (["search", "CartPole-v1", "--hidden-sizes", "8;8"], 1, "Error: --hidden-sizes: expected whole numbers"),
         (["search", "CartPole-v1", "--hidden-sizes", "8,0"], 1, "Error: --hidden-sizes[1]: expected a whole number"),
         (["search", "CartPole-v1", "--sparsity", "1.5"], 1, "Error: --sparsity: expected"),
+        (["search", "CartPole-v1", "--mask", "layer", "--sparsity", "0.99999"], 1, "Error: --mask: expected one that"),
         (["search", "CartPole-v1", "--weight-gain", "nan"], 1, "Error: --weight-gain: expected"),
         (["search", "CartPole-v1", "--seed", str(2**63)], 1, "Error: --seed: expected a whole number in [0, 2**63)"),
         (["search", "CartPole-v1", "--popsize", "1", "--algorithm", "cmaes"], 1, "Error: --popsize: expected a whole"),

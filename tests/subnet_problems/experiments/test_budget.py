@@ -7,7 +7,7 @@ from environments import SHORT_POLE
 from evotorch.algorithms import SNES
 from rich.console import Console
 
-from algorithms import ElitistGaussianResampling
+from algorithms import ElitistGaussianResampling, Race
 from subnet_problems import DenseGymProblem, MaskedGymProblem
 from subnet_problems.experiments import spend
 
@@ -31,6 +31,15 @@ def test_a_search_stops_at_the_first_generation_that_spends_the_budget(kind):
     assert searcher.step_count == before
     spend(searcher, 2_000, console=console)
     assert problem.interaction_count >= 2_000
+
+
+def test_a_race_ends_when_all_its_searches_together_spent_the_budget():
+    problems = [MaskedGymProblem(SHORT_POLE, hidden_sizes=(3,), seed=0, network_seed=seed) for seed in range(3)]
+    race = Race([ElitistGaussianResampling(problem, popsize=8) for problem in problems], steps=600)
+    spend(race, 3_000, console=terminal())
+    assert len(race.searchers) == 1
+    steps = sum(problem.interaction_count for problem in problems)
+    assert 3_000 <= steps == race.status["total_interaction_count"] < 3_000 + 8 * 30
 
 
 def test_ctrl_c_raises_and_the_search_can_continue():

@@ -34,6 +34,21 @@ def test_rows_are_saved_when_jobs_end_and_no_job_runs_twice(tmp_path):
     assert [row["text"] for row in more] == [None, "a of 1", None]
 
 
+def echoed(setting, other):
+    return [{"value": other}]
+
+
+def test_texts_that_look_like_numbers_do_not_make_jobs_run_again(tmp_path):
+    path = tmp_path / "rows.csv"
+    jobs = [{"setting": text, "other": other} for text in ('{"wind": true}', "1e-3", "true") for other in (1, 2)]
+    collect(echoed, jobs[:5], path, num_jobs=1, quiet=True)
+    lines = path.read_text()
+    assert lines.count('"{""wind"": true}"') == 2
+    rows = collect(echoed, jobs, path, num_jobs=1, quiet=True)
+    assert path.read_text().startswith(lines)
+    assert [row["value"] for row in rows] == [1, 2, 1, 2, 1, 2]
+
+
 def test_rows_of_jobs_finished_before_an_error_are_kept(tmp_path):
     path = tmp_path / "rows.csv"
     with pytest.raises(ValueError, match=r"^seed: expected another"):

@@ -145,6 +145,19 @@ def test_the_scope_of_the_rule_follows_the_policy():
     assert _rule(pruned).rescale == pruned.rescale
 
 
+def test_a_search_with_another_fitness_needs_its_options_again(tmp_path):
+    problem = MaskedGymProblem(SHORT_POLE, hidden_sizes=(4,), sparsity=0.5, seed=0, decrease_rewards_by=0.5)
+    problem.backend = "gymnasium"
+    searcher = ElitistGaussianResampling(problem, popsize=4)
+    searcher.step()
+    with pytest.raises(ValueError, match=r"^policy: expected a search whose fitness is the mean return, or .*decrease"):
+        begin(searcher, tmp_path)
+    for options, is_return in (({"decrease_rewards_by": None}, True), ({"decrease_rewards_by": 0.5}, False)):
+        masked = begin(searcher, tmp_path / str(is_return), **options).problem.masked
+        assert masked.fitness_is_return is is_return
+        assert masked.backend == "gymnasium"
+
+
 def test_a_resumed_sparsify_gives_the_same_policy(tmp_path, monkeypatch):
     subnet = policy(sparsity=0.2)
     options = {"min_reward": 1.0, "budget": 3_000, "popsize": 4, "test_episodes": 2, "console": quiet()}

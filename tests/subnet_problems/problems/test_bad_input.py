@@ -641,3 +641,9 @@ def test_a_mask_rule_that_returns_an_invalid_mask_is_refused(rule):
     problem = MaskedGymProblem("CartPole-v1", hidden_sizes=(4,), mask_rule=Rule())
     with pytest.raises(TypeError, match=r"^mask_rule: expected the rule to return a bool tensor \(3, 24\)"):
         problem.evaluate(problem.generate_batch(3))
+
+
+@pytest.mark.parametrize(("name", "value"), [("weight_gain", 0.7), ("weight_init", "gaussian")])
+def test_options_without_effect_are_refused_where_the_weights_are_searched(name, value):
+    with pytest.raises(ValueError, match=f"^{name}: expected no value, since the weights are searched, got "):
+        DenseGymProblem("CartPole-v1", **{name: value})

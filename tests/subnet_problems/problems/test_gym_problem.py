@@ -255,12 +255,11 @@ def test_the_network_may_be_a_string_a_module_or_a_callable():
 @pytest.mark.parametrize("kind", [MaskedGymProblem, DenseGymProblem])
 def test_an_existing_network_is_used_unchanged(kind):
     network = lander(hidden_sizes=(5,), bias=True, weight_init="kaiming_normal", network_seed=4).network
+    arguments = {"hidden_sizes": (5,), "bias": True, "network_seed": 4}
+    if kind is MaskedGymProblem:
+        arguments["weight_init"] = "kaiming_normal"
     by_network, by_arguments = (
-        kind("LunarLander-v3", episode_length=40, seed=5, **options)
-        for options in (
-            {"network": network},
-            {"hidden_sizes": (5,), "bias": True, "weight_init": "kaiming_normal", "network_seed": 4},
-        )
+        kind("LunarLander-v3", episode_length=40, seed=5, **options) for options in ({"network": network}, arguments)
     )
     assert by_network.network is network
     copied = pickle.loads(pickle.dumps(by_network))
