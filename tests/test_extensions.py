@@ -14,6 +14,7 @@ import torch
 
 from algorithms import Checkpointer, ElitistGaussianResampling, resume
 from subnet_problems import MaskedGymProblem, Subnetwork, TopK
+from subnet_problems.command import main
 from subnet_problems.networks import FrozenNetwork
 from subnet_problems.problems import Masked, MaskGenotype
 from subnet_problems.tasks import BoxActions
@@ -126,6 +127,8 @@ def test_a_mask_rule_that_flips_signs_can_be_registered(tmp_path):
     found = Subnetwork.load(file)
     assert set(found.factors[found.mask].tolist()) == {-1, 1}
     assert found.test(num_episodes=5, seed=1).mean() > 300  # random masks earn about 30
+    assert "24 of 48" in run_command(tmp_path, "show", file, "--plot", "mask.png")
+    assert (tmp_path / "mask.png").exists()
     run_command(tmp_path, "export", file, "c")
     assert (tmp_path / "c" / "c.h").exists()
     with pytest.raises(ValueError, match=r"^form: expected 'rows' for weights that do not come from a seed alone"):
@@ -253,7 +256,7 @@ def sine():
     return x, np.sin(3.0 * x)
 
 
-def test_a_problem_without_episodes_is_searched_resumed_and_saved(sine, tmp_path):
+def test_a_problem_without_episodes_is_searched_resumed_saved_and_shown(sine, tmp_path, monkeypatch, capsys):
     problem = MaskedRegression(*sine)
     searcher = ElitistGaussianResampling(problem)
     Checkpointer(searcher, tmp_path / "run.checkpoint", every=30)
@@ -269,6 +272,12 @@ def test_a_problem_without_episodes_is_searched_resumed_and_saved(sine, tmp_path
     error = np.mean((loaded.act(x) - y) ** 2)
     assert error < 0.3 * np.mean(y**2)
     assert error == pytest.approx(-problem.evaluate_masks(found.mask[None])[0], rel=1e-4)
+    for words in (["show", "sine.safetensors"], ["export", "sine.safetensors", "c", "--name", "sine"]):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["subnet_problems", *words])
+        assert main() == 0
+    assert f"{found.num_active} of {problem.solution_length}" in capsys.readouterr().out
+    assert (tmp_path / "c" / "sine.h").exists()
 
 
 def test_its_fitness_does_not_depend_on_sub_batches(sine):
