@@ -89,6 +89,7 @@ def dense_pgpe(seed: int, num_threads: int, *, task: str, **options: Any) -> Sea
 
 
 def _dense_problem(seed: int, num_threads: int, task: str, options: Mapping[str, Any]) -> DenseGymProblem:
+    options = {name: value for name, value in options.items() if name != "weight_gain"}  # it is of frozen weights
     return DenseGymProblem(**TASKS[task], num_episodes=1, seed=seed, num_threads=num_threads, **options)
 
 
