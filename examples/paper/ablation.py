@@ -1,11 +1,11 @@
 """How much each part of the search contributes: the same runs with one part changed at a time.
 
-There are four settings and ten tuning seeds (from 100). Runs are compared by the mean of their
-tests, which is high if a search is good early and stays good, by whether they solve the task, and when. Differences are
-paired by seed. Each setting has Wilcoxon's signed-rank test. All settings together have a permutation test on the sum
-of its statistics (signs drawn 100,000 times), with Holm's correction for the number of variants. Only settings with
-runs of both the variant and the base count. The base is the earlier default search, "weighted"; "ours" is the current
-default; "plain" changes all parts at once.
+There are four settings and ten tuning seeds (from 100). Runs are compared by the mean of their tests, which is high if
+a search is good early and stays good, by whether they solve the task, and when. Differences are paired by seed. Each
+setting has Wilcoxon's signed-rank test. All settings together have a permutation test on the sum of its statistics
+(signs drawn 100,000 times), with Holm's correction for the number of variants. Only settings with runs of both the
+variant and the base count. The base is the earlier default search, "weighted"; "ours" is the current default; "plain"
+changes all parts at once.
 
     python examples/paper/ablation.py --seeds 10
 
@@ -21,19 +21,17 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from evotorch import SolutionBatch
 from evotorch.algorithms import SearchAlgorithm
-from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report, significance
-from scipy.stats import rankdata
+from paired import differences, holm, mean_rewards, permutation_test, plot_differences, short, significance
+from protocol import PLAIN, TASKS, WEIGHTED, markdown, masked, millions, parser, perform, report
 from torch import Tensor
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import MaskedGymProblem
-from subnet_problems.experiments import Row, Run, by_run, outcome
-from subnet_problems.pictures import save_figure
+from subnet_problems.experiments import Row, Run, outcome
 
 #: Setting: its problem, the reward that solves it, environment steps of a run.
 SETTINGS: dict[str, tuple[dict[str, Any], float, int]] = {
@@ -95,16 +93,9 @@ VARIANTS: dict[str, Callable[..., SearchAlgorithm]] = {
 }
 
 
-def mean_rewards(rows: list[Row], setting: str, variant: str) -> dict[float, float]:
-    """The mean of each run's tests, by seed."""
-    runs = {seed: tests for (name, seed), tests in by_run(rows).items() if name == f"{setting} {variant}"}
-    return {seed: float(np.mean([row["test_mean"] for row in tests])) for seed, tests in runs.items()}
-
-
-def differences(rows: list[Row], setting: str, variant: str) -> np.ndarray:
+def changes_by(rows: list[Row], setting: str, variant: str) -> np.ndarray:
     """Mean rewards of the variant minus those of the base, for the seeds that both have."""
-    ours, other = mean_rewards(rows, setting, BASE), mean_rewards(rows, setting, variant)
-    return np.array([other[seed] - ours[seed] for seed in sorted(ours.keys() & other.keys())])
+    return differences(rows, f"{setting} {variant}", f"{setting} {BASE}")
 
 
 def table(rows: list[Row]) -> str:
@@ -117,14 +108,15 @@ def table(rows: list[Row]) -> str:
             found = outcome(rows, f"{setting} {variant}", solved=solved)
             if not found.num_seeds:
                 continue
+            means = mean_rewards(rows, f"{setting} {variant}")
             line = [setting, variant, f"{found.num_solved} of {found.num_seeds}"]
             line += [millions(float(np.median(found.samples)))]
-            line += [f"{np.median(list(mean_rewards(rows, setting, variant).values())):.0f}"]
-            change = differences(rows, setting, variant)
+            line += [f"{np.median(list(means.values())):.0f}"]
+            change = changes_by(rows, setting, variant)
             if variant != BASE and len(change) > 1:
                 line += significance(change)
             lines.append(line + [""] * (len(head) - len(line)))
-        changes = [differences(rows, setting, variant) for setting in SETTINGS]
+        changes = [changes_by(rows, setting, variant) for setting in SETTINGS]
         if variant != BASE and sum(map(len, changes)) > 1:
             overall[variant] = permutation_test(changes)
     lines.sort(key=lambda line: list(SETTINGS).index(line[0]))
@@ -140,50 +132,11 @@ def table(rows: list[Row]) -> str:
     )
 
 
-def permutation_test(changes: list[np.ndarray], *, num_draws: int = 100_000) -> tuple[float, float]:
-    """Test whether differences in several settings are centered at 0, by their signed ranks within each setting.
-
-    Returns:
-        The sum over settings of Wilcoxon's signed ranks divided by their standard deviation under the null hypothesis,
-        and the two-sided p.
-    """
-    rng = np.random.default_rng(0)
-    found, drawn = 0.0, np.zeros(num_draws)
-    for change in changes:
-        ranks = rankdata(np.abs(change)) * (change != 0)
-        scale = max(1.0, float(np.sqrt((ranks**2).sum())))
-        found += float((np.sign(change) * ranks).sum()) / scale
-        drawn += (rng.choice([-1.0, 1.0], size=(num_draws, len(change))) @ ranks) / scale
-    return found, float((np.abs(drawn) >= abs(found) - 1e-9).mean())
-
-
-def short(p: float) -> str:
-    return f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
-
-
-def holm(ps: dict[str, float]) -> dict[str, float]:
-    """Correct several p values by Holm's method (1979)."""
-    result, largest = {}, 0.0
-    for position, name in enumerate(sorted(ps, key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - position) * ps[name]))
-        result[name] = largest
-    return result
-
-
 def plot(rows: list[Row], path: Path) -> None:
     """Plot the difference that each change makes, one dot per seed."""
-    figure, all_axes = plt.subplots(1, len(SETTINGS), figsize=(15, 3.6), layout="constrained", sharey=True)
     variants = [variant for variant in VARIANTS if variant != BASE]
-    for axes, setting in zip(all_axes, SETTINGS, strict=True):
-        for y, variant in enumerate(reversed(variants)):
-            change = differences(rows, setting, variant)
-            if len(change):
-                axes.plot(change, np.full(len(change), y), "o", color="C0", alpha=0.5)
-                axes.plot(np.median(change), y, "|", color="C0", markersize=20, markeredgewidth=2)
-        axes.axvline(0.0, color="0.5", linestyle=":")
-        axes.set_yticks(range(len(variants)), reversed(variants))
-        axes.set(title=setting, xlabel="mean test reward, less that of weighted")
-    save_figure(figure, path)
+    changes = {setting: {variant: changes_by(rows, setting, variant) for variant in variants} for setting in SETTINGS}
+    plot_differences(changes, path, xlabel="mean test reward, less that of weighted", height=3.6)
 
 
 def main() -> None:

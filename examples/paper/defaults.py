@@ -3,7 +3,7 @@
 The default search runs with free sparsity, and with 90 % of the weights removed, where all weights are ranked together
 or layers keep shares by Erdos-Renyi; each with both gains, on tuning seeds from 100. Runs are compared by the mean of
 their six tests, which is high if a search is good early and stays good. Differences are paired by seed: Wilcoxon's
-signed-rank test for each task, and for all tasks together the permutation test of ablation.py with Holm's correction.
+signed-rank test for each task, and for all tasks together the permutation test of the ablation with Holm's correction.
 
     python examples/paper/defaults.py --seeds 20
 
@@ -15,14 +15,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-from ablation import holm, permutation_test, short
-from protocol import SOLVING, markdown, masked, parser, perform, report, significance, solving
+from paired import differences, holm, mean_rewards, permutation_test, plot_differences, short, significance
+from protocol import SOLVING, markdown, masked, parser, perform, report, solving
 
 from subnet_problems import TopK
-from subnet_problems.experiments import Row, Run, by_run, outcome
-from subnet_problems.pictures import save_figure
+from subnet_problems.experiments import Row, Run, outcome
 
 #: Task: hidden layers, the reward that solves it, environment steps of a run.
 TASKS: dict[str, tuple[tuple[int, ...], float, int]] = {
@@ -44,12 +42,9 @@ def name_of(task: str, mask: str, gain: float) -> str:
     return f"{task} {mask} gain {gain:g}"
 
 
-def differences(rows: list[Row], task: str, comparison: str) -> np.ndarray:
-    """Mean test reward with the first choice less that with the second, for each seed that has both."""
-    means = {run: np.mean([row["test_mean"] for row in tests]) for run, tests in by_run(rows).items()}
-    one, other = (name_of(task, *choice) for choice in COMPARISONS[comparison])
-    seeds = sorted(seed for name, seed in means if name == one and (other, seed) in means)
-    return np.array([means[one, seed] - means[other, seed] for seed in seeds])
+def changes_by(rows: list[Row], task: str, comparison: str) -> np.ndarray:
+    """Mean rewards with the first choice less those with the second, for the seeds that have both."""
+    return differences(rows, *(name_of(task, *choice) for choice in COMPARISONS[comparison]))
 
 
 def table(rows: list[Row]) -> str:
@@ -61,13 +56,12 @@ def table(rows: list[Row]) -> str:
             for gain in GAINS:
                 found = outcome(rows, name_of(task, mask, gain), solved=solved)
                 if found.num_seeds:
-                    tests = by_run([row for row in rows if row["name"] == name_of(task, mask, gain)]).values()
-                    means = [np.mean([row["test_mean"] for row in run]) for run in tests]
+                    means = list(mean_rewards(rows, name_of(task, mask, gain)).values())
                     final = f"{np.median(found.final):.0f} ({found.final.min():.0f}, {found.final.max():.0f})"
                     lines.append([task, mask, f"{gain:g}", *solving(found), f"{np.median(means):.0f}", final])
     overall = {}
     for comparison in COMPARISONS:
-        by_task = {task: change for task in TASKS if len(change := differences(rows, task, comparison)) > 1}
+        by_task = {task: change for task in TASKS if len(change := changes_by(rows, task, comparison)) > 1}
         changes += [[comparison, task, *significance(change)] for task, change in by_task.items()]
         if by_task:
             overall[comparison] = permutation_test(list(by_task.values()))
@@ -85,17 +79,8 @@ def table(rows: list[Row]) -> str:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Plot the difference that each choice makes, one dot per seed."""
-    figure, all_axes = plt.subplots(1, len(TASKS), figsize=(15, 3.2), layout="constrained", sharey=True)
-    for axes, task in zip(all_axes, TASKS, strict=True):
-        for y, comparison in enumerate(reversed(COMPARISONS)):
-            change = differences(rows, task, comparison)
-            if len(change):
-                axes.plot(change, np.full(len(change), y), "o", color="C0", alpha=0.5)
-                axes.plot(np.median(change), y, "|", color="C0", markersize=20, markeredgewidth=2)
-        axes.axvline(0.0, color="0.5", linestyle=":")
-        axes.set_yticks(range(len(COMPARISONS)), reversed(COMPARISONS))
-        axes.set(title=task, xlabel="difference of the mean test reward")
-    save_figure(figure, path)
+    changes = {task: {comparison: changes_by(rows, task, comparison) for comparison in COMPARISONS} for task in TASKS}
+    plot_differences(changes, path, xlabel="difference of the mean test reward", height=3.2)
 
 
 def main() -> None:

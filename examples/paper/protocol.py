@@ -22,7 +22,6 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 from evotorch.algorithms import SearchAlgorithm
-from scipy.stats import wilcoxon
 
 from algorithms import ElitistGaussianResampling
 from subnet_problems import DenseGymProblem, MaskedGymProblem, experiments
@@ -134,12 +133,6 @@ def solving(found: Outcome) -> list[str]:
     """Table cells: seeds that solve the task, and how many samples (in millions) they need."""
     samples = found.samples.min(), float(np.median(found.samples))
     return [f"{found.num_solved} of {found.num_seeds}", *map(millions, samples)]
-
-
-def significance(change: np.ndarray) -> list[str]:
-    """Table cells for paired differences: median, quartiles, and p of Wilcoxon's signed-rank test."""
-    low, middle, high = np.percentile(change, [25, 50, 75])
-    return [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{float(wilcoxon(change).pvalue):.3f}"]
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

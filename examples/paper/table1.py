@@ -18,7 +18,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report, significance
+from paired import significance
+from protocol import OURS, PLAIN, WEIGHTED, Setting, markdown, masked, millions, parser, perform, report
 
 from subnet_problems import TopK
 from subnet_problems.experiments import Row, Run, by_run, outcome
