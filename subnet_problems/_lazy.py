@@ -58,8 +58,8 @@ def _with_stand_in(execute: Callable[[ModuleType], None], module: ModuleType) ->
 
 class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self and name.startswith("__"):  # PyTorch looks through all modules
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if sys.modules.get(self.__name__) is self:
+            if name.startswith("__"):  # PyTorch looks through all modules
+                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
             del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), name)

@@ -41,12 +41,12 @@ def short(monkeypatch, tmp_path):
 def run_shortly(searcher, generations):
     """Run one generation; episodes of Gymnasium's tasks have 30 steps."""
     problem = searcher.problem
-    before = getattr(problem, "episode_length", None)
-    if isinstance(problem, GymProblem):
-        problem.episode_length = 30
+    if not isinstance(problem, GymProblem):
+        searcher.step()
+        return
+    before, problem.episode_length = problem.episode_length, 30
     searcher.step()
-    if isinstance(problem, GymProblem):
-        problem.episode_length = before
+    problem.episode_length = before
 
 
 def shortened(block):

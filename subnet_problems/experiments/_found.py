@@ -31,15 +31,15 @@ def keep_tested(
     folder: Path,
     found: list[Found],
     *,
+    replaces: bool,
     test_episodes: int,
     test_seed: int,
 ) -> None:
     """Test policies in order, and save each at once, then their table.
 
-    The policies of an earlier front, its table and its pictures stay until all policies are tested. Until then, the new
-    policies are in ``policies.new``.
+    If they replace an earlier front, its policies, its table and its pictures stay until all policies are tested. Until
+    then, the new policies are in ``policies.new``.
     """
-    replaces = has_front(folder)
     saved = folder / ("policies.new" if replaces else "policies")
     saved.mkdir(exist_ok=True)
     earlier = set((folder / "policies").glob("*_weights.safetensors"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,12 +18,13 @@ from ..masks._top_k import TopK
 from ..problems._masked import MaskedGymProblem
 from ..subnetworks._subnetwork import Subnetwork
 from ..tasks._gym_task import EnvLike
+from ..tasks._reward_rule import RewardRule
 from . import _found as _front
 from . import pareto_search
 from ._run import hand_out
 
 #: Options by which fitness is not the mean return.
-_SHAPING = {"decrease_rewards_by", "alive_bonus_schedule", "action_noise_stdev", "risk_aversion"}
+_SHAPING = {field.name for field in fields(RewardRule)} | {"risk_aversion"}
 
 PolicyLike: TypeAlias = "Subnetwork | SearchAlgorithm | str | Path"
 

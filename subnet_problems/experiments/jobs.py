@@ -98,8 +98,8 @@ def read_rows(path: str | Path) -> list[Row]:
         ValueError: A line of the file has too many or too few cells.
         OSError: The file cannot be read.
     """
-    path = check_path("path", path)
-    return read_table(path, lambda _, text: _value(text)) if path.exists() else []
+    rows = _texts(check_path("path", path))
+    return [{column: _value(text) for column, text in row.items()} for row in rows]
 
 
 def _texts(path: Path, **checks: Any) -> list[Row]:

@@ -244,8 +244,10 @@ def run(
                     algorithm.problem, groups_of(algorithm), min_reward=least, max_steps=max(budget // 2, 50_000)
                 )
                 _front.keep_tested(
-                    policies, masked, folder, found, test_episodes=test_episodes, test_seed=test_seed
+                    policies, masked, folder, found, replaces=replaces, test_episodes=test_episodes,
+                    test_seed=test_seed,
                 )  # fmt: skip
+            replaces = False  # the new front is complete
         except KeyboardInterrupt:
             if stopped or replaces or not found:
                 raise

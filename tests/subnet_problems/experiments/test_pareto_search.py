@@ -141,14 +141,9 @@ def test_earlier_policies_are_kept_until_new_ones_exist(tmp_path, monkeypatch):
     assert len(list(earlier.parent.iterdir())) == len(found) > 0
 
 
-@pytest.mark.parametrize("fault", [KeyboardInterrupt(), EvaluationError(0, 0, 1, "a fault")])
-def test_an_error_during_tests_keeps_tested_and_earlier_policies(fault, tmp_path, monkeypatch):
-    algorithm = begin_search(tmp_path, hidden_sizes=(8,))
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "99_weights.safetensors").touch()
-    for name in SMALLEST:
-        (tmp_path / name).touch()
-    tested = []
+def run_with(fault, run, monkeypatch):
+    """Run a search with a fault in its second test: the tested policies, and after Ctrl-C what the search found."""
+    tested, in_full = [], Subnetwork.test
 
     def test(subnet, **options):
         if len(tested) == 1:
@@ -156,18 +151,29 @@ def test_an_error_during_tests_keeps_tested_and_earlier_policies(fault, tmp_path
         tested.append(subnet)
         return in_full(subnet, **options)
 
-    in_full = Subnetwork.test
-    run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=quiet())
     with monkeypatch.context() as patch:
         patch.setattr(Subnetwork, "test", test)
         if isinstance(fault, EvaluationError):
             with pytest.raises(EvaluationError, match="a fault"):
                 run(budget=3_000)
-        else:
-            found, stopped = run(budget=3_000)
-            assert stopped
-            assert [one.subnet.mask.tolist() for one in found] == [one.mask.tolist() for one in tested]
-            assert (tmp_path / "front.png").exists()
+            return tested, None
+        found, stopped = run(budget=3_000)
+    assert stopped
+    return tested, found
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), EvaluationError(0, 0, 1, "a fault")])
+def test_an_error_during_tests_keeps_tested_and_earlier_policies(fault, tmp_path, monkeypatch):
+    algorithm = begin_search(tmp_path, hidden_sizes=(8,))
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "99_weights.safetensors").touch()
+    for name in SMALLEST:
+        (tmp_path / name).touch()
+    run = partial(pareto_search.run, algorithm, tmp_path, test_episodes=3, console=quiet())
+    tested, found = run_with(fault, run, monkeypatch)
+    if found is not None:
+        assert [one.subnet.mask.tolist() for one in found] == [one.mask.tolist() for one in tested]
+        assert (tmp_path / "front.png").exists()
     assert [int(row["weights_kept"]) for row in rows_of(tmp_path)] == [one.num_active for one in tested]
     assert names_in(tmp_path / "policies") == {
         "99_weights.safetensors", *(f"{one.num_active}_weights.safetensors" for one in tested)
@@ -187,21 +193,7 @@ def test_an_error_during_tests_keeps_the_whole_earlier_front(fault, tmp_path, mo
     shown = [path for path in tmp_path.rglob("*") if path.suffix and "checkpoint" not in path.name]
     before = {path: path.read_bytes() for path in shown if path.name != "progress.csv"}
     assert {"front.csv", "front.png", *SMALLEST} - {path.name for path in before} == {"smallest.gif"}
-    in_full, tested = Subnetwork.test, []
-
-    def test(subnet, **options):
-        tested.append(subnet)
-        if len(tested) == 2:
-            raise fault
-        return in_full(subnet, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Subnetwork, "test", test)
-        if isinstance(fault, EvaluationError):
-            with pytest.raises(EvaluationError, match="a fault"):
-                run(budget=3_000)
-        else:
-            assert run(budget=3_000)[1]
+    run_with(fault, run, monkeypatch)
     assert {path: path.read_bytes() for path in before} == before
     found, _ = run(budget=3_000)
     assert names_in(tmp_path / "policies") == {f"{one.subnet.num_active}_weights.safetensors" for one in found}
