@@ -59,14 +59,14 @@ def masked(seed: int, mask: TopK, *, common_random_numbers: bool = False) -> Mas
 
 def by_continuation(seed: int) -> ParetoSparsityProblem:
     """The problem for continuation: each child of the center plays a different episode."""
-    low, high = pareto_search.SPARSITIES["continuation"]
-    rule = pareto_search.RULES["continuation"]
-    return ParetoSparsityProblem(masked(seed, rule), count="live", min_sparsity=low, max_sparsity=high)
+    preset = pareto_search.FRONT_SEARCHES["continuation"]
+    low, high = preset.sparsities
+    return ParetoSparsityProblem(masked(seed, preset.mask_rule), count="live", min_sparsity=low, max_sparsity=high)
 
 
 def by_population(seed: int) -> ParetoSparsityProblem:
     """The problem for populations, at sparsities from 0.5 to 0.998: all of a generation play the same episodes."""
-    problem = masked(seed, pareto_search.RULES["nsga2"], common_random_numbers=True)
+    problem = masked(seed, pareto_search.FRONT_SEARCHES["nsga2"].mask_rule, common_random_numbers=True)
     return ParetoSparsityProblem(problem, count="live", min_sparsity=0.5, max_sparsity=0.998)
 
 
@@ -89,9 +89,8 @@ def by_levels(seed: int, steps: int) -> tuple[ParetoSparsityProblem, Groups]:
         while problem.interaction_count < steps / len(LEVELS):
             searcher.step()
         groups.append(np.append(searcher.status["center"].numpy(), np.log2(1.0 - level))[None])
-    front = ParetoSparsityProblem(
-        masked(seed, pareto_search.RULES["nsga2"]), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1]
-    )
+    rule = pareto_search.FRONT_SEARCHES["nsga2"].mask_rule
+    front = ParetoSparsityProblem(masked(seed, rule), count="live", min_sparsity=LEVELS[0], max_sparsity=LEVELS[-1])
     return front, groups
 
 

@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--env", default="LunarLander-v3", help="Gymnasium id (%(default)s)")
     parser.add_argument("--env-config", type=json.loads, help="JSON; for LunarLander-v3 '{\"continuous\": true}'")
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[87, 87], help="hidden layers (%(default)s)")
-    parser.add_argument("--algorithm", choices=list(pareto_search.SPARSITIES), default="continuation")
+    parser.add_argument("--algorithm", choices=list(pareto_search.FRONT_SEARCHES), default="continuation")
     parser.add_argument("--budget", type=int, default=1_600_000, help="environment steps (%(default)s)")
     parser.add_argument("--min-sparsity", type=float, help="minimum sparsity of the front (0.9; for NSGA-II 0)")
     parser.add_argument("--max-sparsity", type=float, help="maximum sparsity of the front (0.998; for NSGA-II 0.99)")
@@ -73,11 +73,12 @@ def main() -> None:
         if args.resume:
             algorithm = resume(args.output / "checkpoint", allow_pickle=True)
         else:
+            preset = pareto_search.FRONT_SEARCHES[args.algorithm]
             masked = MaskedGymProblem(
                 args.env, env_config=args.env_config, hidden_sizes=tuple(args.hidden_sizes),
-                mask_rule=pareto_search.RULES[args.algorithm], weight_gain=args.weight_gain,
+                mask_rule=preset.mask_rule, weight_gain=args.weight_gain,
                 num_episodes=args.num_episodes, episode_length=args.episode_length,
-                common_random_numbers=args.algorithm == "nsga2", network_seed=args.seed, seed=args.seed,
+                common_random_numbers=preset.common_random_numbers, network_seed=args.seed, seed=args.seed,
             )  # fmt: skip
             algorithm = pareto_search.begin(
                 masked, args.output, algorithm=args.algorithm, popsize=args.popsize, seed=args.seed,

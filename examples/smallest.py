@@ -64,9 +64,10 @@ def find(task: str, seed: int, budget: int, folder: str) -> list[Row]:
     torch.set_num_threads(1)
     logging.getLogger("evotorch").setLevel(logging.WARNING)
     options, solved, _, max_sparsity = TASKS[task]
+    preset = pareto_search.FRONT_SEARCHES["continuation"]
     masked = MaskedGymProblem(
-        **options, hidden_sizes=(87, 87), mask_rule=pareto_search.RULES["continuation"], common_random_numbers=False,
-        network_seed=seed, seed=seed, num_threads=1,
+        **options, hidden_sizes=(87, 87), mask_rule=preset.mask_rule, num_threads=1, network_seed=seed, seed=seed,
+        common_random_numbers=preset.common_random_numbers,
     )  # fmt: skip
     output = Path(folder) / task / str(seed)
     remove_checkpoint(output / "checkpoint")  # from a stopped run

@@ -25,7 +25,7 @@ import json
 import numpy as np
 import torch
 
-from subnet_problems.experiments import SEARCHES, Preset
+from subnet_problems.experiments import FRONT_SEARCHES, SEARCHES, FrontPreset, Preset
 from subnet_problems.masks import MASK_RULES, TopK
 from subnet_problems.networks import INITS, Init, Numbers
 from subnet_problems.subnetworks.export import EXPORTS, Export
@@ -86,6 +86,16 @@ class SignedTopK:
 
 
 MASK_RULES["signed"] = SignedTopK
+
+
+def spea2(popsize):
+    from algorithms import pareto_operators
+    from pymoo.algorithms.moo.spea2 import SPEA2
+
+    return SPEA2(popsize, **pareto_operators(0.1))
+
+
+FRONT_SEARCHES["spea2"] = FrontPreset(spea2, 8, (0.0, 0.9), TopK(0.5), common_random_numbers=True)
 SEARCHES["wide"] = Preset(random_search, popsize=6)
 MASK_RULES["half"] = lambda sparsity: TopK(0.5, scope="layer")
 '''
@@ -114,6 +124,17 @@ def test_the_command_supports_registered_extensions(tmp_path):
     assert "thirds, gain 1, seed 0" in run_command(tmp_path, "show", "found/subnetwork.safetensors")
     run_command(tmp_path, "export", "found/subnetwork.safetensors", "policy.json")
     assert (tmp_path / "policy.json").read_text() == '{"kept": 9, "init": "thirds"}'
+
+
+def test_the_command_offers_registered_searches_for_a_front(tmp_path):
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    out = run_command(
+        tmp_path, "pareto", "CartPole-v1", "--algorithm", "spea2", "--hidden-sizes", 3, "--budget", 300,
+        "--min-reward", 5, "--test-episodes", 2, "--output", "front",
+    )  # fmt: skip
+    assert "smallest.safetensors" in out
+    smallest = Subnetwork.load(tmp_path / "front" / "smallest.safetensors")
+    assert smallest.num_active <= 9  # the front of 18 weights has masks of all sizes
 
 
 def test_a_mask_rule_that_flips_signs_can_be_registered(tmp_path):

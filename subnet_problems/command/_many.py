@@ -100,11 +100,12 @@ def pareto(
         "observation_normalization": observation_normalization, "seed": seed,
     }  # fmt: skip
     check_new(output)
+    preset = pareto_search.FRONT_SEARCHES[algorithm]
     masked = make_problem(
         **options,
         num_episodes=1,
-        mask_rule=pareto_search.RULES[algorithm],
-        common_random_numbers=algorithm == "nsga2",
+        mask_rule=preset.mask_rule,
+        common_random_numbers=preset.common_random_numbers,
     )
     searching = pareto_search.begin(
         masked, output, algorithm=algorithm, popsize=popsize, seed=seed, min_sparsity=min_sparsity,

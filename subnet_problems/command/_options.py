@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from .._files import check_folder, write_whole
+from ..experiments._front_presets import FRONT_SEARCHES
 from ..experiments._presets import SEARCHES
 from ..masks._named import MASK_RULES
 from ..networks._inits import INITS
@@ -32,17 +33,18 @@ out, err = Console(soft_wrap=True, markup=False, highlight=False), Console(stder
 
 if TYPE_CHECKING:
     Algorithm: TypeAlias = str
+    ParetoAlgorithm: TypeAlias = str
     Form: TypeAlias = str
     _Rule: TypeAlias = str
     _Init: TypeAlias = str
     _Backend: TypeAlias = str
 else:  # the names in the registries
     Algorithm = Literal[tuple(SEARCHES)]
+    ParetoAlgorithm = Literal[tuple(FRONT_SEARCHES)]
     Form = Literal[tuple(EXPORTS)]
     _Rule = Literal[tuple(MASK_RULES)]
     _Init = Literal[tuple(INITS)]
     _Backend = Literal[backends()]
-ParetoAlgorithm = Literal["continuation", "nsga2"]
 
 Env = Annotated[str, typer.Argument(help="A Gymnasium id, such as LunarLander-v3.", show_default=False)]
 EnvConfig = Annotated[

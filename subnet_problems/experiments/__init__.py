@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._budget import spend
     from ._curves import plot_learning_curves
     from ._front_plots import plot_attainment, plot_front
+    from ._front_presets import FRONT_SEARCHES, FrontPreset
     from ._fronts import Front, attainment, hypervolume, read_front
     from ._log_plot import plot_log, read_log
     from ._loggers import CSVLogger, TensorBoardLogger
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from .jobs import collect, read_rows
 
 __all__ = [
+    "FRONT_SEARCHES",
     "SEARCHES",
     "CSVLogger",
     "Front",
+    "FrontPreset",
     "Outcome",
     "Preset",
     "ProcessLostError",
@@ -61,6 +64,8 @@ __getattr__ = lazy(
         "plot_learning_curves": "._curves",
         "plot_attainment": "._front_plots",
         "plot_front": "._front_plots",
+        "FRONT_SEARCHES": "._front_presets",
+        "FrontPreset": "._front_presets",
         "Front": "._fronts",
         "attainment": "._fronts",
         "hypervolume": "._fronts",

@@ -7,34 +7,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.algorithm import Algorithm
 from rich.console import Console
 from torch import Tensor
 
-from algorithms import Continuation, ParetoCheckpointer, pareto_operators
+from algorithms import Continuation, ParetoCheckpointer
 
 from .._checks import check_choice, check_count, check_mask, check_path, check_real, check_seed, check_sparsity, naming
 from .._files import check_file, check_folder
 from ..masks._live import is_chain
-from ..masks._top_k import TopK
 from ..problems._masked import MaskedGymProblem
 from ..problems._pareto import ParetoSparsityProblem
 from . import _found as _front
 from ._budget import spend_steps
 from ._choosing import Found, choose
+from ._front_presets import FRONT_SEARCHES, FrontPreset
 from ._fronts import hypervolume
 from ._tables import write_table
 
-__all__ = ["RULES", "Found", "begin", "choose", "groups_of", "run"]
-
-#: The searches and their default ranges of sparsity.
-SPARSITIES = {"continuation": (0.9, 0.998), "nsga2": (0.0, 0.99)}
-#: The mask rule that suits each search. Continuation removes weights, so the kept weights must keep their values.
-RULES = {
-    "continuation": TopK(0.9, scope="erdos_renyi", rescale="fixed"),
-    "nsga2": TopK(0.5, scope="erdos_renyi"),
-}
+__all__ = ["FRONT_SEARCHES", "Found", "FrontPreset", "begin", "choose", "groups_of", "run"]
 
 
 def begin(
@@ -55,11 +46,11 @@ def begin(
     are returned. (If the network is not a chain of layers, all kept weights count.)
 
     Args:
-        masked: The problem; its mask rule is ``TopK`` (``RULES`` has the one that suits each search). Turn off its
-            ``common_random_numbers`` for the continuation: a center learns more if each child plays a different
-            episode.
+        masked: The problem; its mask rule is a ``TopK``. ``FRONT_SEARCHES[algorithm]`` has the ``mask_rule`` and the
+            ``common_random_numbers`` that suit the search.
         folder: The folder in which ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
-        algorithm: ``"continuation"`` (default), or ``"nsga2"``: pymoo's NSGA-II with the operators of ``algorithms``.
+        algorithm: A name in ``FRONT_SEARCHES``: ``"continuation"`` (default), or ``"nsga2"``, pymoo's NSGA-II with the
+            operators of ``algorithms``.
         popsize: Individuals per generation, at least 4. Default: 64. For NSGA-II: survivors per generation, with five
             children per survivor. Default: 24.
         seed: Seed of the search. Default: 0.
@@ -80,15 +71,15 @@ def begin(
         FileExistsError: A checkpoint exists already.
         OSError: The folder is not writable.
     """
-    check_choice("algorithm", algorithm, SPARSITIES)
+    preset = FRONT_SEARCHES[check_choice("algorithm", algorithm, FRONT_SEARCHES)]
     if not isinstance(masked, MaskedGymProblem):
         raise TypeError(f"masked: expected a MaskedGymProblem, got {masked!r}")
-    popsize = None if popsize is None else check_count("popsize", popsize, minimum=4)
+    popsize = preset.popsize if popsize is None else check_count("popsize", popsize, minimum=4)
     first_interactions = check_count("first_interactions", first_interactions, minimum=0)
     if first_interactions and (algorithm != "continuation" or start is not None):
         raise ValueError(
-            f"first_interactions: expected 0 for nsga2, and with start, got {first_interactions}; they have no first "
-            "level to learn at"
+            f"first_interactions: expected 0 for a search other than continuation, and with start, got "
+            f"{first_interactions}; they have no first level to learn at"
         )
     seed = check_seed("seed", seed)
     folder = check_folder("folder", check_path("folder", folder))
@@ -97,17 +88,17 @@ def begin(
         if algorithm != "continuation" or min_sparsity is not None:
             raise ValueError("start: expected None for a search other than continuation, or with min_sparsity")
         bits = check_mask("start", start, masked.network.num_weights)
-    problem = _problem(masked, algorithm, bits, min_sparsity, max_sparsity)
+    problem = _problem(masked, preset, bits, min_sparsity, max_sparsity)
     search: Algorithm
-    if algorithm == "nsga2":
-        search = NSGA2(popsize or 24, n_offsprings=5 * (popsize or 24), **pareto_operators(0.1))
+    if bits is None and not first_interactions:
+        search = preset.make(popsize)
     elif bits is None:
-        search = Continuation(popsize or 64, first_interactions=first_interactions)
+        search = Continuation(popsize, first_interactions=first_interactions)
     else:
         with naming(mask="start"):
             center = np.append(masked.scores_from_mask(bits, seed=seed).cpu().numpy(), problem.xu[-1])
         # The policy's scores are random: small steps preserve the policy until the search knows which weights matter.
-        search = Continuation(popsize or 64, center=center, stdev=0.02, first_generations=10)
+        search = Continuation(popsize, center=center, stdev=0.02, first_generations=10)
     folder.mkdir(parents=True, exist_ok=True)
     with naming(path="folder"):
         keeper = _Keeper(folder / "checkpoint", from_policy=bits is not None)
@@ -117,7 +108,7 @@ def begin(
 
 def _problem(
     masked: MaskedGymProblem,
-    algorithm: str,
+    preset: FrontPreset,
     start: Tensor | None,
     min_sparsity: float | None,
     max_sparsity: float | None,
@@ -128,7 +119,7 @@ def _problem(
         ValueError: ``start`` keeps no weight, or a sparsity is out of range.
     """
     num_weights = masked.network.num_weights
-    low, high = SPARSITIES[algorithm]
+    low, high = preset.sparsities
     low, whose = max(0.0, min(low, 1.0 - 10 / num_weights)), "the default min_sparsity"
     if start is not None:
         num_kept = int(start.sum())

@@ -461,7 +461,10 @@ def test_a_small_network_is_searched_from_ten_weights_down_to_one(tmp_path):
         ({"min_sparsity": -0.1}, r"^min_sparsity: expected"),
         ({"popsize": 3}, r"^popsize: expected a whole number >= 4, got 3$"),
         ({"first_interactions": -1}, r"^first_interactions: expected a whole number >= 0, got -1$"),
-        ({"first_interactions": 9, "algorithm": "nsga2"}, r"^first_interactions: expected 0 for nsga2, and with start"),
+        (
+            {"first_interactions": 9, "algorithm": "nsga2"},
+            r"^first_interactions: expected 0 for a search other than continuation",
+        ),
         ({"algorithm": "nsga3"}, r"^algorithm: expected one of"),
         (
             {"start": np.arange(30) < 15, "max_sparsity": 0.4},
