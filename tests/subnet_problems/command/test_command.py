@@ -445,7 +445,7 @@ def test_the_papers_search_evaluates_three_episodes_per_solution(tmp_path):
         (
             ["pareto", "CartPole-v1", "--first-steps", "9", "--algorithm", "nsga2"],
             1,
-            "Error: --first-steps: expected 0 for nsga2",
+            "Error: --first-steps: expected 0 for a search other than continuation",
         ),
         (["pareto", "CartPole-v1", "--popsize", "1"], 1, "Error: --popsize: expected a whole number >= 4, got 1"),
         (["compare", "CartPole-v1", "--hidden-sizes", "0"], 1, "Error: --hidden-sizes[0]: expected a whole number"),
