@@ -1,7 +1,8 @@
 """Losing workers or whole machines during a generation does not change the results of a run.
 
 A cluster of several nodes runs on this machine. The head has no CPUs, so all actors are on nodes that can be added
-and removed. Environments sleep at each step, and create a file at each reset, from which tests know the active workers.
+and removed. Environments create a file at each reset, from which tests know the active workers. They wait at each step
+as long as a file named ``hold`` exists, so that a worker is lost in the middle of its work.
 """
 
 import os
@@ -27,8 +28,8 @@ from subnet_problems.problems._workers import Workers
 STATUS = ("iter", "total_interaction_count", "total_episode_count", "pop_best_eval", "mean_eval")
 
 
-class Napping(gym.Env):
-    """Rewards and lengths depend on the seed and the actions; a step takes ``nap`` seconds.
+class Holding(gym.Env):
+    """Rewards and lengths depend on the seed and the actions; a step waits as long as the file ``folder/hold`` exists.
 
     Each reset creates the file ``folder/NODE PID``.
     """
@@ -36,9 +37,9 @@ class Napping(gym.Env):
     observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
     action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
 
-    def __init__(self, *, folder=None, nap=0.0):
-        self.spec = gym.envs.registration.EnvSpec("Napping-v0", max_episode_steps=12)
-        self._folder, self._nap = folder, nap
+    def __init__(self, *, folder=None):
+        self.spec = gym.envs.registration.EnvSpec("Holding-v0", max_episode_steps=12)
+        self._folder = folder
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -47,7 +48,8 @@ class Napping(gym.Env):
         return self._obs(), {}
 
     def step(self, action):
-        time.sleep(self._nap)
+        while self._folder is not None and Path(self._folder, "hold").exists():
+            time.sleep(0.01)
         return (
             self._obs(),
             float(action[0] + self.np_random.standard_normal()),
@@ -141,14 +143,14 @@ def nodes(cluster):
 
 
 @pytest.fixture
-def napping():
+def holding():
     """Makes problems, and kills their actors at the end."""
     problems = []
 
-    def make(folder=None, nap=0.0, **options):
-        config = {"folder": None if folder is None else str(folder), "nap": nap}
+    def make(folder=None, **options):
+        config = {"folder": None if folder is None else str(folder)}
         defaults = {"hidden_sizes": (4,), "num_episodes": 2, "seed": 3, "observation_normalization": True}
-        problems.append(DenseGymProblem(Napping, env_config=config, **defaults | options))
+        problems.append(DenseGymProblem(Holding, env_config=config, **defaults | options))
         return problems[-1]
 
     yield make
@@ -171,32 +173,40 @@ def assert_same(searcher, expected):
 
 
 class Attack(threading.Thread):
-    """Calls ``strike(node_id, pid)`` when a worker is evaluating a share."""
+    """Holds up all workers, and calls ``strike(node_id, pid)``, which ends one of them, when it evaluates a share.
 
-    def __init__(self, folder, strike):
+    With ``releases``, the other workers continue when it has ended.
+    """
+
+    def __init__(self, folder, strike, *, releases):
         super().__init__(daemon=True)
-        self._folder, self._strike = folder, strike
+        self._folder, self._strike, self._releases = folder, strike, releases
         for path in folder.iterdir():
             path.unlink()
+        (folder / "hold").touch()
         self.start()
 
     def run(self):
-        while not (at_work := sorted(self._folder.iterdir())):
+        while not (at_work := sorted(self._folder.glob("* *"))):
             time.sleep(0.01)
         node_id, pid = at_work[0].name.split()
         self._strike(node_id, int(pid))
+        while self._releases and Path("/proc", pid).exists():
+            time.sleep(0.01)
+        if self._releases:
+            (self._folder / "hold").unlink()
 
 
-def test_losing_a_worker_and_then_a_node_does_not_change_a_run(nodes, napping, tmp_path, caplog):
+def test_losing_a_worker_and_then_a_node_does_not_change_a_run(nodes, holding, tmp_path, caplog):
     strikes = {
         1: lambda node_id, pid: os.kill(pid, signal.SIGKILL),
         3: lambda node_id, pid: nodes.remove(node_id),
     }
     # A problem larger than 100 kB, which Ray does not send inline
     large = {"hidden_sizes": (160, 160)}
-    expected, searcher = search(napping(**large)), search(napping(tmp_path, nap=0.01, num_actors=2, **large))
+    expected, searcher = search(holding(**large)), search(holding(tmp_path, num_actors=2, **large))
     for generation in range(5):
-        attack = Attack(tmp_path, strikes[generation]) if generation in strikes else None
+        attack = Attack(tmp_path, strikes[generation], releases=True) if generation in strikes else None
         expected.step()
         searcher.step()
         assert_same(searcher, expected)
@@ -206,18 +216,19 @@ def test_losing_a_worker_and_then_a_node_does_not_change_a_run(nodes, napping, t
             caplog.clear()
 
 
-def test_losing_all_workers_raises_counts_nothing_and_the_search_can_continue(nodes, napping, tmp_path, monkeypatch):
-    expected, searcher = search(napping()), search(napping(tmp_path, nap=0.05, num_actors=2))
+def test_losing_all_workers_raises_counts_nothing_and_the_search_can_continue(nodes, holding, tmp_path, monkeypatch):
+    expected, searcher = search(holding()), search(holding(tmp_path, num_actors=2))
     expected.step()
     searcher.step()
     with monkeypatch.context() as patch:
         patch.setattr(searcher.problem._workers, "_timeout", 1.0)
-        attack = Attack(tmp_path, lambda node_id, pid: nodes.remove())
+        attack = Attack(tmp_path, lambda node_id, pid: nodes.remove(), releases=False)
         generator = searcher.problem.generator.get_state()
         batch = searcher.population.values.clone()
         with pytest.raises(WorkersLostError, match=r"none was ready within 1 seconds; the evaluation was not counted"):
             fitness(searcher.problem, batch)
         attack.join()
+    (tmp_path / "hold").unlink()
     assert searcher.problem.actors is None
     assert torch.equal(searcher.problem.generator.get_state(), generator)
     nodes.have(1)
@@ -226,8 +237,8 @@ def test_losing_all_workers_raises_counts_nothing_and_the_search_can_continue(no
     assert_same(searcher, expected)
 
 
-def test_actors_that_cannot_be_scheduled_do_not_block_the_others(nodes, napping):
-    expected, problem = napping(), napping(num_actors=5, actor_config={"num_cpus": 1})
+def test_actors_that_cannot_be_scheduled_do_not_block_the_others(nodes, holding):
+    expected, problem = holding(), holding(num_actors=5, actor_config={"num_cpus": 1})
     values = problem.generate_batch(7).values
     for _ in range(2):
         assert torch.equal(fitness(problem, values), fitness(expected, values))
@@ -272,4 +283,4 @@ def test_an_error_in_a_method_is_raised_and_the_workers_survive(nodes):
 
 def test_an_actor_config_that_is_not_a_mapping_is_refused():
     with pytest.raises(TypeError, match=r"actor_config: expected a mapping .*, got 'num_cpus'"):
-        DenseGymProblem(Napping, actor_config="num_cpus")
+        DenseGymProblem(Holding, actor_config="num_cpus")
