@@ -242,7 +242,7 @@ def test_all_implementations_of_a_policy_give_the_same_actions(case, tmp_path):
 
 def population_outputs(subnet, obs):
     """The outputs in the search, with each observation in a separate episode."""
-    policy = subnet.network.population([subnet.weights[None]], popsize=1, num_episodes=len(obs))
+    policy = subnet.network.population(subnet.weights[None], num_episodes=len(obs))
     if subnet.normalizer is not None:
         obs = (obs - subnet.normalizer.mean) * subnet.normalizer.scale
     return policy.act(np.arange(len(obs), dtype=np.int32), np.ascontiguousarray(obs, dtype=np.float32))

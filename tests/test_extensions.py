@@ -232,7 +232,7 @@ class MaskedRegression(Masked):
 
     def _evaluate_share(self, payload):
         weights, examples = self._genotype.weights_of(payload), len(self._x)
-        population = self._genotype.network.population([weights], popsize=len(payload), num_episodes=examples)
+        population = self._genotype.network.population(weights, num_episodes=examples)
         rows = np.arange(len(payload) * examples, dtype=np.int32)
         outputs = population.act(rows, np.tile(self._x, (len(payload), 1))).reshape(len(payload), examples, -1)
         return ((outputs - self._y) ** 2).mean(axis=(1, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from itertools import pairwise
 from math import prod
@@ -29,6 +29,7 @@ from .._checks import (
 from ._inits import INITS
 from ._layer import list_layers
 from ._probe import agree, buffers_of, impurity, probe, probe_inputs, rounding, seeded, set_buffers
+from ._weights import PopulationWeights, as_weights
 from .forward._chain import as_chain
 from .forward._population import make_population
 from .forward._way import Population, PopulationPolicy
@@ -233,7 +234,7 @@ class FrozenNetwork:
         For hidden sizes NumPy is used: the compiled kernel of a search gives the same but takes a while to load.
         """
         if not isinstance(self.architecture, tuple):
-            policy = self.population([self._weights[None]], popsize=1, num_episodes=1)
+            policy = self.population(self._weights[None], num_episodes=1)
             return np.concatenate([policy.act(np.zeros(1, dtype=np.int32), obs[None]) for obs in inputs])
         values, weights = inputs, self._weights.numpy()
         for number, layer in enumerate(self.layers):
@@ -328,19 +329,17 @@ class FrozenNetwork:
         return module
 
     def population(
-        self, chunks: Iterable[Tensor], *, popsize: int, num_episodes: int, device: torch.device | str = "cpu"
+        self, weights: PopulationWeights | Tensor, *, num_episodes: int, device: torch.device | str = "cpu"
     ) -> PopulationPolicy:
         """Return the forward pass of N networks of this architecture.
 
         Args:
-            chunks: The weights of all networks, ``(n, D)`` at a time, so that the caller need not hold all of them.
-            popsize: N, the number of networks.
+            weights: The weights of the N networks; or a tensor ``(N, D)``.
             num_episodes: E, the number of episodes of each network. Network ``r // E`` plays episode row ``r``.
             device: Device of the forward pass. Default: the CPU.
         """
-        return make_population(
-            Population(self._module, self.layers, chunks, popsize, num_episodes, torch.device(device))
-        )
+        population = Population(self._module, self.layers, as_weights(weights), num_episodes, torch.device(device))
+        return make_population(population)
 
     def __repr__(self) -> str:
         architecture = self.architecture if self.architecture is not None else type(self._module).__name__

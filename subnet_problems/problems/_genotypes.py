@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._checks import BITS
-from ..masks._apply import apply_mask
+from ..masks._apply import masked_weights
 from ..masks._levels import levels_to
 from ..masks._rule import MaskRule
 from ..masks._values import values_of
 from ..networks._frozen_network import FrozenNetwork
+from ..networks._weights import DenseWeights, MaskedWeights, PopulationWeights
 
 
 class Genotype(ABC):
@@ -43,8 +44,8 @@ class Genotype(ABC):
         return self.express(values)
 
     @abstractmethod
-    def weights_of(self, payload: Tensor) -> Tensor:
-        """The weights ``(N, D)`` float32 of a payload."""
+    def weights_of(self, payload: Tensor) -> PopulationWeights:
+        """The weights of the N networks of a payload."""
 
     def pack(self, payload: Tensor) -> NDArray[Any]:
         """Encode a payload for sending to an actor."""
@@ -108,9 +109,9 @@ class MaskGenotype(Genotype):
             raise TypeError(f"mask_rule: expected the rule to return a {kind} tensor {tuple(values.shape)}, got {came}")
         return mask.as_subclass(Tensor)
 
-    def weights_of(self, payload: Tensor) -> Tensor:
+    def weights_of(self, payload: Tensor) -> MaskedWeights:
         """See ``Genotype``."""
-        return apply_mask(self.frozen, payload, self.network.layers, rescale=self.rule.rescale)
+        return masked_weights(self.frozen, payload, self.network.layers, rescale=self.rule.rescale)
 
     def pack(self, payload: Tensor) -> NDArray[Any]:
         """See ``Genotype``; one bit per weight, or one byte if there are other values than 0 and 1."""
@@ -155,6 +156,6 @@ class WeightGenotype(Genotype):
         """See ``Genotype``."""
         return values.as_subclass(Tensor)
 
-    def weights_of(self, payload: Tensor) -> Tensor:
+    def weights_of(self, payload: Tensor) -> DenseWeights:
         """See ``Genotype``."""
-        return payload
+        return DenseWeights(payload)

@@ -92,7 +92,7 @@ class GymProblem(GymRounds):
         return check_matrix(name, values[None], self.solution_length)
 
     def _weights_of(self, values: Tensor) -> Tensor:
-        return self._genotype.weights_of(self._genotype.express(values))
+        return self._genotype.weights_of(self._genotype.express(values)).dense()
 
     def _policy_of(self, values: Tensor, *, clip_actions: bool = True) -> PolicyModule:
         module = self.network.to_module(self._weights_of(values)[0].cpu())

@@ -69,7 +69,7 @@ class GymRounds(Rounds):
             return play(
                 self._task,
                 self._genotype.network,
-                lambda part: self._genotype.weights_of(payload[part]),
+                self._genotype.weights_of(payload),
                 seeds,
                 rule=self._reward_rule,
                 noise_seeds=noise_seeds,

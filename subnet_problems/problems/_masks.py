@@ -115,7 +115,7 @@ class Masked(Rounds):
             float32, of the same shape.
         """
         mask = self.mask(scores)
-        return self._genotype.weights_of(mask if mask.ndim == 2 else mask[None]).reshape(mask.shape)
+        return self._genotype.weights_of(mask if mask.ndim == 2 else mask[None]).dense().reshape(mask.shape)
 
     def evaluate_masks(self, mask: Tensor | ArrayLike) -> NDArray[np.float64]:
         """Evaluate masks directly, without the mask rule: for searches that have bits instead of scores.

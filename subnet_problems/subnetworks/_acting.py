@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..networks._layer import list_layers
-from ..networks.forward._chain import ChainPolicy, as_chain
+from ..networks._weights import DenseWeights
+from ..networks.forward._chain import ChainPolicy, as_chain, plan_of
 from ._parts import PolicyParts
 from ._pruning import compact, masked_layers, to_module
 
@@ -40,7 +40,7 @@ class Acting:
             chain = as_chain(module)
             assert chain is not None
             weights = torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
-            self._chain = ChainPolicy(chain, list_layers(module), [weights[None]], popsize=1, num_episodes=2**31 - 1)
+            self._chain = ChainPolicy(DenseWeights(weights[None]), plan_of(chain), num_episodes=2**31 - 1)
 
     def _contents(self) -> tuple[bytes, ...]:
         """Bytes of the policy's arrays, which a user may change in place."""

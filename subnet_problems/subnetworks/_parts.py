@@ -115,7 +115,7 @@ class PolicyParts:
         if not isinstance(self.rescale, bool):
             return list(self.rescale)
         scaled = [self.rescale and len(layer.shape) >= 2 for layer in layers]
-        return [float(scale_of(self.mask[None], layers[i])) if scaled[i] else 1.0 for i in range(len(layers))]
+        return [float(scale_of(self.mask[None], layers[i])[0]) if scaled[i] else 1.0 for i in range(len(layers))]
 
     @property
     def weights(self) -> Tensor:

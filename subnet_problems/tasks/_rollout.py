@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..networks._frozen_network import FrozenNetwork
 from ..networks._philox import episode_seeds
+from ..networks._weights import PopulationWeights
 from ..networks.forward._way import PopulationPolicy
 from ._episodes import Episodes, EvaluationError
 from ._gym_task import GymTask
@@ -25,8 +25,6 @@ from .simulators._simulator import Simulator, SimulatorError
 
 FloatArray = NDArray[np.float32]
 
-#: The number of weights that are decoded at a time (at least those of one solution).
-_CHUNK = 2**18
 #: The number of steps of action noise that are drawn at a time.
 _NOISE_BLOCK = 64
 #: The random stream of test episodes. No evaluation round has this number.
@@ -36,7 +34,7 @@ _TEST_STREAM = 2**64 - 1
 def play(
     task: GymTask,
     network: FrozenNetwork,
-    weights_of: Callable[[slice], Tensor],
+    weights: PopulationWeights | Tensor,
     seeds: NDArray[np.int64],
     *,
     rule: RewardRule | None = None,
@@ -51,7 +49,7 @@ def play(
     Args:
         task: The task to play.
         network: The architecture.
-        weights_of: Returns the weights ``(n, D)`` of a slice of the solutions.
+        weights: The weights of the solutions; or a tensor ``(N, D)``.
         seeds: ``(N, E)`` seeds of the episodes.
         rule: Changes of rewards and actions. Default: None, no changes.
         noise_seeds: ``(N, E)`` seeds of the action noise; needed with ``action_noise_stdev``.
@@ -69,7 +67,6 @@ def play(
     # stepped, the actions of the other are computed.
     num_parts = min(popsize, task.turns(backend))
     bounds = [popsize * i // num_parts for i in range(num_parts + 1)]
-    chunk = max(1, _CHUNK // network.num_weights)
     simulators: list[Simulator] = []
     parts: list[_Part] = []
     with one_torch_thread(), ExitStack() as stack:
@@ -77,10 +74,9 @@ def play(
             simulators.append(task.simulator(seeds[start:stop].reshape(-1), backend=backend))
             stack.callback(simulators[-1].close)
         for (start, stop), simulator in zip(pairwise(bounds), simulators, strict=True):
-            chunks = (weights_of(slice(i, min(i + chunk, stop))) for i in range(start, stop, chunk))
             part = _Part(
                 simulator,
-                network.population(chunks, popsize=stop - start, num_episodes=num_episodes, device=device),
+                network.population(weights[start:stop], num_episodes=num_episodes, device=device),
                 task,
                 first_solution=start,
                 shape=(stop - start, num_episodes),
@@ -117,9 +113,7 @@ def play_tests(
         ``(num_episodes,)`` returns of the episodes.
     """
     seeds = episode_seeds(seed, num_episodes, stream=_TEST_STREAM)
-    episodes = play(
-        task, network, lambda part: weights[part].cpu(), seeds[None], normalizer=normalizer, backend="gymnasium"
-    )
+    episodes = play(task, network, weights.cpu(), seeds[None], normalizer=normalizer, backend="gymnasium")
     returns: NDArray[np.float64] = episodes.returns[0]
     return returns
 

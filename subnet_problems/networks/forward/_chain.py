@@ -5,17 +5,14 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from .._weights import PopulationWeights
 from ._way import FloatArray, Population
-
-if TYPE_CHECKING:
-    from .._layer import Layer
-
 
 #: The activations that the kernel supports, with their codes.
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
@@ -54,6 +51,12 @@ def _is_evotorchs_chain(module: nn.Module) -> bool:
     return source is not None and type(module) is source.MultiLayered
 
 
+def plan_of(chain: Sequence[tuple[nn.Linear, int]]) -> NDArray[np.int64]:
+    """The layers of a chain as kernels read them: ``(layers, 4)``, see ``forward`` in ``_chain_kernel``."""
+    plan = [(part.in_features, part.out_features, part.bias is not None, activation) for part, activation in chain]
+    return np.array(plan, dtype=np.int64)
+
+
 class ChainPolicy:
     """A policy of linear layers and activations, by a compiled kernel that computes one episode after another.
 
@@ -61,28 +64,17 @@ class ChainPolicy:
     outputs without changing the order in which an output is summed.
     """
 
-    def __init__(
-        self,
-        chain: Sequence[tuple[nn.Linear, int]],
-        layers: Sequence[Layer],
-        chunks: Iterable[Tensor],
-        *,
-        popsize: int,
-        num_episodes: int,
-    ) -> None:
+    def __init__(self, weights: PopulationWeights, plan: NDArray[np.int64], *, num_episodes: int) -> None:
         from ._chain_kernel import forward, transpose  # Numba takes a while to load
 
         self._forward = forward
-        self._num_episodes = num_episodes
-        plan = []
-        for linear, activation in chain:
-            plan.append((linear.in_features, linear.out_features, linear.bias is not None, activation))
-        self._plan = np.array(plan, dtype=np.int64)
-        self._width = int(self._plan[:, :2].max())
-        self._weights = np.empty((popsize, layers[-1].slice.stop), dtype=np.float32)
+        self._num_episodes, self._plan = num_episodes, plan
+        self._width = int(plan[:, :2].max())
+        num_weights = int((plan[:, 0] * plan[:, 1] + plan[:, 2] * plan[:, 1]).sum())
+        self._weights = np.empty((len(weights), num_weights), dtype=np.float32)
         start = 0
-        for chunk in chunks:
-            transpose(chunk.numpy(), self._plan, self._weights[start : start + len(chunk)])
+        for chunk in weights.chunks(num_weights):
+            transpose(chunk.numpy(), plan, self._weights[start : start + len(chunk)])
             start += len(chunk)
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
@@ -98,5 +90,4 @@ def chain_population(population: Population) -> ChainPolicy | None:
     chain = as_chain(population.module) if population.device.type == "cpu" else None
     if chain is None:
         return None
-    sizes = {"popsize": population.popsize, "num_episodes": population.num_episodes}
-    return ChainPolicy(chain, population.layers, population.chunks, **sizes)
+    return ChainPolicy(population.weights, plan_of(chain), num_episodes=population.num_episodes)

@@ -8,7 +8,7 @@ from ..._compile import compiled
 
 
 @compiled(inline="always")
-def _tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):  # type: ignore[no-untyped-def]
     """Tanh as x P(x²) / Q(x²) on [-9, 9], fitted for least relative error, which is at most 4e-7."""
     x = min(max(x, np.float32(-9.0)), np.float32(9.0))
     z = x * x
@@ -90,7 +90,7 @@ def forward(weights, plan, num_episodes, rows, obs, scratch, outputs):  # type: 
                 k += 1
             if activation == 1:
                 for j in range(n_out):
-                    y[j] = _tanh(y[j])
+                    y[j] = tanh(y[j])
             elif activation == 2:
                 for j in range(n_out):
                     y[j] = max(y[j], np.float32(0.0))

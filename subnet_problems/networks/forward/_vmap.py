@@ -88,10 +88,10 @@ class VmapPolicy:
 
 def vmap_population(population: Population) -> VmapPolicy:
     """See ``Way``. It computes any module on any device."""
-    layers, popsize = population.layers, population.popsize
-    weights = torch.empty((popsize, layers[-1].slice.stop), dtype=torch.float32, device=population.device)
+    layers, num_weights = population.layers, population.layers[-1].slice.stop
+    weights = torch.empty((len(population.weights), num_weights), dtype=torch.float32, device=population.device)
     start = 0
-    for chunk in population.chunks:
+    for chunk in population.weights.chunks(num_weights):
         weights[start : start + len(chunk)] = chunk
         start += len(chunk)
     return VmapPolicy(population.module, layers, weights, num_episodes=population.num_episodes)

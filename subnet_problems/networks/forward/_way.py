@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 if TYPE_CHECKING:
     from .._layer import Layer
+    from .._weights import PopulationWeights
 
 FloatArray = NDArray[np.float32]
 
@@ -35,16 +36,14 @@ class Population:
     Attributes:
         module: The architecture.
         layers: Its parameter tensors.
-        chunks: The weights of all networks, ``(n, D)`` at a time. They can be read only once.
-        popsize: N, the number of networks.
+        weights: The weights of the N networks.
         num_episodes: E, the number of episodes of each network.
         device: Device of the forward pass.
     """
 
     module: nn.Module
     layers: Sequence[Layer]
-    chunks: Iterable[Tensor]
-    popsize: int
+    weights: PopulationWeights
     num_episodes: int
     device: torch.device
 

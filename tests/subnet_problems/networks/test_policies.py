@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from subnet_problems import FrozenNetwork
+from subnet_problems.networks import _weights
 
 OBS, ACT = 5, 3
 
@@ -108,7 +109,7 @@ def test_a_population_matches_the_plain_modules_with_large_weights(init):
 
 def assert_matches_plain_modules(network, **options) -> None:
     frozen, weights = make(network, **options)
-    policy = frozen.population([weights], popsize=4, num_episodes=3)
+    policy = frozen.population(weights, num_episodes=3)
     obs = observations(1, 12)[0]
     outputs = policy.act(rows_of(12), obs)
     assert outputs.dtype == np.float32
@@ -117,19 +118,29 @@ def assert_matches_plain_modules(network, **options) -> None:
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["the paper's", "ReLU", "opaque"])
+def test_weights_are_converted_in_chunks_of_any_size(name, monkeypatch):
+    frozen, weights = make((CHAINS | OTHERS)[name], popsize=5)
+    obs = observations(1, 10)[0]
+    whole = frozen.population(weights, num_episodes=2).act(rows_of(10), obs)
+    monkeypatch.setattr(_weights, "_CHUNK", 2 * frozen.num_weights)
+    assert [len(chunk) for chunk in _weights.DenseWeights(weights).chunks(frozen.num_weights)] == [2, 2, 1]
+    assert bits(frozen.population(weights, num_episodes=2).act(rows_of(10), obs)) == bits(whole)
+
+
 def test_the_kernel_and_vmap_agree_on_one_network():
     layers = [nn.Linear(OBS, 87), nn.Tanh(), nn.Linear(87, 87), nn.Tanh(), nn.Linear(87, ACT)]
     obs, outputs = observations(1, 12)[0], []
     for module in (nn.Sequential(*layers), Opaque(*layers)):
         frozen, weights = make(module, weight_init=None)
-        outputs.append(frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), obs))
+        outputs.append(frozen.population(weights, num_episodes=3).act(rows_of(12), obs))
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-3, 1.0, 30.0, 1e20])
 def test_tanh_is_accurate_for_inputs_of_any_size(size):
     frozen = FrozenNetwork("Linear(1, 1, bias=False) >> Tanh()", obs_length=1, act_length=1)
-    policy = frozen.population([torch.ones((1, 1))], popsize=1, num_episodes=8)
+    policy = frozen.population(torch.ones((1, 1)), num_episodes=8)
     obs = (np.linspace(-1, 1, 8, dtype=np.float32) * np.float32(size))[:, None]
     np.testing.assert_allclose(policy.act(rows_of(8), obs), np.tanh(obs), rtol=1e-6)
 
@@ -138,12 +149,12 @@ def test_tanh_is_accurate_for_inputs_of_any_size(size):
 def test_outputs_of_an_episode_do_not_depend_on_other_episodes(name):
     frozen, weights = make((CHAINS | OTHERS)[name])
     obs = observations(1, 12)[0]
-    together = bits(frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), obs))
+    together = bits(frozen.population(weights, num_episodes=3).act(rows_of(12), obs))
     for row in range(12):
-        everyone = frozen.population([weights], popsize=4, num_episodes=3)
+        everyone = frozen.population(weights, num_episodes=3)
         assert bits(everyone.act(np.array([row], dtype=np.int32), obs[row : row + 1])) == together[row : row + 1]
     some = np.array([0, 4, 5, 11], dtype=np.int32)
-    everyone = frozen.population([weights], popsize=4, num_episodes=3)
+    everyone = frozen.population(weights, num_episodes=3)
     assert bits(everyone.act(some, obs[some])) == [together[row] for row in some]
 
 
@@ -154,7 +165,7 @@ def test_outputs_of_an_episode_do_not_depend_on_how_the_population_is_split(name
     obs = observations(1, 5 * num_episodes)[0]
 
     def play(start: int, stop: int) -> list[list[int]]:
-        policy = frozen.population([weights[start:stop]], popsize=stop - start, num_episodes=num_episodes)
+        policy = frozen.population(weights[start:stop], num_episodes=num_episodes)
         return bits(policy.act(rows_of((stop - start) * num_episodes), obs[start * num_episodes : stop * num_episodes]))
 
     together = play(0, 5)
@@ -162,21 +173,11 @@ def test_outputs_of_an_episode_do_not_depend_on_how_the_population_is_split(name
         assert [answer for start, stop in pairwise(bounds) for answer in play(start, stop)] == together
 
 
-@pytest.mark.parametrize("name", ["the paper's", "ReLU", "opaque"])
-def test_weights_may_be_passed_in_chunks_of_any_size(name):
-    frozen, weights = make((CHAINS | OTHERS)[name], popsize=5)
-    obs = observations(1, 10)[0]
-    whole = frozen.population([weights], popsize=5, num_episodes=2).act(rows_of(10), obs)
-    chunks = (weights[part] for part in (slice(0, 2), slice(2, 3), slice(3, 5)))
-    parts = frozen.population(chunks, popsize=5, num_episodes=2).act(rows_of(10), obs)
-    assert bits(parts) == bits(whole)
-
-
 @pytest.mark.parametrize("name", ["the paper's", "opaque"])
 def test_the_given_weights_are_not_changed(name):
     frozen, weights = make((CHAINS | OTHERS)[name])
     before = weights.clone()
-    frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), observations(1, 12)[0])
+    frozen.population(weights, num_episodes=3).act(rows_of(12), observations(1, 12)[0])
     assert torch.equal(weights, before)
 
 
@@ -184,10 +185,10 @@ def test_the_given_weights_are_not_changed(name):
 def test_ended_episodes_do_not_affect_the_remaining_ones(name):
     frozen, weights = make((OTHERS | RECURRENT)[name], popsize=5)
     obs = observations(5, 15)
-    everyone = frozen.population([weights], popsize=5, num_episodes=3)
+    everyone = frozen.population(weights, num_episodes=3)
     together = [bits(everyone.act(rows_of(15), step)) for step in obs]
     alive = [rows_of(15), np.delete(rows_of(15), [1, 9, 10, 11]), np.array([0, 2, 3, 12]), np.array([2, 12]), [12]]
-    policy = frozen.population([weights], popsize=5, num_episodes=3)
+    policy = frozen.population(weights, num_episodes=3)
     for step, rows, expected in zip(obs, alive, together, strict=True):
         rows = np.asarray(rows, dtype=np.int32)
         assert bits(policy.act(rows, step[rows])) == [expected[row] for row in rows]
@@ -196,7 +197,7 @@ def test_ended_episodes_do_not_affect_the_remaining_ones(name):
 @pytest.mark.parametrize("name", RECURRENT)
 def test_a_recurrent_network_keeps_the_state_of_each_episode_while_others_end(name):
     frozen, weights = make(RECURRENT[name])
-    policy = frozen.population([weights], popsize=4, num_episodes=3)
+    policy = frozen.population(weights, num_episodes=3)
     obs = observations(5, 12)
     alive = rows_of(12)
     states = dict.fromkeys(range(12))
@@ -212,7 +213,7 @@ def test_a_recurrent_network_keeps_the_state_of_each_episode_while_others_end(na
 
 def test_a_recurrent_network_uses_its_state():
     frozen, weights = make(RECURRENT["RNN"])
-    policy = frozen.population([weights], popsize=4, num_episodes=3)
+    policy = frozen.population(weights, num_episodes=3)
     obs = observations(1, 12)[0]
     assert bits(policy.act(rows_of(12), obs)) != bits(policy.act(rows_of(12), obs))
 
@@ -220,7 +221,7 @@ def test_a_recurrent_network_uses_its_state():
 def test_each_population_starts_without_a_state():
     frozen, weights = make(RECURRENT["RNN"])
     obs = observations(1, 12)[0]
-    first, second = (frozen.population([weights], popsize=4, num_episodes=3).act(rows_of(12), obs) for _ in range(2))
+    first, second = (frozen.population(weights, num_episodes=3).act(rows_of(12), obs) for _ in range(2))
     assert bits(first) == bits(second)
 
 
@@ -229,12 +230,12 @@ def test_forward_hooks_of_a_module_run_in_a_population():
     module.register_forward_hook(lambda part, inputs, output: 100.0 * output)
     network = FrozenNetwork(module, obs_length=OBS, act_length=ACT)
     obs = np.random.default_rng(0).normal(size=(1, OBS)).astype(np.float32)
-    outputs = network.population([network.weights[None]], popsize=1, num_episodes=1).act(np.zeros(1, np.int32), obs)
+    outputs = network.population(network.weights[None], num_episodes=1).act(np.zeros(1, np.int32), obs)
     with torch.no_grad():
         np.testing.assert_allclose(outputs[0], module(torch.from_numpy(obs[0])).numpy(), rtol=1e-5)
 
 
 def test_a_population_on_another_device_does_not_move_the_network():
     network = FrozenNetwork((4,), obs_length=OBS, act_length=ACT)
-    network.population([network.weights[None]], popsize=1, num_episodes=1, device="meta")
+    network.population(network.weights[None], num_episodes=1, device="meta")
     assert {parameter.device.type for parameter in network.to_module(network.weights).parameters()} == {"cpu"}

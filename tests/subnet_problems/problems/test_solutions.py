@@ -41,7 +41,7 @@ def test_a_policy_computes_the_same_outputs_as_the_population(env_config, normal
     if normalize:
         stats = problem.get_observation_stats()
         seen = ((observations - stats.mean) / stats.stdev).astype(np.float32)
-    population = problem.network.population([problem.decode(x)[None]], popsize=1, num_episodes=20)
+    population = problem.network.population(problem.decode(x)[None], num_episodes=20)
     expected = population.act(np.arange(20, dtype=np.int32), seen)
     raw = problem.to_policy(x, clip_actions=False)(torch.from_numpy(observations)).detach().numpy()
     np.testing.assert_allclose(raw, expected, rtol=1e-5, atol=1e-5)

@@ -282,7 +282,7 @@ def with_custom_forward():
 def test_a_population_computes_the_same_outputs_as_the_module(make_module, weight_init):
     network = FrozenNetwork(make_module(), obs_length=4, act_length=2, weight_init=weight_init)
     obs = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    policy = network.population([network.weights[None]], popsize=1, num_episodes=3)
+    policy = network.population(network.weights[None], num_episodes=3)
     with torch.no_grad():
         expected = network.to_module(network.weights)(torch.from_numpy(obs)).numpy()
     np.testing.assert_allclose(policy.act(np.arange(3, dtype=np.int32), obs), expected, rtol=1e-5, atol=1e-5)

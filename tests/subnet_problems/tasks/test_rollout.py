@@ -76,7 +76,7 @@ def reference(task, network, weights, seeds, episode_of, normalizer=None):
     returns, lengths = np.zeros(shape), np.zeros(shape, np.int64)
     sums, squares = np.zeros((*shape, task.obs_length)), np.zeros((*shape, task.obs_length))
     for n, e in np.ndindex(shape):
-        policy = network.population([weights[n : n + 1]], popsize=1, num_episodes=1)
+        policy = network.population(weights[n : n + 1], num_episodes=1)
         episode = episode_of(task, seeds[n, e])
         obs, _, _ = next(episode)
         for step in count(1):
@@ -103,7 +103,7 @@ def test_a_population_on_gymnasium_equals_solutions_evaluated_one_by_one(name):
     task = GymTask(**TASKS[name], backend="gymnasium")
     network = network_for(task)
     weights = random_weights(network)
-    episodes = play(task, network, lambda part: weights[part], SEEDS, collect_obs=True)
+    episodes = play(task, network, weights, SEEDS, collect_obs=True)
     assert_same_bits(episodes, reference(task, network, weights, SEEDS, gymnasium_episode))
 
 
@@ -113,7 +113,7 @@ def test_a_population_on_envpool_equals_solutions_evaluated_one_by_one(name):
     task = GymTask(**TASKS[name], backend="envpool")
     network = network_for(task)
     weights = random_weights(network)
-    episodes = play(task, network, lambda part: weights[part], SEEDS, collect_obs=True)
+    episodes = play(task, network, weights, SEEDS, collect_obs=True)
     episode_of = partial(envpool_episode, ENVPOOL_NAMES[name])
     assert_same_bits(episodes, reference(task, network, weights, SEEDS, episode_of))
 
@@ -124,7 +124,7 @@ def test_a_population_with_normalization_equals_solutions_evaluated_one_by_one(b
     network = network_for(task)
     weights = random_weights(network)
     normalizer = Normalizer(np.linspace(-0.5, 0.5, 8, dtype=np.float32), np.linspace(0.5, 3.0, 8, dtype=np.float32))
-    episodes = play(task, network, lambda part: weights[part], SEEDS, collect_obs=True, normalizer=normalizer)
+    episodes = play(task, network, weights, SEEDS, collect_obs=True, normalizer=normalizer)
     episode_of = gymnasium_episode if backend == "gymnasium" else partial(envpool_episode, "LunarLander-v3")
     assert_same_bits(episodes, reference(task, network, weights, SEEDS, episode_of, normalizer))
 
@@ -145,7 +145,7 @@ def test_networks_without_a_kernel_equal_their_module_stepped_by_hand(hidden):
             expected[n, e] += reward
             if ended:
                 break
-    got = play(task, network, lambda part: weights[part], SEEDS)
+    got = play(task, network, weights, SEEDS)
     assert len(np.unique(got.lengths)) > 3
     np.testing.assert_allclose(got.returns, expected, rtol=1e-4)
 
@@ -155,9 +155,9 @@ def test_decoding_weights_in_parts_does_not_change_results(popsize):
     task = GymTask("CartPole-v1", episode_length=30)
     network = network_for(task)
     weights, seeds = random_weights(network, popsize), np.arange(2 * popsize).reshape(popsize, 2)
-    together = play(task, network, lambda part: weights[part], seeds)
+    together = play(task, network, weights, seeds)
     for n in range(popsize):
-        alone = play(task, network, lambda part, n=n: weights[n : n + 1], seeds[n : n + 1])
+        alone = play(task, network, weights[n : n + 1], seeds[n : n + 1])
         np.testing.assert_array_equal(together.returns[n], alone.returns[0])
         np.testing.assert_array_equal(together.lengths[n], alone.lengths[0])
 
@@ -165,7 +165,7 @@ def test_decoding_weights_in_parts_does_not_change_results(popsize):
 def test_observations_are_summed_only_on_request():
     task = GymTask("CartPole-v1", episode_length=5)
     network = network_for(task)
-    episodes = play(task, network, lambda part: random_weights(network)[part], SEEDS)
+    episodes = play(task, network, random_weights(network), SEEDS)
     assert episodes.obs_sum is None
     assert episodes.obs_sum_of_squares is None
 
@@ -184,7 +184,7 @@ def test_a_bonus_and_a_decrease_are_added_to_each_reward():
     task = GymTask(Echo, env_config={"steps": 6})
     network = network_for(task, ())
     rule = RewardRule(decrease_rewards_by=0.25, alive_bonus_schedule=(2, 4, 1.0))
-    episodes = play(task, network, lambda part: torch.tensor([[2.0]])[part], np.array([[0]]), rule=rule)
+    episodes = play(task, network, torch.tensor([[2.0]]), np.array([[0]]), rule=rule)
     assert episodes.returns[0, 0] == 6 * (2.0 - 0.25) + 0.5 + 3 * 1.0
 
 
@@ -193,7 +193,7 @@ def test_a_bonus_is_exact_on_both_simulators(backend):
     task = GymTask("CartPole-v1", backend=backend, episode_length=50)
     network = network_for(task)
     weights, rule = random_weights(network), RewardRule(decrease_rewards_by=0.1)
-    episodes = play(task, network, lambda part: weights[part], SEEDS, rule=rule)
+    episodes = play(task, network, weights, SEEDS, rule=rule)
     np.testing.assert_allclose(episodes.returns, 0.9 * episodes.lengths, rtol=1e-12)
 
 
@@ -202,7 +202,7 @@ def noise_of(task, seeds, noise_seeds, stdev, echo_log):
     network = network_for(task, ())
     weights = torch.zeros((len(seeds), network.num_weights))
     rule = RewardRule(action_noise_stdev=stdev)
-    play(task, network, lambda part: weights[part], seeds, rule=rule, noise_seeds=noise_seeds)
+    play(task, network, weights, seeds, rule=rule, noise_seeds=noise_seeds)
     return np.array([episode[1:] for episode in echo_log]).reshape(*seeds.shape, -1, task.actions.length)
 
 
@@ -234,8 +234,8 @@ def test_action_noise_does_not_depend_on_the_end_of_other_episodes():
     network = network_for(task)
     weights, rule = random_weights(network), RewardRule(action_noise_stdev=0.5)
     options = {"rule": rule, "noise_seeds": SEEDS + 1}
-    together = play(task, network, lambda part: weights[part], SEEDS, **options)
-    alone = play(task, network, lambda part: weights[2:3], SEEDS[2:3], rule=rule, noise_seeds=SEEDS[2:3] + 1)
+    together = play(task, network, weights, SEEDS, **options)
+    alone = play(task, network, weights[2:3], SEEDS[2:3], rule=rule, noise_seeds=SEEDS[2:3] + 1)
     np.testing.assert_array_equal(together.returns[2], alone.returns[0])
 
 
@@ -261,10 +261,10 @@ def test_a_nonfinite_observation_is_reported_with_its_location(obs):
     network = network_for(task)
     weights = random_weights(network)
     with pytest.raises(EvaluationError, match="solution 1, episode 2, step 0: expected a finite observation") as caught:
-        play(task, network, lambda part: weights[part], np.array([[0, 0, 0], [0, 0, 1]]))
+        play(task, network, weights, np.array([[0, 0, 0], [0, 0, 1]]))
     assert (caught.value.solution, caught.value.episode, caught.value.step) == (1, 2, 0)
     with pytest.raises(EvaluationError, match="solution 0, episode 0, step 1: expected a finite observation"):
-        play(task, network, lambda part: weights[part], np.array([[0, 0, 0], [0, 0, 1]]) * 0)
+        play(task, network, weights, np.array([[0, 0, 0], [0, 0, 1]]) * 0)
 
 
 def test_large_observations_and_rewards_are_valid():
@@ -272,7 +272,7 @@ def test_large_observations_and_rewards_are_valid():
     task = GymTask(NotFinite, env_config={"obs": obs, "reward": reward}, episode_length=1)
     network = network_for(task)
     weights = torch.zeros((3, network.num_weights))
-    episodes = play(task, network, lambda part: weights[part], np.ones((3, 1), np.int64))
+    episodes = play(task, network, weights, np.ones((3, 1), np.int64))
     assert (episodes.returns == 1e308).all()
 
 
@@ -282,7 +282,7 @@ def test_a_nonfinite_output_is_an_error_before_the_simulator_steps():
     weights = random_weights(network)
     weights[3] = torch.inf
     with pytest.raises(EvaluationError, match="solution 3, episode 0, step 0: expected a finite output of the policy"):
-        play(task, network, lambda part: weights[part], SEEDS)
+        play(task, network, weights, SEEDS)
 
 
 def test_an_evaluation_error_can_be_pickled():

@@ -86,7 +86,7 @@ def test_envpool_results_do_not_depend_on_the_number_of_threads():
         task = GymTask("LunarLander-v3", num_threads=num_threads)
         network = FrozenNetwork((5,), obs_length=8, act_length=4)
         weights = torch.randn((6, network.num_weights), generator=torch.Generator().manual_seed(1))
-        results.append(play(task, network, lambda part, weights=weights: weights[part], np.arange(18).reshape(6, 3)))
+        results.append(play(task, network, weights, np.arange(18).reshape(6, 3)))
     for other in results[1:]:
         np.testing.assert_array_equal(other.returns, results[0].returns)
         np.testing.assert_array_equal(other.lengths, results[0].lengths)
@@ -159,7 +159,7 @@ def test_every_environment_is_closed_once(raise_at):
     network = FrozenNetwork((5,), obs_length=4, act_length=2)
     weights = torch.randn((6, network.num_weights))
     with nullcontext() if raise_at is None else pytest.raises(EvaluationError, match="not today"):
-        play(task, network, lambda part: weights[part], np.arange(18).reshape(6, 3))
+        play(task, network, weights, np.arange(18).reshape(6, 3))
     assert [env.num_closings for env in Counted.made] == [1] * (made_before + 18)
 
 
@@ -178,7 +178,7 @@ def test_a_gymnasium_episode_does_not_depend_on_earlier_ones():
     weights = torch.randn((3, network.num_weights), generator=torch.Generator().manual_seed(2))
 
     def returns(seeds):
-        return play(task, network, lambda part: weights[part], np.array(seeds)).returns
+        return play(task, network, weights, np.array(seeds)).returns
 
     first = returns([[5], [5], [5]])
     returns([[1, 2], [3, 4], [5, 6]])
@@ -271,7 +271,7 @@ def test_both_simulators_have_the_same_distribution_of_returns_in_box2d(env, env
     results = []
     for seed, backend in enumerate(("envpool", "gymnasium")):
         seeds = episode_seeds(seed, shape[0] * shape[1], stream=0).reshape(shape)
-        results.append(play(task, network, lambda part: weights[part], seeds, backend=backend))
+        results.append(play(task, network, weights, seeds, backend=backend))
     envpool, gymnasium = results
     assert ks_2samp(envpool.returns.ravel(), gymnasium.returns.ravel()).pvalue > 0.01
     assert ks_2samp(envpool.lengths.ravel(), gymnasium.lengths.ravel()).pvalue > 0.01
