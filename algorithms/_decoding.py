@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +17,7 @@ Floats = NDArray[np.float64]
 class DecodingProblem(Protocol):
     """A problem that decodes solutions into something coarser, so that many solutions have the same phenotype."""
 
-    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
+    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor | Sequence[Tensor]:
         """For each solution, the expectation of all solutions that decode to the same phenotype.
 
         Args:
@@ -25,7 +26,7 @@ class DecodingProblem(Protocol):
             stdev: Standard deviation of the noise; meaningless if ``center`` is None.
 
         Returns:
-            ``(N, D)``.
+            ``(N, D)``, or a sequence of its N rows ``(D,)``, which may be computed when they are read.
         """
         ...
 

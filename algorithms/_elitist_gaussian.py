@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Self
@@ -291,19 +292,20 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return order[order < num_children]
 
     def _moved_center(self, population: SolutionBatch, num_children: int) -> Tensor:
-        values = population.values.as_subclass(Tensor)
-        expected = self._recombination == "expected"
-        decoding = self.problem if expected and isinstance(self.problem, DecodingProblem) else None
-        if decoding is not None:
-            values = decoding.expected_solutions(values[:num_children], center=self._center, stdev=self._stdev)
+        children = population.values[:num_children].as_subclass(Tensor)
         ranked = self._rank(population, num_children).tolist()
         before = self._center
-        if not expected:
-            towards = weighted_mean(values, ranked[: self._num_elites])
-            away = weighted_mean(values, ranked[::-1][: self._num_elites])
+        if self._recombination != "expected":
+            towards = weighted_mean(children, ranked[: self._num_elites])
+            away = weighted_mean(children, ranked[::-1][: self._num_elites])
             weighted: Tensor = towards if before is None else towards - REPULSION * (away - before)
             return weighted
-        before = values[:num_children].mean(dim=0) if before is None else before
+        decoding = self.problem if isinstance(self.problem, DecodingProblem) else None
+        values: Tensor | Sequence[Tensor] = children
+        if decoding is not None:
+            values = decoding.expected_solutions(children, center=before, stdev=self._stdev)
+        if before is None:
+            before = torch.stack([*values]).mean(dim=0)
         center = moved(values, ranked, self._num_elites, before=before)
         return center if decoding is None else decoding.confined(center)
 

@@ -36,15 +36,62 @@ def expected_scores(
     Returns:
         ``(N, D)`` expected scores.
     """
+    return _chosen(mask, values, _means(center, stdev, cutoffs))
+
+
+class ExpectedScores(Sequence[Tensor]):
+    """For each row of scores, the expectation of all scores with the same mask (see ``expected_scores``).
+
+    A row ``(D,)`` is computed when it is read: a search needs only some rows, and all of them together are large.
+
+    Args:
+        rule: The mask rule.
+        layers: The network's parameter tensors.
+        scores: ``(N, D)``, drawn from ``center + stdev * N(0, I)``.
+        center: ``(D,)``.
+        stdev: Standard deviation of the noise.
+    """
+
+    def __init__(
+        self, rule: CutoffRule, layers: Sequence[Layer], scores: Tensor, *, center: Tensor, stdev: float
+    ) -> None:
+        self._rule, self._layers, self._scores, self._values = rule, layers, scores, values_of(rule)
+        self._means = _means(center, stdev, rule.cutoffs(scores, layers))
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def __getitem__(self, row: int) -> Tensor:  # type: ignore[override]
+        scores = self._scores[row]
+        return _chosen(self._rule(scores[None], self._layers), self._values, self._means)[0]
+
+
+def expected_given_mask(
+    rule: MaskRule, layers: Sequence[Layer], scores: Tensor, *, center: Tensor, stdev: float
+) -> Sequence[Tensor] | Tensor:
+    """Return ``ExpectedScores``, with the same arguments; the scores themselves if the rule has no ``cutoffs``."""
+    if not isinstance(rule, CutoffRule):
+        return scores
+    return ExpectedScores(rule, layers, scores, center=center, stdev=stdev)
+
+
+def _means(center: Tensor, stdev: float, cutoffs: Tensor) -> list[Tensor]:
+    """Return the expectation ``(D,)`` of scores in each interval, from the lowest to the highest."""
     unit, height = stdev * math.sqrt(2.0), stdev * math.sqrt(2.0 / math.pi)
     scaled = (cutoffs - center) / unit
-    highest = center + height / torch.special.erfcx(scaled[-1])  # phi / Phi without 0 / 0
-    lowest = center - height / torch.special.erfcx(-scaled[0])
-    # PyTorch would turn a whole mask of bools into int64 to compare it with a number.
-    result = torch.where(mask if mask.dtype == torch.bool else mask == values[-1], highest, lowest)
-    for value, low, high, *bounds in zip(values[1:-1], scaled[:-1], scaled[1:], cutoffs[:-1], cutoffs[1:], strict=True):
+    means = [center - height / torch.special.erfcx(-scaled[0])]  # phi / Phi without 0 / 0
+    for low, high, *bounds in zip(scaled[:-1], scaled[1:], cutoffs[:-1], cutoffs[1:], strict=True):
         inner = (center + height * _between(low, high)).clamp(*bounds)
-        result = torch.where(mask == value, torch.where(inner.isnan(), bounds[0], inner), result)  # no width: 0 / 0
+        means.append(torch.where(inner.isnan(), bounds[0], inner))  # no width: 0 / 0
+    return [*means, center + height / torch.special.erfcx(scaled[-1])]
+
+
+def _chosen(mask: Tensor, values: Sequence[int], means: Sequence[Tensor]) -> Tensor:
+    """Return the mean that belongs to each value of masks ``(N, D)``."""
+    # PyTorch would turn a whole mask of bools into int64 to compare it with a number.
+    result = torch.where(mask if mask.dtype == torch.bool else mask == values[-1], means[-1], means[0])
+    for value, mean in zip(values[1:-1], means[1:-1], strict=True):
+        result = torch.where(mask == value, mean, result)
     return result
 
 
@@ -57,24 +104,3 @@ def _between(low: Tensor, high: Tensor) -> Tensor:
     two_sides = (torch.exp(-low.square()) - torch.exp(-high.square())) / (torch.erf(high) - torch.erf(low))
     ratio = torch.where(low > 0.0, one_side, two_sides)
     return torch.where(mirrored, -ratio, ratio)
-
-
-def expected_given_mask(
-    rule: MaskRule, layers: Sequence[Layer], scores: Tensor, *, center: Tensor, stdev: float
-) -> Tensor:
-    """Return for each row of scores the expectation of all scores with the same mask (see ``expected_scores``).
-
-    Args:
-        rule: The mask rule.
-        layers: The network's parameter tensors.
-        scores: ``(N, D)``, drawn from ``center + stdev * N(0, I)``.
-        center: ``(D,)``.
-        stdev: Standard deviation of the noise.
-
-    Returns:
-        ``(N, D)`` expected scores; the scores themselves if the rule has no ``cutoffs``.
-    """
-    if not isinstance(rule, CutoffRule):
-        return scores
-    mask, cutoffs = rule(scores, layers), rule.cutoffs(scores, layers)
-    return expected_scores(mask, center=center, stdev=stdev, cutoffs=cutoffs, values=values_of(rule))

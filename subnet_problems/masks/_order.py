@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+#: From this many values on, a sample narrows down where the k-th lowest value is, which takes a fifth of the time.
+_MANY = 2**15
+#: Number of values in the sample, as a fraction of all, and at most.
+_SAMPLE, _MOST_SAMPLED = 16, 2**14
 
 
 def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
@@ -14,10 +23,10 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
         return
     lowest = lowest_kept(scores, num_kept)
     torch.ge(scores, lowest, out=out)
-    surplus = int(out.count_nonzero()) - num_kept
-    if surplus:  # too many scores equal the lowest kept one: drop the last of them
+    num_reached = int(np.count_nonzero(out.numpy())) if out.is_cpu else int(out.count_nonzero())
+    if num_reached > num_kept:  # too many scores equal the lowest kept one: drop the last of them
         equal = torch.nonzero(scores == lowest).flatten()
-        out[equal[len(equal) - surplus :]] = False
+        out[equal[len(equal) - (num_reached - num_kept) :]] = False
 
 
 def lowest_kept(scores: Tensor, num_kept: int) -> float:
@@ -26,7 +35,29 @@ def lowest_kept(scores: Tensor, num_kept: int) -> float:
 
 
 def kth_lowest(values: Tensor, k: int) -> float:
-    """Return the k-th lowest of ``values`` (D,), k from 1. This is several times faster than ``torch.kthvalue``."""
-    if values.is_cpu:
-        return float(np.partition(values.numpy(), k - 1)[k - 1])
-    return float(values.sort().values[k - 1])
+    """Return the k-th lowest of ``values`` (D,), k from 1. This is many times faster than ``torch.kthvalue``."""
+    if not values.is_cpu:
+        return float(values.sort().values[k - 1])
+    array = values.numpy()
+    found = _kth_lowest_of_many(array, k) if array.size >= _MANY else None
+    return float(np.partition(array, k - 1)[k - 1] if found is None else found)
+
+
+def _kth_lowest_of_many(array: NDArray[Any], k: int) -> Any | None:
+    """Return the k-th lowest value, if it is between two values of a sample that should enclose it; else None."""
+    sample = array[:: max(_SAMPLE, array.size // _MOST_SAMPLED)]
+    expected = len(sample) * k / array.size
+    margin = 4.0 * math.sqrt(expected * (1.0 - k / array.size)) + 2.0  # four standard deviations of the rank
+    first, last = int(expected - margin), int(expected + margin)
+    if first < 0 or last >= len(sample):
+        return None
+    low, high = np.partition(sample, (first, last))[[first, last]]
+    enclosed, below = array >= low, array <= high
+    num_below = array.size - int(np.count_nonzero(enclosed))
+    enclosed &= below
+    inside = array[np.flatnonzero(enclosed)]
+    position = k - 1 - num_below
+    if not 0 <= position < len(inside):
+        return None
+    inside.partition(position)
+    return inside[position]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -144,7 +144,7 @@ class Masked(Rounds):
         finally:
             self._given = None
 
-    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Tensor:
+    def expected_solutions(self, values: Tensor, *, center: Tensor | None, stdev: float) -> Sequence[Tensor] | Tensor:
         """For each solution, the expected scores given its mask. ``ElitistGaussianResampling`` learns from these.
 
         Only the side of the rule's cutoff on which a score lies has an effect. So each score is replaced by the mean
@@ -156,7 +156,8 @@ class Masked(Rounds):
             stdev: Standard deviation of the noise. Ignored for initial scores.
 
         Returns:
-            ``(N, D)``; ``values`` itself if the rule is a user's own without ``cutoffs``.
+            A sequence of N rows ``(D,)``, each of which is computed when it is read; ``values`` itself if the rule is
+            a user's own without ``cutoffs``.
 
         Raises:
             ValueError: An argument has the wrong shape, or a score is NaN.

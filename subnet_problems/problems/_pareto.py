@@ -216,7 +216,7 @@ class ParetoSparsityProblem(Problem):
         expected = expected_given_mask(
             self._rule_at(values[0]), self.masked.network.layers, scores, center=around, stdev=stdev
         )
-        return np.column_stack([expected.cpu().numpy(), values[:, -1].numpy()])
+        return np.column_stack([torch.stack([*expected]).cpu().numpy(), values[:, -1].numpy()])
 
     def confined(self, center: ArrayLike) -> NDArray[np.float64]:
         """An individual with the mask of ``center``, near enough to the cutoff for noise to flip bits.

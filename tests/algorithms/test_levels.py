@@ -133,11 +133,11 @@ def test_expected_and_confined_scores_depend_on_the_level():
     easy = lander(TopK(0.9, scope="erdos_renyi"))
     values = problem.generate_batch(3).values.as_subclass(torch.Tensor)
     with problem.at_level(0):
-        asked = problem.expected_solutions(values, center=center, stdev=0.05)
+        asked = torch.stack([*problem.expected_solutions(values, center=center, stdev=0.05)])
         confined = problem.confined(9.0 * center)
-    assert torch.equal(asked, easy.expected_solutions(values, center=center, stdev=0.05))
+    assert torch.equal(asked, torch.stack([*easy.expected_solutions(values, center=center, stdev=0.05)]))
     assert torch.equal(confined, easy.confined(9.0 * center))
-    assert not torch.equal(asked, problem.expected_solutions(values, center=center, stdev=0.05))
+    assert not torch.equal(asked, torch.stack([*problem.expected_solutions(values, center=center, stdev=0.05)]))
     aside = problem.narrowed(center) < problem.mask_rule.cutoffs(center[None], problem.network.layers)[0] - 0.9
     assert aside.count_nonzero() > 250
 

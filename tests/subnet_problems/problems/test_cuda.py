@@ -42,8 +42,8 @@ def test_masks_and_weights_equal_those_on_the_cpu(rule):
 def test_expected_and_confined_scores_equal_those_on_the_cpu(rule):
     here, there = problem("cpu", mask_rule=rule), problem(mask_rule=rule)
     values, center = scores(here), 9.0 * scores(here, 1)[0]
-    expected = here.expected_solutions(values, center=center, stdev=0.5)
-    came = there.expected_solutions(values.cuda(), center=center.cuda(), stdev=0.5)
+    expected = torch.stack([*here.expected_solutions(values, center=center, stdev=0.5)])
+    came = torch.stack([*there.expected_solutions(values.cuda(), center=center.cuda(), stdev=0.5)])
     torch.testing.assert_close(came.cpu(), expected, rtol=1e-4, atol=1e-4)
     assert not torch.equal(here.confined(center), center)
     torch.testing.assert_close(there.confined(center.cuda()).cpu(), here.confined(center))

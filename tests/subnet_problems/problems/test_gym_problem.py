@@ -370,7 +370,7 @@ def test_expected_solutions_have_the_same_masks(mask):
     center = torch.linspace(-0.2, 0.2, problem.solution_length)
     values = center + 0.1 * torch.randn((20, problem.solution_length), generator=torch.Generator().manual_seed(0))
     for options in ({"center": center, "stdev": 0.1}, {"center": None, "stdev": 7.0}):
-        expected = problem.expected_solutions(values, **options)
+        expected = torch.stack([*problem.expected_solutions(values, **options)])
         assert torch.equal(problem.mask(expected), problem.mask(values))
 
 
@@ -379,7 +379,7 @@ def test_expected_solutions_equal_means_of_many_solutions(mask):
     problem = lander(mask_rule=mask, score_stdev=0.2)
     values = problem.generate_batch(2000).values.as_subclass(torch.Tensor)
     kept = problem.mask(values)
-    expected = problem.expected_solutions(values, center=None, stdev=7.0)
+    expected = torch.stack([*problem.expected_solutions(values, center=None, stdev=7.0)])
     exact = isinstance(mask, Threshold)  # the cutoff for few kept weights varies between rows
     for bit in (True, False):
         mean = values[kept == bit].mean().item()
@@ -389,8 +389,8 @@ def test_expected_solutions_equal_means_of_many_solutions(mask):
 def test_expected_initial_solutions_use_center_0_and_score_stdev():
     problem = lander(score_stdev=0.3)
     values = problem.generate_batch(3).values
-    around = problem.expected_solutions(values, center=torch.zeros(problem.solution_length), stdev=0.3)
-    assert torch.equal(problem.expected_solutions(values, center=None, stdev=9.0), around)
+    around = torch.stack([*problem.expected_solutions(values, center=torch.zeros(problem.solution_length), stdev=0.3)])
+    assert torch.equal(torch.stack([*problem.expected_solutions(values, center=None, stdev=9.0)]), around)
     torch.testing.assert_close(around.abs(), torch.full_like(around, 0.3 * (2 / np.pi) ** 0.5))  # half-normal
 
 
@@ -432,7 +432,7 @@ def test_the_first_center_of_a_search_with_enforced_sparsity_is_not_confined(sco
     """In the first steps, both the center and the cutoff are closer to 0 than the children are."""
     problem = lander(hidden_sizes=(64, 64), mask_rule=TopK(0.9, scope=scope))
     values = problem.generate_batch(16).values.as_subclass(torch.Tensor)
-    center = problem.expected_solutions(values, center=None, stdev=0.1).mean(dim=0)
+    center = torch.stack([*problem.expected_solutions(values, center=None, stdev=0.1)]).mean(dim=0)
     assert problem.confined(center) is center
 
 

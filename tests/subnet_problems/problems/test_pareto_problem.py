@@ -261,7 +261,7 @@ def test_expected_individuals_equal_the_expected_solutions_of_the_masked_problem
     expected = problem.expected_individuals(x, center=center, stdev=0.1)
     scores = torch.from_numpy(x[:, :-1]).float()
     around = torch.from_numpy(center[:-1]).float() if centered else torch.zeros(scores.shape[1])
-    same = problem.masked.expected_solutions(scores, center=around, stdev=0.1)
+    same = torch.stack([*problem.masked.expected_solutions(scores, center=around, stdev=0.1)])
     np.testing.assert_array_equal(expected, np.column_stack([same.numpy(), x[:, -1]]))
     assert problem.expected_individuals(x[:0], center=center, stdev=0.1).shape == (0, problem.n_var)
 
