@@ -326,19 +326,19 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         return [*candidates, Candidate(average)] if room else [], handed_out
 
     def _resample(self) -> SolutionBatch:
-        order = self._rank(self._population, self._num_children)
-        elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
-        num_cloned = len(elites) if self._clone_elites else 0
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
         values.normal_(0.0, self._stdev, generator=self.problem.generator)  # stdev * N(0, I), eq. 1
         if self._center is not None:
             values += self._center
         else:
+            order = self._rank(self._population, self._num_children)
+            elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
             parents = self.problem.make_randint(self._popsize, n=self._num_elites, device=values.device)
             for child, parent in enumerate(parents.tolist()):  # row by row: no second (N, D) tensor
                 values[child] += elites[parent]  # eq. 1
-        values[:num_cloned] = elites[:num_cloned]
+            if self._clone_elites:
+                values[: len(elites)] = elites
         for row, candidate in enumerate(self._candidates, self._popsize - len(self._candidates)):
             values[row] = candidate.values
         return children

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._torch_threads import num_threads
+
+T = TypeVar("T")
+
 #: From this many values on, a sample narrows down where the k-th lowest value is, which takes a fifth of the time.
 _MANY = 2**15
 #: Number of values in the sample, as a fraction of all, and at most.
 _SAMPLE, _MOST_SAMPLED = 16, 2**14
+
+
+def each_row(work: Callable[[int], T], scores: Tensor) -> list[T]:
+    """Return ``work(i)`` for each row of scores ``(N, D)``; rows with many scores are processed in parallel threads."""
+    number = num_threads() if scores.is_cpu and scores.shape[1] >= _MANY else 1
+    if number == 1 or len(scores) == 1:
+        return [work(i) for i in range(len(scores))]
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(work, range(len(scores))))
 
 
 def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
@@ -22,8 +37,11 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
         out.fill_(False)
         return
     lowest = lowest_kept(scores, num_kept)
-    torch.ge(scores, lowest, out=out)
-    num_reached = int(np.count_nonzero(out.numpy())) if out.is_cpu else int(out.count_nonzero())
+    if out.is_cpu:  # NumPy starts no threads, and counts faster
+        np.greater_equal(scores.numpy(), lowest, out=out.numpy())
+        num_reached = int(np.count_nonzero(out.numpy()))
+    else:
+        num_reached = int(torch.ge(scores, lowest, out=out).count_nonzero())
     if num_reached > num_kept:  # too many scores equal the lowest kept one: drop the last of them
         equal = torch.nonzero(scores == lowest).flatten()
         out[equal[len(equal) - (num_reached - num_kept) :]] = False
@@ -32,6 +50,11 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
 def lowest_kept(scores: Tensor, num_kept: int) -> float:
     """Return the lowest of the ``num_kept`` highest ``scores`` (D,); ``num_kept`` is at least 1."""
     return kth_lowest(scores, scores.numel() - num_kept + 1)
+
+
+def lowest_kept_of_each(scores: Tensor, num_kept: int) -> list[float]:
+    """Return the lowest of the ``num_kept`` highest scores of each row of ``scores`` (N, D)."""
+    return each_row(lambda i: lowest_kept(scores[i], num_kept), scores)
 
 
 def kth_lowest(values: Tensor, k: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_rescale, check_sparsity
-from ._order import keep_highest, lowest_kept
+from ._order import each_row, keep_highest, lowest_kept_of_each
 
 if TYPE_CHECKING:
     from ..networks._layer import Layer
@@ -59,9 +59,12 @@ class TopK:
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         scores = scores.as_subclass(Tensor)  # EvoTorch's read-only tensors are slow to slice
         parts = self.parts(layers)
-        for row in range(len(scores)):
+
+        def fill(row: int) -> None:
             for part, num_kept in parts if sparsity is None else self.parts(layers, sparsity[row]):
                 keep_highest(scores[row, part], num_kept, out=mask[row, part])
+
+        each_row(fill, scores)
         return mask
 
     def cutoffs(self, scores: Tensor, layers: Sequence[Layer]) -> Tensor:
@@ -73,7 +76,7 @@ class TopK:
         cutoff = torch.empty(scores.shape[1], dtype=scores.dtype, device=scores.device)
         for part, num_kept in self.parts(layers):
             if 0 < num_kept < part.stop - part.start:
-                cutoff[part] = fmean(lowest_kept(row, num_kept) for row in scores[:, part])
+                cutoff[part] = fmean(lowest_kept_of_each(scores[:, part], num_kept))
             else:
                 cutoff[part] = -math.inf if num_kept else math.inf
         return cutoff[None]

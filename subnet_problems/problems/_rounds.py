@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from .._checks import check_choice, check_count, check_mapping, check_matrix, check_numbers, check_seed
+from .._torch_threads import one_torch_thread
 from ..tasks._episodes import EvaluationError
-from ..tasks._torch_threads import one_torch_thread
 from ._errors import WorkersLostError
 from ._genotypes import Genotype
 from ._workers import ACTOR_OPTIONS, Workers, start_ray, unpack_in_actor

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._torch_threads import one_torch_thread
 from ..networks._frozen_network import FrozenNetwork
 from ..networks._philox import episode_seeds
 from ..networks._weights import PopulationWeights
@@ -20,7 +21,6 @@ from ._gym_task import GymTask
 from ._observation_stats import Normalizer
 from ._reward_rule import RewardRule
 from ._step_kernel import all_finite, settle
-from ._torch_threads import one_torch_thread
 from .simulators._simulator import Simulator, SimulatorError
 
 FloatArray = NDArray[np.float32]

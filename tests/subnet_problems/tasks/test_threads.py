@@ -16,7 +16,7 @@ import torch
 from evaluations import fitness
 
 from subnet_problems import MaskedGymProblem
-from subnet_problems.tasks._torch_threads import one_torch_thread
+from subnet_problems._torch_threads import one_torch_thread
 from subnet_problems.tasks.simulators import _pools
 from subnet_problems.tasks.simulators._pools import destroy_closed_pools
 

@@ -1,4 +1,4 @@
-"""Restrict PyTorch to one thread while episodes are played."""
+"""PyTorch's number of threads: one while episodes are played; and the number that the user allows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,21 @@ def one_torch_thread() -> Iterator[None]:
     """
     with _torch_lock:
         number = torch.get_num_threads()
+    before = getattr(_allowed, "number", None)
+    _allowed.number = before or number
     try:
         if number > 1:
             _set_to_one(number)
         yield
     finally:
+        _allowed.number = before
         if torch.get_num_threads() != number:
             torch.set_num_threads(number)
+
+
+def num_threads() -> int:
+    """PyTorch's number of threads in this Python thread, or what it was before ``one_torch_thread``."""
+    return getattr(_allowed, "number", None) or torch.get_num_threads()
 
 
 def _set_to_one(number: int) -> None:
@@ -50,6 +58,8 @@ def _set_to_one(number: int) -> None:
             torch.set_num_threads(1)
 
 
+#: The number of each Python thread within ``one_torch_thread``.
+_allowed = threading.local()
 #: Held while new threads would begin with 1, and during a fork, or else the child could never acquire it.
 _torch_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
