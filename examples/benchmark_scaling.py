@@ -36,6 +36,8 @@ from subnet_problems import MaskedGymProblem, TopK
 from subnet_problems.experiments import write_table
 from subnet_problems.pictures import save_figure
 
+#: The growth with network size is measured for masks that keep about half of the weights, and for these sparsities.
+SPARSITIES = (0.9, 0.98)
 #: Hidden sizes whose networks have about 1k, 10k, 100k and 1M weights, for 8 observations and 2 actions.
 HIDDEN = {1_000: (27, 27), 10_000: (95, 95), 100_000: (311, 311), 1_000_000: (995, 995)}
 
@@ -69,6 +71,13 @@ def rate(popsize: int, repeats: int, **options: Any) -> float:
         task.evaluate(batch)
         rates.append((task.interaction_count - before) / (time.perf_counter() - start))
     return statistics.median(rates)
+
+
+def growth(num_weights: int, repeats: int, device: str) -> dict[str, float]:
+    """Steps per second for networks of this size, by sparsity."""
+    options = {"hidden_sizes": HIDDEN[num_weights], "episode_length": 60, "device": device}
+    row = {"weights": float(num_weights), "free sparsity": rate(64, repeats, **options)}
+    return row | {f"sparsity {s:g}": rate(64, repeats, mask_rule=TopK(s), **options) for s in SPARSITIES}
 
 
 def search_cost(num_weights: int, repeats: int, device: str) -> dict[str, float]:
@@ -112,11 +121,12 @@ def peak_memory(num_weights: int) -> dict[str, float]:
 
 
 def memory_of_a_run(num_weights: int) -> None:
-    """Run in its own process: print the population's bytes, and the peak memory above that of a tiny search."""
-    tiny = ElitistGaussianResampling(problem(hidden_sizes=(4,), episode_length=2), popsize=64)
-    tiny.run(2)
+    """Run in its own process: print the population's bytes, and the peak memory above that of a small search."""
+    options = {"mask_rule": TopK(0.9), "episode_length": 2}
+    small = ElitistGaussianResampling(problem(hidden_sizes=HIDDEN[10_000], **options), popsize=64)
+    small.run(2)
     start = peak_bytes()
-    searcher = ElitistGaussianResampling(problem(hidden_sizes=HIDDEN[num_weights], episode_length=2), popsize=64)
+    searcher = ElitistGaussianResampling(problem(hidden_sizes=HIDDEN[num_weights], **options), popsize=64)
     searcher.run(2)
     print(64 * searcher.problem.solution_length * 4, peak_bytes() - start)
 
@@ -150,6 +160,7 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure, panels = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     for axes, (title, rows) in zip(panels.flat, tables.items(), strict=True):
         x, *series = rows[0]
+        is_rate = title.startswith("growth")
         for column in series:
             axes.plot([row[x] for row in rows], [row[column] for row in rows], "o-", label=column)
         axes.set(xlabel=x, title=title)
@@ -157,12 +168,13 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
             axes.set_xticks([row[x] for row in rows])
         else:
             axes.set_xscale("log")
-        if len(series) > 1:
-            most = max(value for row in rows for value in list(row.values())[1:])
-            axes.set(yscale="log", ylabel="seconds a generation", ylim=(None, 100 * most))  # room for the legend
-            axes.legend(frameon=False, fontsize="small", loc="upper left")
+        most = max(value for row in rows for value in list(row.values())[1:])
+        if is_rate:
+            axes.set(ylabel="steps/s", ylim=(0, 1.15 * most))
         else:
-            axes.set(ylabel=series[0], ylim=(0, 1.15 * max(row[series[0]] for row in rows)))
+            axes.set(yscale="log", ylabel="seconds a generation", ylim=(None, 100 * most))  # room for the legend
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize="small", loc="lower left" if is_rate else "upper left")
         axes.grid(alpha=0.3)
     save_figure(figure, path, dpi=110)
 
@@ -185,10 +197,7 @@ def main() -> None:
         "growth with episodes": lambda: [
             {"episodes at once": n, "steps/s": rate(n // 2, repeats, num_episodes=2, device=device)} for n in episodes
         ],
-        "growth with network size": lambda: [
-            {"weights": n, "steps/s": rate(64, repeats, hidden_sizes=HIDDEN[n], episode_length=60, device=device)}
-            for n in sizes
-        ],
+        "growth with network size": lambda: [growth(n, repeats, device) for n in sizes],
         "growth with threads": lambda: [
             {"threads of each half": n, "steps/s": rate(64, repeats, num_threads=n, device=device)} for n in threads
         ],

@@ -1,0 +1,50 @@
+"""The k-th lowest of many values is exact, whatever a sample of them suggests."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subnet_problems import FrozenNetwork, TopK
+from subnet_problems.masks._order import kth_lowest
+
+N = 5_000
+VALUES = {
+    "normal": lambda rng: rng.standard_normal(N),
+    "equal": lambda rng: np.full(N, 0.5),
+    "few different": lambda rng: rng.integers(3, size=N).astype(float),
+    "ascending": lambda rng: np.arange(N, dtype=float),
+    "descending": lambda rng: -np.arange(N, dtype=float),
+    "a period as long as the stride of the sample": lambda rng: np.arange(N) % 16 + 0.001 * rng.random(N),
+    "infinite": lambda rng: np.where(rng.random(N) < 0.4, np.inf, rng.choice([-np.inf, 1.0, 2.0], N)),
+    "outliers": lambda rng: np.where(rng.random(N) < 0.001, 1e30, rng.random(N)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", VALUES)
+@given(k=st.integers(1, N) | st.sampled_from([1, 2, N - 1, N]), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_the_kth_lowest_of_many_values_is_exact(name, dtype, k, seed):
+    values = torch.from_numpy(VALUES[name](np.random.default_rng(seed))).to(dtype)
+    before = values.clone()
+    assert kth_lowest(values, k) == values.sort().values[k - 1]
+    assert torch.equal(values, before)
+
+
+def test_masks_and_cutoffs_do_not_depend_on_the_number_of_threads():
+    network = FrozenNetwork((180, 180), obs_length=4, act_length=2)
+    scores = torch.randn((6, network.num_weights), generator=torch.Generator().manual_seed(0)).round(decimals=2)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            for rule in (TopK(0.9), TopK(0.97, scope="erdos_renyi")):
+                found.append((rule(scores, network.layers), rule.cutoffs(scores, network.layers)))
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(found[:2], found[2:], strict=True):
+        assert torch.equal(one[0], three[0])
+        assert torch.equal(one[1], three[1])
