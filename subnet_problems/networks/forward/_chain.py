@@ -57,8 +57,12 @@ def plan_of(chain: Sequence[tuple[nn.Linear, int]]) -> NDArray[np.int64]:
     return np.array(plan, dtype=np.int64)
 
 
+#: Maximum number of episodes of a network that are computed together.
+_ROWS = 8
+
+
 class ChainPolicy:
-    """A policy of linear layers and activations, by a compiled kernel that computes one episode after another.
+    """A policy of linear layers and activations, by a compiled kernel.
 
     Weights are stored as ``(in, out)`` matrices. The kernel then adds one row for each input, which vectorizes over
     outputs without changing the order in which an output is summed.
@@ -80,7 +84,9 @@ class ChainPolicy:
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        scratch = np.empty((2, self._width), dtype=np.float32)  # one for each call, since several threads may call
+        scratch = np.empty(
+            (2, _ROWS, self._width), dtype=np.float32
+        )  # one for each call, since several threads may call
         self._forward(self._weights, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 

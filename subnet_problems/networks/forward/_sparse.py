@@ -11,7 +11,7 @@ from ._way import FloatArray, Population
 
 #: A population is computed by this kernel if its masks keep at most this share of the weights. Above it, the dense
 #: kernel is as fast. That one reads all weights of large networks from memory at each step, so its share is larger.
-_MOST_OF_SMALL, _MOST_OF_LARGE = 0.2, 0.45
+_MOST_OF_SMALL, _MOST_OF_LARGE = 0.15, 0.4
 #: Number of weights from which a network is large.
 _LARGE = 2**16
 

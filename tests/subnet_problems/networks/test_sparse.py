@@ -79,7 +79,7 @@ def test_a_layer_may_have_more_units_than_16_bits_count():
 def test_the_density_and_the_size_decide_which_kernel_computes_masks(monkeypatch):
     monkeypatch.undo()
     small, large = (FrozenNetwork(sizes, obs_length=OBS, act_length=ACT) for sizes in ((87, 87), (300, 300)))
-    cases = ((small, 0.15, SparsePolicy), (small, 0.25, ChainPolicy), (large, 0.4, SparsePolicy))
+    cases = ((small, 0.1, SparsePolicy), (small, 0.2, ChainPolicy), (large, 0.35, SparsePolicy))
     for network, density, kind in (*cases, (large, 0.5, ChainPolicy)):
         weights = masked_weights(network.weights, masks_of(network, density), network.layers, rescale=True)
         assert type(network.population(weights, num_episodes=1)) is kind
