@@ -17,6 +17,24 @@ from .._registration import Registration, describe_shipped, foreign_methods, whe
 from ._pools import open_pool
 from ._simulator import Playground
 
+#: MuJoCo's tasks, by version, that EnvPool plays as Gymnasium does: from the same state, the same actions give the same
+#: observations, rewards and ends. (Its Humanoid-v4 and HumanoidStandup-v4 give other observations, and its Pusher has
+#: other bodies.)
+_ALIKE = (
+    "Ant",
+    "HalfCheetah",
+    "Hopper",
+    "InvertedDoublePendulum",
+    "InvertedPendulum",
+    "Reacher",
+    "Swimmer",
+    "Walker2d",
+)
+_MUJOCO_TASKS = {f"{name}-{version}" for name in _ALIKE for version in ("v4", "v5")}
+_MUJOCO_TASKS |= {"Humanoid-v5", "HumanoidStandup-v5"}
+#: The versions of MuJoCo that compute contacts like EnvPool's own, 3.6: at least the first, below the second.
+_MUJOCO_VERSIONS = (3, 5), (4, 0)
+
 
 def envpool_task_name(
     registration: Registration | None, env_config: Mapping[str, Any], probe: gym.Env[Any, Any], actions: Actions
@@ -53,8 +71,28 @@ def envpool_task_name(
 
     if name not in envpool.list_all_envs():
         raise ValueError("it has no such environment")
+    if type(probe.unwrapped).__module__.startswith("gymnasium.envs.mujoco."):
+        _check_mujoco(name)
     _check_spaces(envpool.make_spec(name), probe, actions)
     return name
+
+
+def _check_mujoco(name: str) -> None:
+    """Check that EnvPool plays a MuJoCo task as Gymnasium does with the installed version of MuJoCo.
+
+    Raises:
+        ValueError: It does not.
+    """
+    import mujoco
+
+    if name not in _MUJOCO_TASKS:
+        raise ValueError("its episodes are not those of Gymnasium")
+    first, beyond = _MUJOCO_VERSIONS
+    if not first <= tuple(int(part) for part in mujoco.__version__.split(".")[:2]) < beyond:
+        raise ValueError(
+            f"it has MuJoCo 3.6, and the installed version {mujoco.__version__} computes contacts differently "
+            "(expected mujoco>=3.5,<4)"
+        )
 
 
 def _check_is_shipped(registration: Registration, probe: gym.Env[Any, Any]) -> None:
@@ -95,7 +133,7 @@ def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None
         same = np.issubdtype(action_spec.dtype, np.integer) and (action_spec.minimum, action_spec.maximum) == bounds
     elif action_spec is not None and isinstance(actions, BoxActions):
         shape = tuple(n for n in action_spec.shape if n != -1)  # -1 is the dimension of the environments
-        same = shape == actions.shape and actions.dtype == "float32" == np.dtype(action_spec.dtype)
+        same = shape == actions.shape and actions.dtype == "float32" and np.dtype(action_spec.dtype).kind == "f"
     if not same:
         raise ValueError(f"its actions are not those of Gymnasium, {probe.action_space}")
 
@@ -143,7 +181,7 @@ class EnvPoolSimulator:
             self._dtype: np.dtype[Any] = np.dtype(np.int32)
         else:
             self._shape, self._low, self._high = actions.shape, -np.inf, np.inf
-            self._dtype = np.dtype(np.float32)
+            self._dtype = np.dtype(self._pool.spec.action_array_spec["action"].dtype)
 
     def reset(self) -> NDArray[np.float32]:
         """See ``Simulator``."""
