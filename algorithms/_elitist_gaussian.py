@@ -305,9 +305,11 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
         if decoding is not None:
             values = decoding.expected_solutions(children, center=before, stdev=self._stdev)
         if before is None:
-            matrix = torch.empty_like(children)
-            for i in range(num_children):  # rows may be computed when they are read: no second copy
-                matrix[i] = values[i]
+            matrix = children
+            if decoding is not None:
+                matrix = torch.empty_like(children)
+                for i in range(num_children):  # rows may be computed when they are read: no second copy
+                    matrix[i] = values[i]
             before = matrix.mean(dim=0)
         center = moved(values, ranked, self._num_elites, before=before)
         return center if decoding is None else decoding.confined(center)

@@ -71,7 +71,8 @@ def pareto(
     min_sparsity: Annotated[
         float | None,
         typer.Option(
-            help="Minimum sparsity of the front. Default: 0.9, or what keeps 10 weights if that is lower; 0 for nsga2.",
+            help="Minimum sparsity. Each search has its own default: 0.9 for continuation, 0 for nsga2; or what keeps "
+            "10 weights if that is lower.",
             show_default=False,
         ),
     ] = None,

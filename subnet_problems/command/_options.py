@@ -99,7 +99,11 @@ Budget = Annotated[int, typer.Option(help="Environment steps of the search.", mi
 Seed = Annotated[int, typer.Option(help="Seed of the network, the search and the episodes.", min=0)]
 Popsize = Annotated[int | None, typer.Option(help="Solutions per generation; each search has its own default.", min=1)]
 MaxSparsity = Annotated[
-    float | None, typer.Option(help="Maximum sparsity. Default: 0.998, or 0.99 for nsga2.", show_default=False)
+    float | None,
+    typer.Option(
+        help="Maximum sparsity. Each search has its own default: 0.998 for continuation, 0.99 for nsga2.",
+        show_default=False,
+    ),
 ]
 MinReward = Annotated[
     float | None,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class FrontPreset:
     """A pymoo search for a front, with its settings. A new line in ``FRONT_SEARCHES`` adds a search to the command.
 
+    A front that starts from a policy, or has ``first_interactions``, is always searched by ``algorithms.Continuation``.
+
     Attributes:
         make: Creates the search from a population size, at least 4.
         popsize: Default population size.

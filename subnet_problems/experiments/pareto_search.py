@@ -51,13 +51,13 @@ def begin(
         folder: The folder in which ``checkpoint`` is written every 20 generations; ``algorithms.resume`` reads it.
         algorithm: A name in ``FRONT_SEARCHES``: ``"continuation"`` (default), or ``"nsga2"``, pymoo's NSGA-II with the
             operators of ``algorithms``.
-        popsize: Individuals per generation, at least 4. Default: 64. For NSGA-II: survivors per generation, with five
-            children per survivor. Default: 24.
+        popsize: Individuals per generation, at least 4. Default: that of the search, 64 for the continuation. For
+            NSGA-II: survivors per generation, with five children per survivor; 24.
         seed: Seed of the search. Default: 0.
-        min_sparsity: Minimum sparsity. Default: 0.9, or the sparsity that keeps 10 weights if that is lower; for
-            NSGA-II 0.
-        max_sparsity: Maximum sparsity. Default: 0.998; for NSGA-II 0.99. With ``start``, the sparsity that keeps a
-            tenth of its weights, if that is higher. In a small network, the sparsity that keeps one weight.
+        min_sparsity: Minimum sparsity. Default: that of the search, 0.9 for the continuation and 0 for NSGA-II; or the
+            sparsity that keeps 10 weights if that is lower.
+        max_sparsity: Maximum sparsity. Default: that of the search, 0.998 or 0.99. With ``start``, the sparsity that
+            keeps a tenth of its weights, if that is higher. In a small network, the sparsity that keeps one weight.
         start: ``(D,)`` bool, a mask from which the continuation starts; its sparsity is then the minimum sparsity.
         first_interactions: Minimum environment steps at the first level of a continuation without ``start``. Give a
             hard task about a third of its budget. Default: 0, that is, 25 generations.

@@ -30,7 +30,7 @@ def masked_weights(
     """
     if isinstance(rescale, bool) and not rescale:
         return MaskedWeights(weights, mask, layers, None)
-    scales = torch.ones(len(mask), len(layers), device=mask.device)
+    scales = torch.ones(len(mask), len(layers), dtype=torch.float32, device=mask.device)
     for i, layer in enumerate(layers):
         if not isinstance(rescale, bool):
             scales[:, i] = rescale[i]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
@@ -61,7 +61,13 @@ class ExpectedScores(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._scores)
 
-    def __getitem__(self, row: int) -> Tensor:  # type: ignore[override]
+    @overload
+    def __getitem__(self, row: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Tensor]: ...
+    def __getitem__(self, row: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
         scores = self._scores[row]
         return _chosen(self._rule(scores[None], self._layers), self._values, self._means)[0]
 

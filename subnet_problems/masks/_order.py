@@ -30,24 +30,27 @@ def each_row(work: Callable[[int], T], scores: Tensor) -> list[T]:
     number = num_threads() if scores.is_cpu and scores.shape[1] >= _LARGE else 1
     if number == 1 or len(scores) == 1:
         return [work(i) for i in range(len(scores))]
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(work, range(len(scores))))
+    try:
+        with ThreadPoolExecutor(number) as pool:
+            return list(pool.map(work, range(len(scores))))
+    except RuntimeError:  # no thread can be started
+        return [work(i) for i in range(len(scores))]
 
 
 def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
     """Set ``out`` (D,) to True at the ``num_kept`` highest ``scores`` (D,). Of equal scores the first are taken."""
-    if num_kept == 0:
-        out.fill_(False)
-        return
-    lowest = lowest_kept(scores, num_kept)
+    lowest = lowest_kept(scores, num_kept) if num_kept else math.inf
     if out.is_cpu:  # NumPy starts no threads, and counts faster
-        np.greater_equal(scores.numpy(), lowest, out=out.numpy())
-        num_reached = int(np.count_nonzero(out.numpy()))
-    else:
-        num_reached = int(torch.ge(scores, lowest, out=out).count_nonzero())
-    if num_reached > num_kept:  # too many scores equal the lowest kept one: drop the last of them
-        equal = torch.nonzero(scores == lowest).flatten()
-        out[equal[len(equal) - (num_reached - num_kept) :]] = False
+        kept, array = out.numpy(), scores.numpy()
+        np.greater_equal(array, lowest, out=kept)
+        surplus = int(np.count_nonzero(kept)) - num_kept
+        if surplus > 0:  # too many scores equal the lowest kept one: drop the last of them
+            kept[np.flatnonzero(array == lowest)[-surplus:]] = False
+        return
+    torch.ge(scores, lowest, out=out)
+    surplus = int(out.count_nonzero()) - num_kept
+    if surplus > 0:
+        out[torch.nonzero(scores == lowest).flatten()[-surplus:]] = False
 
 
 def lowest_kept(scores: Tensor, num_kept: int) -> float:
@@ -79,8 +82,9 @@ def _kth_lowest_of_many(array: NDArray[Any], k: int) -> Any | None:
     sample = np.partition(sample, ranks)
     enclosed, num_below = np.ones(array.size, dtype=bool), 0
     if first >= 0:
-        np.greater_equal(array, sample[first], out=enclosed)
-        num_below = array.size - int(np.count_nonzero(enclosed))
+        np.less(array, sample[first], out=enclosed)
+        num_below = int(np.count_nonzero(enclosed))
+        np.logical_not(enclosed, out=enclosed)
     if last < len(sample):
         enclosed &= array <= sample[last]
     inside = array[np.flatnonzero(enclosed)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ._layer import Layer
@@ -74,6 +76,12 @@ class MaskedWeights(PopulationWeights):
     def __getitem__(self, part: slice) -> MaskedWeights:
         scales = None if self.scales is None else self.scales[part]
         return MaskedWeights(self.frozen, self.mask[part], self.layers, scales)
+
+    def take(self, chosen: NDArray[np.bool_]) -> MaskedWeights:
+        """The weights of the networks that are True in ``chosen``, ``(N,)``."""
+        index = torch.from_numpy(np.flatnonzero(chosen)).to(self.mask.device)
+        scales = None if self.scales is None else self.scales[index]
+        return MaskedWeights(self.frozen, self.mask[index], self.layers, scales)
 
     def dense(self) -> Tensor:
         """See ``PopulationWeights``."""

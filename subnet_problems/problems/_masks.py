@@ -156,8 +156,8 @@ class Masked(Rounds):
             stdev: Standard deviation of the noise. Ignored for initial scores.
 
         Returns:
-            A sequence of N rows ``(D,)``, each of which is computed when it is read; ``values`` itself if the rule is
-            a user's own without ``cutoffs``.
+            A sequence of N rows ``(D,)``, each of which is computed when it is read (``torch.stack([*rows])`` makes
+            them a matrix); ``values`` itself if the rule is a user's own without ``cutoffs``.
 
         Raises:
             ValueError: An argument has the wrong shape, or a score is NaN.

@@ -84,9 +84,8 @@ class ChainPolicy:
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        scratch = np.empty(
-            (2, _ROWS, self._width), dtype=np.float32
-        )  # one for each call, since several threads may call
+        # One for each call, since several threads may call.
+        scratch = np.empty((2, _ROWS, self._width), dtype=np.float32)
         self._forward(self._weights, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 

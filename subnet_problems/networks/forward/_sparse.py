@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._weights import MaskedWeights
-from ._chain import as_chain, plan_of
-from ._way import FloatArray, Population
+from ._chain import ChainPolicy, as_chain, plan_of
+from ._way import FloatArray, Population, PopulationPolicy
 
-#: A population is computed by this kernel if its masks keep at most this share of the weights. Above it, the dense
-#: kernel is as fast. That one reads all weights of large networks from memory at each step, so its share is larger.
+Bools = NDArray[np.bool_]
+
+#: A network is computed by this kernel if its mask keeps at most this share of the weights. Above it, the dense kernel
+#: is as fast. That one reads all weights of large networks from memory at each step, so its share is larger.
 _MOST_OF_SMALL, _MOST_OF_LARGE = 0.15, 0.4
 #: Number of weights from which a network is large.
 _LARGE = 2**16
@@ -29,7 +31,8 @@ class SparsePolicy:
         widest, popsize = int(plan[:, :2].max()), len(weights)
         self._width = LANES * widest
         mask = weights.mask.numpy().view(np.int8)
-        first = np.concatenate([[0], np.cumsum([np.count_nonzero(row) for row in mask])])
+        first = np.zeros(popsize + 1, dtype=np.int64)
+        np.cumsum([np.count_nonzero(row) for row in mask], out=first[1:])
         self._packed = Packed(
             first=first,
             widths=np.empty((popsize, len(plan) + 1), dtype=np.int32),
@@ -51,14 +54,43 @@ class SparsePolicy:
         return outputs
 
 
-def sparse_population(population: Population) -> SparsePolicy | None:
-    """See ``Way``. It computes masks of chains on the CPU, if they keep few weights."""
+class MixedPolicy:
+    """Networks of which some keep few weights: each is computed by the kernel that its own mask calls for."""
+
+    def __init__(self, weights: MaskedWeights, is_sparse: Bools, plan: NDArray[np.int64], *, num_episodes: int) -> None:
+        self._num_episodes, self._is_sparse = num_episodes, is_sparse
+        self._length = int(plan[-1, 1])
+        self._places = np.where(is_sparse, np.cumsum(is_sparse), np.cumsum(~is_sparse)) - 1
+        self._sparse = SparsePolicy(weights.take(is_sparse), plan, num_episodes=num_episodes)
+        self._dense = ChainPolicy(weights.take(~is_sparse), plan, num_episodes=num_episodes)
+
+    def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
+        """See ``PopulationPolicy``."""
+        networks, episodes = np.divmod(rows, self._num_episodes)
+        theirs = (self._places[networks] * self._num_episodes + episodes).astype(np.int32)
+        outputs = np.empty((len(rows), self._length), dtype=np.float32)
+        for policy, chosen in ((self._sparse, self._is_sparse[networks]), (self._dense, ~self._is_sparse[networks])):
+            if chosen.any():
+                outputs[chosen] = policy.act(theirs[chosen], np.ascontiguousarray(obs[chosen]))
+        return outputs
+
+
+def sparse_population(population: Population) -> PopulationPolicy | None:
+    """See ``Way``. It computes masks of chains on the CPU, if some of them keep few weights.
+
+    The kernel of a network depends only on its own mask. They differ if an activation is infinite, so a solution's
+    fitness would otherwise depend on the rest of the population.
+    """
     weights = population.weights
     chain = as_chain(population.module) if population.device.type == "cpu" else None
     if chain is None or not isinstance(weights, MaskedWeights):
         return None
     mask = weights.mask.numpy()
     most = _MOST_OF_LARGE if mask.shape[1] >= _LARGE else _MOST_OF_SMALL
-    if np.count_nonzero(mask) > most * mask.size:
+    is_sparse = np.array([np.count_nonzero(row) <= most * mask.shape[1] for row in mask], dtype=bool)
+    if not is_sparse.any():
         return None
-    return SparsePolicy(weights, plan_of(chain), num_episodes=population.num_episodes)
+    plan = plan_of(chain)
+    if is_sparse.all():
+        return SparsePolicy(weights, plan, num_episodes=population.num_episodes)
+    return MixedPolicy(weights, is_sparse, plan, num_episodes=population.num_episodes)

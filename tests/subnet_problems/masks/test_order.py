@@ -1,5 +1,7 @@
 """The k-th lowest of many values is exact, whatever a sample of them suggests."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -33,9 +35,42 @@ def test_the_kth_lowest_of_many_values_is_exact(name, dtype, k, seed):
     assert torch.equal(values, before)
 
 
-def test_masks_and_cutoffs_do_not_depend_on_the_number_of_threads():
+def test_nan_ranks_above_all_numbers():
+    values = torch.from_numpy(VALUES["normal"](np.random.default_rng(0)))
+    values[::7] = torch.nan
+    expected = np.sort(values.numpy())
+    for k in (1, 100, 2_500, 4_000):
+        assert kth_lowest(values, k) == expected[k - 1]
+
+
+@pytest.fixture
+def large():
+    """A network with many weights, and scores of which many are equal."""
     network = FrozenNetwork((180, 180), obs_length=4, act_length=2)
     scores = torch.randn((6, network.num_weights), generator=torch.Generator().manual_seed(0)).round(decimals=2)
+    return network, scores
+
+
+def test_masks_can_be_made_in_inference_mode(large):
+    network, scores = large
+    for rule in (TopK(0.9), TopK(0.99999, scope="layer")):
+        expected = rule(scores, network.layers)
+        with torch.inference_mode():
+            assert torch.equal(rule(scores.clone(), network.layers), expected)
+
+
+def test_masks_can_be_made_where_no_thread_can_start(large, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    network, scores = large
+    expected = TopK(0.9)(scores, network.layers)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert torch.equal(TopK(0.9)(scores, network.layers), expected)
+
+
+def test_masks_and_cutoffs_do_not_depend_on_the_number_of_threads(large):
+    network, scores = large
     found = []
     before = torch.get_num_threads()
     try:

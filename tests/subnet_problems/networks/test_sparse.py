@@ -11,7 +11,7 @@ from subnet_problems import FrozenNetwork
 from subnet_problems.masks._apply import masked_weights
 from subnet_problems.networks.forward import _sparse
 from subnet_problems.networks.forward._chain import ChainPolicy
-from subnet_problems.networks.forward._sparse import SparsePolicy
+from subnet_problems.networks.forward._sparse import MixedPolicy, SparsePolicy
 
 
 def masks_of(network, density, *, popsize=4, seed=0, values=(0, 1)):
@@ -74,6 +74,53 @@ def test_a_layer_may_have_more_units_than_16_bits_count():
     assert_same_outputs(network, mask)
     outputs = network.population(masked_weights(network.weights, mask, network.layers, rescale=False), num_episodes=1)
     assert np.count_nonzero(outputs.act(rows_of(1), observations(1, 1)[0])) == 1
+
+
+def test_masks_of_which_only_some_keep_few_weights_have_the_outputs_of_their_dense_weights(monkeypatch):
+    monkeypatch.undo()
+    network = FrozenNetwork((30, 30), obs_length=OBS, act_length=ACT, bias=True)
+    mask = torch.cat([masks_of(network, density, popsize=2, seed=int(100 * density)) for density in (0.05, 0.5, 0.1)])
+    for rescale in (True, False):
+        weights = masked_weights(network.weights, mask, network.layers, rescale=rescale)
+        rows = rows_of(18)
+        obs = observations(1, 18)[0]
+        mixed = network.population(weights, num_episodes=3)
+        assert isinstance(mixed, MixedPolicy)
+        expected = bits(network.population(weights.dense(), num_episodes=3).act(rows, obs))
+        assert bits(mixed.act(rows, obs)) == expected
+        for some in (rows[:5], rows[6:12], rows[::2]):
+            assert bits(mixed.act(some, obs[some])) == [expected[row] for row in some]
+
+
+def test_outputs_with_infinite_activations_do_not_depend_on_the_other_masks(monkeypatch):
+    monkeypatch.undo()
+    network = FrozenNetwork("Linear(5, 64) >> ReLU() >> Linear(64, 3)", obs_length=OBS, act_length=ACT, seed=0)
+    mask = torch.cat([masks_of(network, density, popsize=3, seed=1) for density in (0.05, 0.9)])
+    obs = np.full((6, OBS), 3e38, dtype=np.float32)
+
+    def outputs(chosen):
+        weights = masked_weights(network.weights, mask[chosen], network.layers, rescale=True)
+        return bits(network.population(weights, num_episodes=1).act(rows_of(len(chosen)), obs[chosen]))
+
+    together = outputs([0, 1, 2, 3, 4, 5])
+    assert [outputs([i])[0] for i in range(6)] == together
+
+
+def test_a_population_may_be_empty():
+    network = FrozenNetwork((6,), obs_length=OBS, act_length=ACT)
+    weights = masked_weights(network.weights, masks_of(network, 0.1, popsize=0), network.layers, rescale=True)
+    policy = network.population(weights, num_episodes=2)
+    assert policy.act(rows_of(0), observations(1, 0)[0]).shape == (0, ACT)
+
+
+def test_the_default_dtype_of_pytorch_does_not_matter():
+    network = FrozenNetwork((6,), obs_length=OBS, act_length=ACT)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_same_outputs(network, masks_of(network, 0.5), rescale=[0.1, 0.7])
+    finally:
+        torch.set_default_dtype(before)
 
 
 def test_the_density_and_the_size_decide_which_kernel_computes_masks(monkeypatch):

@@ -16,7 +16,7 @@ import torch
 from evaluations import fitness
 
 from subnet_problems import MaskedGymProblem
-from subnet_problems._torch_threads import one_torch_thread
+from subnet_problems._torch_threads import num_threads, one_torch_thread
 from subnet_problems.tasks.simulators import _pools
 from subnet_problems.tasks.simulators._pools import destroy_closed_pools
 
@@ -304,3 +304,14 @@ def test_concurrent_evaluations_restore_the_number_of_torch_threads():
     with ThreadPoolExecutor(2) as executor:
         assert list(executor.map(play, range(2))) == [3, 3]
     assert torch.get_num_threads() == in_new_thread(torch.get_num_threads) == 3
+
+
+@pytest.mark.usefixtures("three_torch_threads")
+def test_the_allowed_number_of_threads_is_known_while_pytorch_uses_one():
+    with one_torch_thread():
+        assert (torch.get_num_threads(), num_threads()) == (1, 3)
+        with one_torch_thread():
+            assert (torch.get_num_threads(), num_threads()) == (1, 3)
+    assert num_threads() == 3
+    torch.set_num_threads(2)
+    assert num_threads() == 2
