@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..networks._weights import MaskedWeights
+from ..networks._weights import MaskedWeights, num_kept
 
 if TYPE_CHECKING:
     from ..networks._layer import Layer
@@ -50,9 +49,7 @@ def apply_mask(weights: Tensor, mask: Tensor, layers: Sequence[Layer], *, rescal
 
 def scale_of(mask: Tensor, layer: Layer) -> Tensor:
     """Return 1 / sqrt(density) of a layer for each of the masks ``(N, D)``, as ``(N,)`` float32."""
-    part = mask[:, layer.slice]
-    # NumPy counts a row a hundred times as fast as PyTorch counts along a dimension.
-    kept = torch.tensor([np.count_nonzero(row) for row in part.numpy()]) if part.is_cpu else part.count_nonzero(dim=1)
+    kept = num_kept(mask[:, layer.slice])
     # float64 division and square root are exactly rounded, so the bits are the same on every machine. The clamp avoids
     # a division by 0 for a layer that keeps nothing.
     return torch.sqrt(layer.size / kept.clamp(min=1).double()).float()

@@ -36,6 +36,7 @@ class Layer:
 
 
 def list_layers(module: nn.Module) -> tuple[Layer, ...]:
+    """The parameter tensors of a module, in the order of its ``parameters()``."""
     parameters = dict(module.named_parameters())
     # As in PyTorch, a bias has the fan-in of its module's weights: of those before it, or else of those after it.
     fan_ins: dict[str, int] = {}

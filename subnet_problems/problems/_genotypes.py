@@ -16,7 +16,7 @@ from ..masks._levels import levels_to
 from ..masks._rule import MaskRule
 from ..masks._values import values_of
 from ..networks._frozen_network import FrozenNetwork
-from ..networks._weights import DenseWeights, MaskedWeights, PopulationWeights
+from ..networks._weights import DenseWeights, MaskedWeights, PopulationWeights, num_kept
 
 
 class Genotype(ABC):
@@ -127,9 +127,7 @@ class MaskGenotype(Genotype):
 
     def describe(self, payload: Tensor) -> dict[str, Any]:
         """See ``Genotype``."""
-        # NumPy counts bools five times as fast.
-        kept = np.count_nonzero(payload.numpy()) if payload.is_cpu else int(payload.count_nonzero())
-        return {"mean_sparsity": 1.0 - kept / payload.numel()}
+        return {"mean_sparsity": 1.0 - int(num_kept(payload).sum()) / payload.numel()}
 
 
 class WeightGenotype(Genotype):

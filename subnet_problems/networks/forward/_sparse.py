@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._weights import MaskedWeights
+from .._weights import MaskedWeights, num_kept
 from ._chain import ChainPolicy, as_chain, plan_of
 from ._way import FloatArray, Population, PopulationPolicy
 
@@ -32,7 +32,7 @@ class SparsePolicy:
         self._width = LANES * widest
         mask = weights.mask.numpy().view(np.int8)
         first = np.zeros(popsize + 1, dtype=np.int64)
-        np.cumsum([np.count_nonzero(row) for row in mask], out=first[1:])
+        np.cumsum(num_kept(weights.mask).numpy(), out=first[1:])
         self._packed = Packed(
             first=first,
             widths=np.empty((popsize, len(plan) + 1), dtype=np.int32),
@@ -85,9 +85,9 @@ def sparse_population(population: Population) -> PopulationPolicy | None:
     chain = as_chain(population.module) if population.device.type == "cpu" else None
     if chain is None or not isinstance(weights, MaskedWeights):
         return None
-    mask = weights.mask.numpy()
-    most = _MOST_OF_LARGE if mask.shape[1] >= _LARGE else _MOST_OF_SMALL
-    is_sparse = np.array([np.count_nonzero(row) <= most * mask.shape[1] for row in mask], dtype=bool)
+    num_weights = weights.mask.shape[1]
+    most = _MOST_OF_LARGE if num_weights >= _LARGE else _MOST_OF_SMALL
+    is_sparse: Bools = num_kept(weights.mask).numpy() <= most * num_weights
     if not is_sparse.any():
         return None
     plan = plan_of(chain)

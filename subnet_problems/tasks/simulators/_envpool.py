@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -138,6 +139,15 @@ def _check_spaces(spec: Any, probe: gym.Env[Any, Any], actions: Actions) -> None
         raise ValueError(f"its actions are not those of Gymnasium, {probe.action_space}")
 
 
+@cache
+def _action_dtype(name: str) -> np.dtype[Any]:
+    """The dtype in which EnvPool's environment of this name receives actions: int32, float32 or (MuJoCo) float64."""
+    import envpool
+
+    dtype: np.dtype[Any] = np.dtype(envpool.make_spec(name).action_array_spec["action"].dtype)
+    return dtype
+
+
 class EnvPoolSimulator:
     """One pool of environments, which start to reset in the background as soon as the pool is made.
 
@@ -178,10 +188,9 @@ class EnvPoolSimulator:
         if isinstance(actions, DiscreteActions):
             self._shape: tuple[int, ...] = ()
             self._low, self._high = float(actions.start), float(actions.start + actions.n - 1)
-            self._dtype: np.dtype[Any] = np.dtype(np.int32)
         else:
             self._shape, self._low, self._high = actions.shape, -np.inf, np.inf
-            self._dtype = np.dtype(self._pool.spec.action_array_spec["action"].dtype)
+        self._dtype = _action_dtype(name)
 
     def reset(self) -> NDArray[np.float32]:
         """See ``Simulator``."""
