@@ -5,14 +5,18 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .._weights import PopulationWeights
+from .._weights import MaskedWeights, PopulationWeights
 from ._way import FloatArray, Population
+
+if TYPE_CHECKING:
+    from ._chain_kernel import Packed
 
 #: The activations that the kernel supports, with their codes.
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
@@ -57,37 +61,59 @@ def plan_of(chain: Sequence[tuple[nn.Linear, int]]) -> NDArray[np.int64]:
     return np.array(plan, dtype=np.int64)
 
 
-#: Maximum number of episodes of a network that are computed together.
-_ROWS = 8
-
-
 class ChainPolicy:
     """A policy of linear layers and activations, by a compiled kernel.
 
-    Weights are stored as ``(in, out)`` matrices. The kernel then adds one row for each input, which vectorizes over
-    outputs without changing the order in which an output is summed.
+    The kernel sums several outputs and episodes at a time, each in the order of its inputs: its result does not depend
+    on what is summed beside it. Masks of frozen weights stay bits, so that those of many networks fit into the cache.
     """
 
     def __init__(self, weights: PopulationWeights, plan: NDArray[np.int64], *, num_episodes: int) -> None:
-        from ._chain_kernel import forward, transpose  # Numba takes a while to load
+        from ._chain_kernel import LANES, ROWS, forward  # Numba takes a while to load
 
-        self._forward = forward
-        self._num_episodes, self._plan = num_episodes, plan
-        self._width = int(plan[:, :2].max())
-        num_weights = int((plan[:, 0] * plan[:, 1] + plan[:, 2] * plan[:, 1]).sum())
-        self._weights = np.empty((len(weights), num_weights), dtype=np.float32)
-        start = 0
-        for chunk in weights.chunks(num_weights):
-            transpose(chunk.numpy(), plan, self._weights[start : start + len(chunk)])
-            start += len(chunk)
+        self._forward, self._num_episodes, self._plan = forward, num_episodes, plan
+        # One scratch for each call, since several threads may call.
+        self._scratch_shape = (2, ROWS, -(-int(plan[:, :2].max()) // LANES) * LANES)
+        if isinstance(weights, MaskedWeights) and weights.mask.dtype == torch.bool:
+            self._packed = _packed_masks(weights, plan)
+        else:
+            self._packed = _packed_weights(weights, plan)
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
-        # One for each call, since several threads may call.
-        scratch = np.empty((2, _ROWS, self._width), dtype=np.float32)
-        self._forward(self._weights, self._plan, self._num_episodes, rows, obs, scratch, outputs)
+        scratch = np.empty(self._scratch_shape, dtype=np.float32)
+        self._forward(self._packed, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
+
+
+def _packed_masks(weights: MaskedWeights, plan: NDArray[np.int64]) -> Packed:
+    """Binary masks, as bits, and the weights that they share."""
+    from ._chain_kernel import LANES, Packed, num_rows_of, pack, pack_bits
+
+    frozen = np.empty((1, LANES * num_rows_of(plan)), dtype=np.float32)
+    pack((weights.frozen + 0.0).numpy()[None], plan, frozen)  # without -0.0, as in MaskedWeights.dense
+    bits = np.empty((len(weights), num_rows_of(plan)), dtype=np.uint16)
+    pack_bits(weights.mask.numpy().view(np.uint8), plan, bits)
+    scales = np.ones((1 if weights.scales is None else len(weights), 2 * len(plan)), dtype=np.float32)
+    if weights.scales is not None:
+        has_tensor = np.stack([np.ones(len(plan), dtype=np.bool_), plan[:, 2] == 1], axis=1).reshape(-1)
+        scales[:, has_tensor] = weights.scales.numpy()
+    return Packed(frozen, bits, scales)
+
+
+def _packed_weights(weights: PopulationWeights, plan: NDArray[np.int64]) -> Packed:
+    """Each network's own weights, all kept."""
+    from ._chain_kernel import LANES, Packed, num_rows_of, pack
+
+    num_weights, num_rows = int((plan[:, 1] * (plan[:, 0] + plan[:, 2])).sum()), num_rows_of(plan)
+    values = np.empty((len(weights), LANES * num_rows), dtype=np.float32)
+    start = 0
+    for chunk in weights.chunks(num_weights):
+        pack(chunk.numpy(), plan, values[start : start + len(chunk)])
+        start += len(chunk)
+    kept = np.full((1, num_rows), 2**LANES - 1, dtype=np.uint16)
+    return Packed(values, kept, np.ones((1, 2 * len(plan)), dtype=np.float32))
 
 
 def chain_population(population: Population) -> ChainPolicy | None:

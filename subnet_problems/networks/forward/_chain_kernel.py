@@ -2,9 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from ..._compile import compiled
+
+#: Number of outputs of a layer that are summed together, in the lanes of a vector.
+LANES = 16
+#: Maximum number of episodes of a network that are computed together.
+ROWS = 4
+
+
+class Packed(NamedTuple):
+    """The weights of N networks: their own numbers, or bits that select from weights that they share.
+
+    A layer is stored in blocks of 16 outputs, of which the last is filled up with zeros. A block has a row of its 16
+    biases (0 if the layer has none), then a row with the 16 weights of the first input, a row of the second, and so on.
+
+    Attributes:
+        weights: ``(N or 1, 16 R)`` float32: the R rows of each network, or those that all networks share.
+        bits: ``(N or 1, R)`` uint16: the lowest bit says whether the first weight of a row is kept, and so on.
+        scales: ``(N or 1, 2 layers)`` float32: the factors of each layer's weights and biases.
+    """
+
+    weights: NDArray[np.float32]
+    bits: NDArray[np.uint16]
+    scales: NDArray[np.float32]
+
+
+def _sum_of_products(num_rows: int) -> Callable[..., Any]:
+    """Make a function that sums 16 outputs of a layer for this many episodes; the sums stay in registers."""
+
+    @intrinsic
+    def add(_context, weights, bits, scales, layer, start, n_in, x, y, j):  # type: ignore[no-untyped-def]
+        """``y[i, j + lane] = bias[lane] + x[i, 0] * weight[0, lane] + x[i, 1] * weight[1, lane] + ...``.
+
+        Args:
+            weights: ``(16 R,)`` float32 of a network.
+            bits: ``(R,)`` uint16 of a network. A weight is 0 if its bit is not set.
+            scales: ``(2 layers,)`` float32, by which weights and biases are multiplied.
+            layer: The number of the layer.
+            start: The block's first row.
+            n_in: The number of inputs.
+            x: ``(episodes, width)`` float32, the inputs.
+            y: The same shape as ``x``, written.
+            j: The first output.
+        """
+
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def data(i: int) -> tuple[Any, Any]:
+                array = context.make_array(signature.args[i])(context, builder, arguments[i])
+                return array.data, cgutils.unpack_tuple(builder, array.shape)[-1]
+
+            def load(pointer: Any) -> Any:
+                return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+
+            def spread(value: Any) -> Any:
+                first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+                return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), None))
+
+            def weights_of(row: Any, scale: Any) -> Any:
+                kept = builder.bitcast(builder.load(builder.gep(b, [row])), ir.VectorType(ir.IntType(1), LANES))
+                weight = load(builder.gep(w, [builder.mul(row, ir.Constant(row.type, LANES))]))
+                return builder.fmul(builder.select(kept, weight, zeros), scale)
+
+            vector, integer = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
+            undefined, zeros, one = (
+                ir.Constant(vector, ir.Undefined),
+                ir.Constant(vector, None),
+                ir.Constant(integer, 1),
+            )
+            (w, _), (b, _), (s, _), (x_data, width), (y_data, _) = (data(i) for i in (0, 1, 2, 6, 7))
+            layer, start, n_in, j = (arguments[i] for i in (3, 4, 5, 8))
+            place = builder.mul(layer, ir.Constant(integer, 2))
+            scale, bias_scale = (spread(builder.load(builder.gep(s, [i]))) for i in (place, builder.add(place, one)))
+            first = [builder.mul(width, ir.Constant(width.type, i)) for i in range(num_rows)]
+            xs = [builder.gep(x_data, [place]) for place in first]
+            ys = [builder.gep(y_data, [builder.add(place, j)]) for place in first]
+            bias = weights_of(start, bias_scale)
+            sums = [cgutils.alloca_once_value(builder, bias) for _ in range(num_rows)]
+            first_weights = builder.add(start, one)
+            with cgutils.for_range(builder, n_in) as loop:
+                weight = weights_of(builder.add(first_weights, loop.index), scale)
+                for pointer, total in zip(xs, sums, strict=True):
+                    product = builder.fmul(spread(builder.load(builder.gep(pointer, [loop.index]))), weight)
+                    builder.store(builder.fadd(builder.load(total), product), total)
+            for pointer, total in zip(ys, sums, strict=True):
+                builder.store(builder.load(total), builder.bitcast(pointer, vector.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        integer = types.int64
+        return types.void(weights, bits, scales, integer, integer, integer, x, y, integer), emit
+
+    return add  # type: ignore[no-any-return]
+
+
+_add_1, _add_2, _add_3, _add_4 = (_sum_of_products(num_rows) for num_rows in range(1, ROWS + 1))
 
 
 @compiled(inline="always")
@@ -25,90 +125,123 @@ def tanh(x):  # type: ignore[no-untyped-def]
     return x * p / q
 
 
+def num_rows_of(plan: NDArray[np.int64]) -> int:
+    """R, the number of rows of 16 weights of a network. See ``Packed``."""
+    return int((-(-plan[:, 1] // LANES) * (plan[:, 0] + 1)).sum())
+
+
 @compiled()
-def transpose(weights, plan, out):  # type: ignore[no-untyped-def]
-    """Copy weights from PyTorch's layout to the layout that ``forward`` reads.
+def pack(weights, plan, out):  # type: ignore[no-untyped-def]
+    """Copy weights from PyTorch's layout to ``Packed.weights``.
 
     Args:
         weights: ``(n, D)`` float32; each linear layer as ``(out, in)``, followed by its bias if it has one.
         plan: See ``forward``.
-        out: ``(n, D)`` float32, written; each linear layer as ``(in, out)``.
+        out: ``(n, 16 R)`` float32, written.
     """
     for i in range(weights.shape[0]):
-        offset = 0
+        offset, to = 0, 0
         for layer in range(plan.shape[0]):
             n_in, n_out, has_bias = plan[layer, 0], plan[layer, 1], plan[layer, 2]
-            for k in range(n_in):
-                for j in range(n_out):
-                    out[i, offset + k * n_out + j] = weights[i, offset + j * n_in + k]
-            offset += n_in * n_out
-            if has_bias:
-                out[i, offset : offset + n_out] = weights[i, offset : offset + n_out]
-                offset += n_out
+            for j in range(0, n_out, LANES):
+                used = min(LANES, n_out - j)
+                out[i, to : to + LANES] = np.float32(0.0)
+                if has_bias:
+                    for lane in range(used):
+                        out[i, to + lane] = weights[i, offset + n_in * n_out + j + lane]
+                to += LANES
+                for k in range(n_in):
+                    for lane in range(used):
+                        out[i, to + lane] = weights[i, offset + (j + lane) * n_in + k]
+                    out[i, to + used : to + LANES] = np.float32(0.0)
+                    to += LANES
+            offset += n_in * n_out + has_bias * n_out
 
 
 @compiled()
-def forward(weights, plan, num_episodes, rows, obs, scratch, outputs):  # type: ignore[no-untyped-def]
-    """Compute the outputs of the networks ``rows // num_episodes`` for ``obs``.
-
-    The rows of a network are computed together, so that its weights are read from memory once for all of them.
+def pack_bits(mask, plan, out):  # type: ignore[no-untyped-def]
+    """Copy masks from PyTorch's layout to ``Packed.bits``.
 
     Args:
-        weights: ``(N, D)`` float32; each linear layer as ``(in, out)``, followed by its bias if it has one.
+        mask: ``(n, D)`` uint8, 0 or 1; in the layout of the weights of ``pack``.
+        plan: See ``forward``.
+        out: ``(n, R)`` uint16, written.
+    """
+    for i in range(mask.shape[0]):
+        offset, to = 0, 0
+        for layer in range(plan.shape[0]):
+            n_in, n_out, has_bias = plan[layer, 0], plan[layer, 1], plan[layer, 2]
+            for j in range(0, n_out, LANES):
+                used = min(LANES, n_out - j)
+                bits = np.uint16(0)
+                if has_bias:
+                    for lane in range(used):
+                        bits |= np.uint16(mask[i, offset + n_in * n_out + j + lane]) << np.uint16(lane)
+                out[i, to] = bits
+                to += 1
+                row = out[i, to : to + n_in]
+                row[:] = np.uint16(0)
+                for lane in range(used):
+                    kept = mask[i, offset + (j + lane) * n_in : offset + (j + lane + 1) * n_in]
+                    for k in range(n_in):
+                        row[k] |= np.uint16(kept[k]) << np.uint16(lane)
+                to += n_in
+            offset += n_in * n_out + has_bias * n_out
+
+
+@compiled()
+def _activate(values, activation):  # type: ignore[no-untyped-def]
+    """Apply an activation to ``values``, in place. In a function by itself, the compiler vectorizes the loops."""
+    if activation == 1:
+        for i in range(values.shape[0]):
+            values[i] = tanh(values[i])
+    elif activation == 2:
+        for i in range(values.shape[0]):
+            values[i] = max(values[i], np.float32(0.0))
+
+
+@compiled()
+def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: ignore[no-untyped-def]
+    """Compute the outputs of the networks ``rows // num_episodes`` for ``obs``.
+
+    The rows of a network are computed together, so that its weights are read from memory once for all of them. Each
+    output is its bias plus the products of the inputs in ascending order.
+
+    Args:
+        packed: A ``Packed``.
         plan: ``(layers, 4)`` int64: inputs, outputs, 1 with a bias else 0, activation (0 none, 1 tanh, 2 ReLU).
         num_episodes: E.
         rows: ``(n,)`` int32 episode rows, ascending.
         obs: ``(n, inputs)`` float32.
-        scratch: ``(2, rows at a time, widest layer)`` float32.
+        scratch: ``(2, 4, widest layer)`` float32, its width a multiple of 16.
         outputs: ``(n, outputs)`` float32, written.
     """
     row = 0
     while row < rows.shape[0]:
         network = rows[row] // num_episodes
         count = 1
-        while count < scratch.shape[1] and row + count < rows.shape[0] and rows[row + count] // num_episodes == network:
+        while count < ROWS and row + count < rows.shape[0] and rows[row + count] // num_episodes == network:
             count += 1
-        w = weights[network]
-        x = scratch[0]
-        y = scratch[1]
+        weights = packed.weights[min(network, packed.weights.shape[0] - 1)]
+        bits = packed.bits[min(network, packed.bits.shape[0] - 1)]
+        scales = packed.scales[min(network, packed.scales.shape[0] - 1)]
+        x, y = scratch[0], scratch[1]
         x[:count, : obs.shape[1]] = obs[row : row + count]
-        offset = 0
+        start = 0
         for layer in range(plan.shape[0]):
-            n_in, n_out, has_bias, activation = plan[layer]
-            for i in range(count):
-                if has_bias:
-                    y[i, :n_out] = w[offset + n_in * n_out : offset + n_in * n_out + n_out]
+            n_in, n_out, activation = plan[layer, 0], plan[layer, 1], plan[layer, 3]
+            for j in range(0, n_out, LANES):
+                if count == 1:
+                    _add_1(weights, bits, scales, layer, start, n_in, x, y, j)
+                elif count == 2:
+                    _add_2(weights, bits, scales, layer, start, n_in, x, y, j)
+                elif count == 3:
+                    _add_3(weights, bits, scales, layer, start, n_in, x, y, j)
                 else:
-                    y[i, :n_out] = np.float32(0.0)
-            k = 0
-            while k + 4 <= n_in:  # four inputs at a time: the sums stay in registers
-                w0 = w[offset + k * n_out : offset + (k + 1) * n_out]
-                w1 = w[offset + (k + 1) * n_out : offset + (k + 2) * n_out]
-                w2 = w[offset + (k + 2) * n_out : offset + (k + 3) * n_out]
-                w3 = w[offset + (k + 3) * n_out : offset + (k + 4) * n_out]
-                for i in range(count):
-                    x0, x1, x2, x3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
-                    z = y[i]
-                    for j in range(n_out):
-                        z[j] = (((z[j] + x0 * w0[j]) + x1 * w1[j]) + x2 * w2[j]) + x3 * w3[j]
-                k += 4
-            while k < n_in:
-                wk = w[offset + k * n_out : offset + (k + 1) * n_out]
-                for i in range(count):
-                    xk = x[i, k]
-                    z = y[i]
-                    for j in range(n_out):
-                        z[j] = z[j] + xk * wk[j]
-                k += 1
+                    _add_4(weights, bits, scales, layer, start, n_in, x, y, j)
+                start += n_in + 1
             for i in range(count):
-                z = y[i]
-                if activation == 1:
-                    for j in range(n_out):
-                        z[j] = tanh(z[j])
-                elif activation == 2:
-                    for j in range(n_out):
-                        z[j] = max(z[j], np.float32(0.0))
-            offset += n_in * n_out + has_bias * n_out
+                _activate(y[i, : (n_out + LANES - 1) // LANES * LANES], activation)
             x, y = y, x
         outputs[row : row + count] = x[:count, : outputs.shape[1]]
         row += count
