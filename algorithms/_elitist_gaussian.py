@@ -17,6 +17,7 @@ from ._center import FIRST_GENERATIONS, GENERATIONS, REPULSION, moved, weighted_
 from ._checks import check_bool, check_positive, check_whole_number
 from ._decoding import DecodingProblem, LeveledDecodingProblem
 from ._fitness import evaluate
+from ._noise import fill_normal
 
 
 class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin):
@@ -333,10 +334,8 @@ class ElitistGaussianResampling(SearchAlgorithm, SinglePopulationAlgorithmMixin)
     def _resample(self) -> SolutionBatch:
         children = SolutionBatch(self.problem, self._popsize, device=self._population.device, empty=True)
         values = children.access_values()
-        values.normal_(0.0, self._stdev, generator=self.problem.generator)  # stdev * N(0, I), eq. 1
-        if self._center is not None:
-            values += self._center
-        else:
+        fill_normal(values, self._stdev, center=self._center, generator=self.problem.generator)  # eq. 1
+        if self._center is None:
             order = self._rank(self._population, self._num_children)
             elites = self._population.values[order[: self._num_elites]].as_subclass(Tensor)
             parents = self.problem.make_randint(self._popsize, n=self._num_elites, device=values.device)
