@@ -13,7 +13,7 @@ Bools = NDArray[np.bool_]
 
 #: A network is computed by this kernel if its mask keeps at most this share of the weights. Above it, the dense kernel
 #: is as fast. That one reads all weights of large networks from memory at each step, so its share is larger.
-_MOST_OF_SMALL, _MOST_OF_LARGE = 0.12, 0.25
+_MOST_OF_SMALL, _MOST_OF_LARGE = 0.08, 0.15
 #: Number of weights from which a network is large.
 _LARGE = 2**16
 

@@ -126,7 +126,7 @@ def test_the_default_dtype_of_pytorch_does_not_matter():
 def test_the_density_and_the_size_decide_which_kernel_computes_masks(monkeypatch):
     monkeypatch.undo()
     small, large = (FrozenNetwork(sizes, obs_length=OBS, act_length=ACT) for sizes in ((87, 87), (300, 300)))
-    cases = ((small, 0.1, SparsePolicy), (small, 0.2, ChainPolicy), (large, 0.2, SparsePolicy))
-    for network, density, kind in (*cases, (large, 0.5, ChainPolicy)):
+    cases = ((small, 0.05, SparsePolicy), (small, 0.12, ChainPolicy), (large, 0.12, SparsePolicy))
+    for network, density, kind in (*cases, (large, 0.2, ChainPolicy)):
         weights = masked_weights(network.weights, masks_of(network, density), network.layers, rescale=True)
         assert type(network.population(weights, num_episodes=1)) is kind
