@@ -53,6 +53,24 @@ def keep_highest(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
         out[torch.nonzero(scores == lowest).flatten()[-surplus:]] = False
 
 
+def keep_highest_of_each(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
+    """Do what ``keep_highest`` does for each row of ``scores`` (N, D)."""
+    if out.is_cpu:
+        each_row(lambda i: keep_highest(scores[i], num_kept, out=out[i]), scores)
+    else:
+        keep_highest_at_once(scores, num_kept, out=out)
+
+
+def keep_highest_at_once(scores: Tensor, num_kept: int, *, out: Tensor) -> None:
+    """Do what ``keep_highest_of_each`` does, for all rows together: on a GPU, each row would be waited for."""
+    if num_kept == 0:
+        out[:] = False
+        return
+    torch.ge(scores, _lowest_kept_at_once(scores, num_kept), out=out)
+    for row in (out.sum(dim=1) > num_kept).nonzero().flatten().tolist():  # several scores equal the lowest kept one
+        keep_highest(scores[row], num_kept, out=out[row])
+
+
 def lowest_kept(scores: Tensor, num_kept: int) -> float:
     """Return the lowest of the ``num_kept`` highest ``scores`` (D,); ``num_kept`` is at least 1."""
     return kth_lowest(scores, scores.numel() - num_kept + 1)
@@ -60,7 +78,16 @@ def lowest_kept(scores: Tensor, num_kept: int) -> float:
 
 def lowest_kept_of_each(scores: Tensor, num_kept: int) -> list[float]:
     """Return the lowest of the ``num_kept`` highest scores of each row of ``scores`` (N, D)."""
-    return each_row(lambda i: lowest_kept(scores[i], num_kept), scores)
+    if scores.is_cpu:
+        return each_row(lambda i: lowest_kept(scores[i], num_kept), scores)
+    lowest: list[float] = _lowest_kept_at_once(scores, num_kept).flatten().tolist()
+    return lowest
+
+
+def _lowest_kept_at_once(scores: Tensor, num_kept: int) -> Tensor:
+    """Return ``lowest_kept_of_each`` as ``(N, 1)``, without a wait for the GPU."""
+    place = scores.shape[1] - num_kept
+    return scores.sort(dim=1).values[:, place : place + 1]
 
 
 def kth_lowest(values: Tensor, k: int) -> float:

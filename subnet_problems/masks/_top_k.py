@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_rescale, check_sparsity
-from ._order import each_row, keep_highest, lowest_kept_of_each
+from ._order import each_row, keep_highest, keep_highest_of_each, lowest_kept_of_each
 
 if TYPE_CHECKING:
     from ..networks._layer import Layer
@@ -58,10 +58,13 @@ class TopK:
         """Turn scores ``(N, D)`` into bits ``(N, D)``; ``sparsity`` ``(N,)`` gives each row its own sparsity."""
         mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         scores = scores.as_subclass(Tensor)  # EvoTorch's read-only tensors are slow to slice
-        parts = self.parts(layers)
+        if sparsity is None:
+            for part, num_kept in self.parts(layers):
+                keep_highest_of_each(scores[:, part], num_kept, out=mask[:, part])
+            return mask
 
         def fill(row: int) -> None:
-            for part, num_kept in parts if sparsity is None else self.parts(layers, sparsity[row]):
+            for part, num_kept in self.parts(layers, sparsity[row]):
                 keep_highest(scores[row, part], num_kept, out=mask[row, part])
 
         each_row(fill, scores)

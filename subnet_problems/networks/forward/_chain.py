@@ -5,18 +5,20 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from .._weights import MaskedWeights, PopulationWeights
 from ._way import FloatArray, Population
 
-if TYPE_CHECKING:
-    from ._chain_kernel import Packed
+Array = TypeVar("Array")
+
+#: Number of outputs of a layer that are summed together.
+LANES = 16
 
 #: The activations that the kernel supports, with their codes.
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
@@ -61,6 +63,23 @@ def plan_of(chain: Sequence[tuple[nn.Linear, int]]) -> NDArray[np.int64]:
     return np.array(plan, dtype=np.int64)
 
 
+class Packed(NamedTuple, Generic[Array]):
+    """The weights of N networks: their own numbers, or bits that select from weights that they share.
+
+    A layer is stored in blocks of 16 outputs, of which the last is filled up with zeros. A block has a row of its 16
+    biases (0 if the layer has none), then a row with the 16 weights of the first input, a row of the second, and so on.
+
+    Attributes:
+        weights: ``(N or 1, 16 R)`` float32: the R rows of each network, or those that all networks share.
+        bits: ``(N or 1, R)`` uint16: the lowest bit says whether the first weight of a row is kept, and so on.
+        scales: ``(N or 1, 2 layers)`` float32: the factors of each layer's weights and biases.
+    """
+
+    weights: Array
+    bits: Array
+    scales: Array
+
+
 class ChainPolicy:
     """A policy of linear layers and activations, by a compiled kernel.
 
@@ -69,7 +88,7 @@ class ChainPolicy:
     """
 
     def __init__(self, weights: PopulationWeights, plan: NDArray[np.int64], *, num_episodes: int) -> None:
-        from ._chain_kernel import LANES, ROWS, forward  # Numba takes a while to load
+        from ._chain_kernel import ROWS, forward  # Numba takes a while to load
 
         self._forward, self._num_episodes, self._plan = forward, num_episodes, plan
         # One scratch for each call, since several threads may call.
@@ -87,32 +106,52 @@ class ChainPolicy:
         return outputs
 
 
-def _packed_masks(weights: MaskedWeights, plan: NDArray[np.int64]) -> Packed:
+def num_weights_of(plan: NDArray[np.int64]) -> int:
+    """D, the number of weights of a network."""
+    return int((plan[:, 1] * (plan[:, 0] + plan[:, 2])).sum())
+
+
+def row_places(plan: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Where the rows of ``Packed`` come from: ``(R, 16)`` indices of weights, or D for what is filled up with zeros."""
+    num_weights, offset, rows = num_weights_of(plan), 0, []
+    for n_in, n_out, has_bias, _ in plan.tolist():
+        j = np.arange(-(-n_out // LANES) * LANES).reshape(-1, 1, LANES)
+        inputs, biases = offset + j * n_in + np.arange(n_in)[:, None], offset + n_in * n_out + j
+        block = np.concatenate([biases if has_bias else np.full_like(j, num_weights), inputs], axis=1)
+        rows.append(np.where(j < n_out, block, num_weights).reshape(-1, LANES))
+        offset += n_out * (n_in + has_bias)
+    return np.concatenate(rows).astype(np.int32)
+
+
+def scales_of(scales: Tensor, plan: NDArray[np.int64]) -> Tensor:
+    """The factors of parameter tensors ``(N, tensors)`` as ``Packed.scales``."""
+    result = torch.ones((len(scales), 2 * len(plan)))
+    result[:, torch.from_numpy(np.stack([np.ones_like(plan[:, 2]), plan[:, 2]], axis=1).reshape(-1) == 1)] = scales
+    return result
+
+
+def _packed_masks(weights: MaskedWeights, plan: NDArray[np.int64]) -> Packed[NDArray[Any]]:
     """Binary masks, as bits, and the weights that they share."""
-    from ._chain_kernel import LANES, Packed, num_rows_of, pack, pack_bits
+    from ._chain_kernel import pack_bits
 
-    frozen = np.empty((1, LANES * num_rows_of(plan)), dtype=np.float32)
-    pack((weights.frozen + 0.0).numpy()[None], plan, frozen)  # without -0.0, as in MaskedWeights.dense
-    bits = np.empty((len(weights), num_rows_of(plan)), dtype=np.uint16)
-    pack_bits(weights.mask.numpy().view(np.uint8), plan, bits)
-    scales = np.ones((1 if weights.scales is None else len(weights), 2 * len(plan)), dtype=np.float32)
-    if weights.scales is not None:
-        has_tensor = np.stack([np.ones(len(plan), dtype=np.bool_), plan[:, 2] == 1], axis=1).reshape(-1)
-        scales[:, has_tensor] = weights.scales.numpy()
-    return Packed(frozen, bits, scales)
+    places = row_places(plan)
+    frozen = np.append(weights.frozen.numpy() + np.float32(0.0), np.float32(0.0))  # no -0.0, as in MaskedWeights.dense
+    bits = np.empty((len(weights), len(places)), dtype=np.uint16)
+    pack_bits(weights.mask.numpy().view(np.uint8), places, bits)
+    scales = torch.ones((1, 2 * len(plan))) if weights.scales is None else scales_of(weights.scales, plan)
+    return Packed(frozen[places.reshape(1, -1)], bits, scales.numpy())
 
 
-def _packed_weights(weights: PopulationWeights, plan: NDArray[np.int64]) -> Packed:
+def _packed_weights(weights: PopulationWeights, plan: NDArray[np.int64]) -> Packed[NDArray[Any]]:
     """Each network's own weights, all kept."""
-    from ._chain_kernel import LANES, Packed, num_rows_of, pack
-
-    num_weights, num_rows = int((plan[:, 1] * (plan[:, 0] + plan[:, 2])).sum()), num_rows_of(plan)
-    values = np.empty((len(weights), LANES * num_rows), dtype=np.float32)
+    places = row_places(plan)
+    values = np.empty((len(weights), places.size), dtype=np.float32)
     start = 0
-    for chunk in weights.chunks(num_weights):
-        pack(chunk.numpy(), plan, values[start : start + len(chunk)])
+    for chunk in weights.chunks(num_weights_of(plan)):
+        padded = np.pad(chunk.numpy(), ((0, 0), (0, 1)))
+        np.take(padded, places.reshape(-1), axis=1, out=values[start : start + len(chunk)], mode="clip")
         start += len(chunk)
-    kept = np.full((1, num_rows), 2**LANES - 1, dtype=np.uint16)
+    kept = np.full((1, len(places)), 2**LANES - 1, dtype=np.uint16)
     return Packed(values, kept, np.ones((1, 2 * len(plan)), dtype=np.float32))
 
 

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from ..._compile import compiled
+from ._chain import LANES
 
-#: Number of outputs of a layer that are summed together, in the lanes of a vector.
-LANES = 16
 #: Maximum number of episodes of a network that are computed together.
 ROWS = 4
-
-
-class Packed(NamedTuple):
-    """The weights of N networks: their own numbers, or bits that select from weights that they share.
-
-    A layer is stored in blocks of 16 outputs, of which the last is filled up with zeros. A block has a row of its 16
-    biases (0 if the layer has none), then a row with the 16 weights of the first input, a row of the second, and so on.
-
-    Attributes:
-        weights: ``(N or 1, 16 R)`` float32: the R rows of each network, or those that all networks share.
-        bits: ``(N or 1, R)`` uint16: the lowest bit says whether the first weight of a row is kept, and so on.
-        scales: ``(N or 1, 2 layers)`` float32: the factors of each layer's weights and biases.
-    """
-
-    weights: NDArray[np.float32]
-    bits: NDArray[np.uint16]
-    scales: NDArray[np.float32]
 
 
 def _sum_of_products(num_rows: int) -> Callable[..., Any]:
@@ -125,68 +106,23 @@ def tanh(x):  # type: ignore[no-untyped-def]
     return x * p / q
 
 
-def num_rows_of(plan: NDArray[np.int64]) -> int:
-    """R, the number of rows of 16 weights of a network. See ``Packed``."""
-    return int((-(-plan[:, 1] // LANES) * (plan[:, 0] + 1)).sum())
-
-
 @compiled()
-def pack(weights, plan, out):  # type: ignore[no-untyped-def]
-    """Copy weights from PyTorch's layout to ``Packed.weights``.
+def pack_bits(mask, places, bits):  # type: ignore[no-untyped-def]
+    """Copy masks to ``Packed.bits``.
 
     Args:
-        weights: ``(n, D)`` float32; each linear layer as ``(out, in)``, followed by its bias if it has one.
-        plan: See ``forward``.
-        out: ``(n, 16 R)`` float32, written.
-    """
-    for i in range(weights.shape[0]):
-        offset, to = 0, 0
-        for layer in range(plan.shape[0]):
-            n_in, n_out, has_bias = plan[layer, 0], plan[layer, 1], plan[layer, 2]
-            for j in range(0, n_out, LANES):
-                used = min(LANES, n_out - j)
-                out[i, to : to + LANES] = np.float32(0.0)
-                if has_bias:
-                    for lane in range(used):
-                        out[i, to + lane] = weights[i, offset + n_in * n_out + j + lane]
-                to += LANES
-                for k in range(n_in):
-                    for lane in range(used):
-                        out[i, to + lane] = weights[i, offset + (j + lane) * n_in + k]
-                    out[i, to + used : to + LANES] = np.float32(0.0)
-                    to += LANES
-            offset += n_in * n_out + has_bias * n_out
-
-
-@compiled()
-def pack_bits(mask, plan, out):  # type: ignore[no-untyped-def]
-    """Copy masks from PyTorch's layout to ``Packed.bits``.
-
-    Args:
-        mask: ``(n, D)`` uint8, 0 or 1; in the layout of the weights of ``pack``.
-        plan: See ``forward``.
-        out: ``(n, R)`` uint16, written.
+        mask: ``(n, D)`` uint8, 0 or 1.
+        places: ``(R, 16)``, see ``row_places``.
+        bits: ``(n, R)`` uint16, written.
     """
     for i in range(mask.shape[0]):
-        offset, to = 0, 0
-        for layer in range(plan.shape[0]):
-            n_in, n_out, has_bias = plan[layer, 0], plan[layer, 1], plan[layer, 2]
-            for j in range(0, n_out, LANES):
-                used = min(LANES, n_out - j)
-                bits = np.uint16(0)
-                if has_bias:
-                    for lane in range(used):
-                        bits |= np.uint16(mask[i, offset + n_in * n_out + j + lane]) << np.uint16(lane)
-                out[i, to] = bits
-                to += 1
-                row = out[i, to : to + n_in]
-                row[:] = np.uint16(0)
-                for lane in range(used):
-                    kept = mask[i, offset + (j + lane) * n_in : offset + (j + lane + 1) * n_in]
-                    for k in range(n_in):
-                        row[k] |= np.uint16(kept[k]) << np.uint16(lane)
-                to += n_in
-            offset += n_in * n_out + has_bias * n_out
+        for row in range(places.shape[0]):
+            packed = np.uint16(0)
+            for lane in range(LANES):
+                place = places[row, lane]
+                if place < mask.shape[1]:
+                    packed |= np.uint16(mask[i, place]) << np.uint16(lane)
+            bits[i, row] = packed
 
 
 @compiled()

@@ -7,13 +7,14 @@ computed alone and together with any others.
 from __future__ import annotations
 
 from ._chain import chain_population
+from ._gpu import gpu_population
 from ._sparse import sparse_population
 from ._vmap import vmap_population
 from ._way import Population, PopulationPolicy, Way
 
 #: The implementations in the order in which they are tried, fastest first. The last one supports any module that can
 #: be vectorized.
-WAYS: tuple[Way, ...] = (sparse_population, chain_population, vmap_population)
+WAYS: tuple[Way, ...] = (sparse_population, chain_population, gpu_population, vmap_population)
 
 
 def make_population(population: Population) -> PopulationPolicy:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subnet_problems import FrozenNetwork, TopK
-from subnet_problems.masks._order import kth_lowest
+from subnet_problems.masks._order import keep_highest_at_once, keep_highest_of_each, kth_lowest
 
 N = 5_000
 VALUES = {
@@ -83,3 +83,18 @@ def test_masks_and_cutoffs_do_not_depend_on_the_number_of_threads(large):
     for one, three in zip(found[:2], found[2:], strict=True):
         assert torch.equal(one[0], three[0])
         assert torch.equal(one[1], three[1])
+
+
+@given(
+    scores=st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, float("inf"), float("-inf")]), min_size=1, max_size=12),
+    data=st.data(),
+)
+@settings(max_examples=100, deadline=None)
+def test_all_rows_at_once_as_on_a_gpu_have_the_masks_of_each_row(scores, data):
+    rows = torch.tensor([scores, scores[::-1], sorted(scores)])
+    num_kept = data.draw(st.integers(0, len(scores)))
+    expected, mask = torch.empty(rows.shape, dtype=torch.bool), torch.empty(rows.shape, dtype=torch.bool)
+    keep_highest_of_each(rows, num_kept, out=expected)
+    keep_highest_at_once(rows, num_kept, out=mask)
+    assert torch.equal(mask, expected)
+    assert (mask.sum(dim=1) == num_kept).all()

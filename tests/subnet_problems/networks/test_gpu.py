@@ -1,0 +1,122 @@
+"""The forward pass on a GPU: its packing and buffers on the CPU; its kernel by Triton's interpreter and compiler.
+
+``problems/test_cuda.py`` tests it on a GPU, where there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels import step_by_pytorch
+from test_policies import ACT, OBS, bits, observations, rows_of
+from test_sparse import masks_of
+
+from subnet_problems import FrozenNetwork
+from subnet_problems.masks._apply import masked_weights
+from subnet_problems.networks._weights import as_weights
+from subnet_problems.networks.forward._chain import ChainPolicy, as_chain, plan_of
+from subnet_problems.networks.forward._gpu import GpuPolicy
+from subnet_problems.networks.forward._population import make_population
+
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with PyTorch for GPUs")
+CPU = torch.device("cpu")
+
+
+@given(
+    hidden=st.lists(st.integers(1, 40), max_size=3).map(tuple), bias=st.booleans(), density=st.floats(0.0, 1.0),
+    num_episodes=st.integers(1, 5), seed=st.integers(0, 99), rescale=st.booleans(),
+    values=st.sampled_from([(0, 1), (-1, 0, 1), None]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_a_step_has_the_bits_of_the_cpus_kernel_also_after_episodes_have_ended(
+    hidden, bias, density, num_episodes, seed, rescale, values
+):
+    network = FrozenNetwork(hidden, obs_length=OBS, act_length=ACT, bias=bias, seed=seed)
+    mask = masks_of(network, density, seed=seed, values=values or (0, 1))
+    weights = masked_weights(network.weights, mask, network.layers, rescale=rescale)
+    weights = weights if values else as_weights(weights.dense())
+    assert_same_bits(network, weights, num_episodes=num_episodes, kernel=step_by_pytorch)
+
+
+def assert_same_bits(network, weights, *, num_episodes=3, kernel=None):
+    plan = plan_of(as_chain(network._module))
+    policies = (
+        ChainPolicy(weights, plan, num_episodes=num_episodes),
+        GpuPolicy(weights, plan, num_episodes=num_episodes, device=CPU, kernel=kernel),
+    )
+    rows = rows_of(len(weights) * num_episodes)
+    obs = observations(1, len(rows))[0]
+    for live in (rows, rows, rows[1::2], rows[-1:]):
+        here, there = (bits(policy.act(live, obs[live])) for policy in policies)
+        assert here == there
+
+
+@needs_triton
+def test_the_kernel_has_the_bits_of_the_cpus_kernel_in_tritons_interpreter():
+    script = (
+        "import test_gpu as t; from test_sparse import masks_of; from subnet_problems import FrozenNetwork\n"
+        "from subnet_problems.masks._apply import masked_weights\n"
+        "for hidden, bias, rescale in (((20, 17), True, True), ((40,), False, False), ((), True, True)):\n"
+        "    network = FrozenNetwork(hidden, obs_length=t.OBS, act_length=t.ACT, bias=bias)\n"
+        "    masked = masked_weights(network.weights, masks_of(network, 0.5), network.layers, rescale=rescale)\n"
+        "    t.assert_same_bits(network, masked); t.assert_same_bits(network, t.as_weights(masked.dense()))\n"
+        "print('same bits')"
+    )
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parents[1] / "support"), str(here.parents[2])])
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "same bits", result.stderr
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:triton")
+def test_the_kernel_compiles_for_gpus_and_rounds_each_product_by_itself():
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from subnet_problems.networks.forward._gpu_kernel import _forward
+
+    floats, numbers = ("weights", "scales", "obs", "scratch", "outputs"), ("bits", "plan", "rows")
+    signature = {
+        name: "*fp32" if name in floats else "*i32" if name in numbers else "i32" for name in _forward.arg_names
+    }
+    signature["outputs_at_a_time"] = "constexpr"
+    source = ASTSource(fn=_forward, signature=signature, constexprs={"outputs_at_a_time": 128})
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": False})
+    assert len(made.asm["cubin"]) > 1000
+    assert "mul.rn.f32" in made.asm["ptx"]
+    assert "fma" not in made.asm["ptx"]
+
+
+def test_a_chain_on_a_gpu_needs_triton_and_other_modules_do_not_use_the_kernel(monkeypatch):
+    network = FrozenNetwork((8,), obs_length=OBS, act_length=ACT)
+    weights = masked_weights(network.weights, masks_of(network, 0.5), network.layers, rescale=False)
+    assert isinstance(network.population(weights, num_episodes=1), ChainPolicy)
+    from subnet_problems.networks.forward import _gpu
+    from subnet_problems.networks.forward._way import Population
+
+    on_gpu = Population(network._module, network.layers, weights, 1, torch.device("cuda"))
+    made = []
+    monkeypatch.setattr(_gpu, "GpuPolicy", lambda *args, **options: made.append(options["device"]) or "gpu")
+    monkeypatch.setattr(_gpu, "find_spec", lambda name: object())
+    assert make_population(on_gpu) == "gpu"
+    assert made == [torch.device("cuda")]
+    monkeypatch.setattr(_gpu, "find_spec", lambda name: None)
+    assert _gpu.gpu_population(on_gpu) is None
+    recurrent = Population(torch.nn.GELU(), network.layers, weights, 1, torch.device("cuda"))
+    monkeypatch.setattr(_gpu, "find_spec", lambda name: object())
+    assert _gpu.gpu_population(recurrent) is None
+    assert np.isfinite(network.weights.numpy()).all()
