@@ -5,20 +5,16 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from .._weights import MaskedWeights, PopulationWeights
+from ._packed import LANES, Packed, num_weights_of, row_places, scales_of
 from ._way import FloatArray, Population
-
-Array = TypeVar("Array")
-
-#: Number of outputs of a layer that are summed together.
-LANES = 16
 
 #: The activations that the kernel supports, with their codes.
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.Identity: 0, nn.Tanh: 1, nn.ReLU: 2}
@@ -63,23 +59,6 @@ def plan_of(chain: Sequence[tuple[nn.Linear, int]]) -> NDArray[np.int64]:
     return np.array(plan, dtype=np.int64)
 
 
-class Packed(NamedTuple, Generic[Array]):
-    """The weights of N networks: their own numbers, or bits that select from weights that they share.
-
-    A layer is stored in blocks of 16 outputs, of which the last is filled up with zeros. A block has a row of its 16
-    biases (0 if the layer has none), then a row with the 16 weights of the first input, a row of the second, and so on.
-
-    Attributes:
-        weights: ``(N or 1, 16 R)`` float32: the R rows of each network, or those that all networks share.
-        bits: ``(N or 1, R)`` uint16: the lowest bit says whether the first weight of a row is kept, and so on.
-        scales: ``(N or 1, 2 layers)`` float32: the factors of each layer's weights and biases.
-    """
-
-    weights: Array
-    bits: Array
-    scales: Array
-
-
 class ChainPolicy:
     """A policy of linear layers and activations, by a compiled kernel.
 
@@ -104,30 +83,6 @@ class ChainPolicy:
         scratch = np.empty(self._scratch_shape, dtype=np.float32)
         self._forward(self._packed, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
-
-
-def num_weights_of(plan: NDArray[np.int64]) -> int:
-    """D, the number of weights of a network."""
-    return int((plan[:, 1] * (plan[:, 0] + plan[:, 2])).sum())
-
-
-def row_places(plan: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Where the rows of ``Packed`` come from: ``(R, 16)`` indices of weights, or D for what is filled up with zeros."""
-    num_weights, offset, rows = num_weights_of(plan), 0, []
-    for n_in, n_out, has_bias, _ in plan.tolist():
-        j = np.arange(-(-n_out // LANES) * LANES).reshape(-1, 1, LANES)
-        inputs, biases = offset + j * n_in + np.arange(n_in)[:, None], offset + n_in * n_out + j
-        block = np.concatenate([biases if has_bias else np.full_like(j, num_weights), inputs], axis=1)
-        rows.append(np.where(j < n_out, block, num_weights).reshape(-1, LANES))
-        offset += n_out * (n_in + has_bias)
-    return np.concatenate(rows).astype(np.int32)
-
-
-def scales_of(scales: Tensor, plan: NDArray[np.int64]) -> Tensor:
-    """The factors of parameter tensors ``(N, tensors)`` as ``Packed.scales``."""
-    result = torch.ones((len(scales), 2 * len(plan)))
-    result[:, torch.from_numpy(np.stack([np.ones_like(plan[:, 2]), plan[:, 2]], axis=1).reshape(-1) == 1)] = scales
-    return result
 
 
 def _packed_masks(weights: MaskedWeights, plan: NDArray[np.int64]) -> Packed[NDArray[Any]]:

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..._compile import compiled
-from ._chain import LANES
+from ._packed import LANES
 
 #: Maximum number of episodes of a network that are computed together.
 ROWS = 4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._weights import MaskedWeights, PopulationWeights
-from ._chain import Packed, as_chain, plan_of, row_places, scales_of
+from ..._checks import reason_of
+from .._weights import DenseWeights, MaskedWeights, PopulationWeights
+from ._chain import as_chain, plan_of
+from ._packed import Packed, row_places, scales_of
 from ._way import FloatArray, Population
 
 #: See ``launch`` in ``_gpu_kernel``.
@@ -92,9 +96,28 @@ def _gathered(values: Tensor, places: Tensor) -> Tensor:
     return torch.nn.functional.pad(values, (0, 1))[:, places.flatten()]
 
 
+@cache
+def _kernel_runs(device: torch.device) -> bool:
+    """Try the kernel once: Triton needs a C compiler, and a GPU that it supports."""
+    if not find_spec("triton"):
+        return False
+    plan = np.array([[1, 1, 1, 1]])
+    try:
+        policy = GpuPolicy(DenseWeights(torch.zeros((1, 2))), plan, num_episodes=1, device=device)
+        policy.act(np.zeros(1, dtype=np.int32), np.zeros((1, 1), dtype=np.float32))
+    except Exception as error:  # whatever a compiler or driver raises
+        warnings.warn(
+            f"Triton's kernel does not run on {device}, so PyTorch's slower operations compute policies there: "
+            f"{reason_of(error)}",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
 def gpu_population(population: Population) -> GpuPolicy | None:
-    """See ``Way``. It computes chains on a GPU, if Triton is there."""
-    chain = as_chain(population.module) if population.device.type == "cuda" and find_spec("triton") else None
-    if chain is None:
+    """See ``Way``. It computes chains on a GPU for which Triton works."""
+    chain = as_chain(population.module) if population.device.type == "cuda" else None
+    if chain is None or not _kernel_runs(population.device):
         return None
     return GpuPolicy(population.weights, plan_of(chain), num_episodes=population.num_episodes, device=population.device)

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._chain import LANES
+from ._packed import LANES
 
 #: Number of outputs of a layer that are summed at a time, at most.
 _MOST_OUTPUTS = 1024

@@ -11,7 +11,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,9 +22,11 @@ from test_sparse import masks_of
 from subnet_problems import FrozenNetwork
 from subnet_problems.masks._apply import masked_weights
 from subnet_problems.networks._weights import as_weights
+from subnet_problems.networks.forward import _gpu
 from subnet_problems.networks.forward._chain import ChainPolicy, as_chain, plan_of
 from subnet_problems.networks.forward._gpu import GpuPolicy
 from subnet_problems.networks.forward._population import make_population
+from subnet_problems.networks.forward._way import Population
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with PyTorch for GPUs")
 CPU = torch.device("cpu")
@@ -101,22 +102,31 @@ def test_the_kernel_compiles_for_gpus_and_rounds_each_product_by_itself():
     assert "fma" not in made.asm["ptx"]
 
 
-def test_a_chain_on_a_gpu_needs_triton_and_other_modules_do_not_use_the_kernel(monkeypatch):
+def test_a_gpus_kernel_computes_chains_only_and_pytorch_does_so_with_a_warning_where_it_cannot_run(monkeypatch):
     network = FrozenNetwork((8,), obs_length=OBS, act_length=ACT)
     weights = masked_weights(network.weights, masks_of(network, 0.5), network.layers, rescale=False)
+    gpu = torch.device("cuda")
+    chain, other = (
+        Population(module, network.layers, weights, 1, gpu) for module in (network._module, torch.nn.GELU())
+    )
+    monkeypatch.setattr(_gpu, "_kernel_runs", lambda device: device == gpu)
+    monkeypatch.setattr(_gpu, "GpuPolicy", lambda *args, device, **options: device)
+    assert make_population(chain) == gpu
+    assert _gpu.gpu_population(other) is None
     assert isinstance(network.population(weights, num_episodes=1), ChainPolicy)
-    from subnet_problems.networks.forward import _gpu
-    from subnet_problems.networks.forward._way import Population
 
-    on_gpu = Population(network._module, network.layers, weights, 1, torch.device("cuda"))
-    made = []
-    monkeypatch.setattr(_gpu, "GpuPolicy", lambda *args, **options: made.append(options["device"]) or "gpu")
-    monkeypatch.setattr(_gpu, "find_spec", lambda name: object())
-    assert make_population(on_gpu) == "gpu"
-    assert made == [torch.device("cuda")]
+    monkeypatch.undo()
     monkeypatch.setattr(_gpu, "find_spec", lambda name: None)
-    assert _gpu.gpu_population(on_gpu) is None
-    recurrent = Population(torch.nn.GELU(), network.layers, weights, 1, torch.device("cuda"))
+    _gpu._kernel_runs.cache_clear()
+    assert _gpu.gpu_population(chain) is None
+
+    def refuse(*args, **options):
+        raise RuntimeError("Failed to find C compiler")
+
     monkeypatch.setattr(_gpu, "find_spec", lambda name: object())
-    assert _gpu.gpu_population(recurrent) is None
-    assert np.isfinite(network.weights.numpy()).all()
+    monkeypatch.setattr(_gpu, "GpuPolicy", refuse)
+    _gpu._kernel_runs.cache_clear()
+    with pytest.warns(UserWarning, match="Triton's kernel does not run on cuda.*: .*Failed to find C compiler"):
+        assert _gpu.gpu_population(chain) is None
+    assert _gpu.gpu_population(chain) is None  # said once
+    _gpu._kernel_runs.cache_clear()
