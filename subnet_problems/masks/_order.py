@@ -95,26 +95,24 @@ def kth_lowest(values: Tensor, k: int) -> float:
     if not values.is_cpu:
         return float(values.sort().values[k - 1])
     array = values.numpy()
-    found = _kth_lowest_of_many(array, k) if array.size >= _MANY else None
+    is_large = array.size >= _MANY and array.dtype in (np.float32, np.float64)
+    found = _kth_lowest_of_many(array, k) if is_large else None
     return float(np.partition(array, k - 1)[k - 1] if found is None else found)
 
 
 def _kth_lowest_of_many(array: NDArray[Any], k: int) -> Any | None:
     """Return the k-th lowest value, if two values of a sample enclose it as expected; else None."""
+    from ._order_kernel import enclosed  # Numba takes a while to load
+
     sample = array[:: max(_SAMPLE, array.size // _MOST_SAMPLED)]
     expected = len(sample) * k / array.size
     margin = 4.0 * math.sqrt(expected * (1.0 - k / array.size)) + 2.0  # four standard deviations of the rank
     first, last = int(expected - margin), int(expected + margin)
     ranks = [rank for rank in (first, last) if 0 <= rank < len(sample)]
     sample = np.partition(sample, ranks)
-    enclosed, num_below = np.ones(array.size, dtype=bool), 0
-    if first >= 0:
-        np.less(array, sample[first], out=enclosed)
-        num_below = int(np.count_nonzero(enclosed))
-        np.logical_not(enclosed, out=enclosed)
-    if last < len(sample):
-        enclosed &= array <= sample[last]
-    inside = array[np.flatnonzero(enclosed)]
+    low = sample[first] if first >= 0 else -np.inf
+    high = sample[last] if last < len(sample) else np.inf
+    num_below, inside = enclosed(array, sample.dtype.type(low), sample.dtype.type(high))
     position = k - 1 - num_below
     if not 0 <= position < len(inside):
         return None

@@ -21,6 +21,7 @@ from ._gym_task import GymTask
 from ._observation_stats import Normalizer
 from ._reward_rule import RewardRule
 from ._step_kernel import all_finite, settle
+from ._turns import play_out
 from .simulators._simulator import Simulator, SimulatorError
 
 FloatArray = NDArray[np.float32]
@@ -63,8 +64,8 @@ def play(
     """
     rule = rule or RewardRule()
     popsize, num_episodes = seeds.shape
-    # With a simulator that steps in the background, two halves of the population take turns: while one half is
-    # stepped, the actions of the other are computed.
+    # With a simulator that steps in the background, two halves of the population are played at the same time: while one
+    # half is stepped, the actions of the other are computed.
     num_parts = min(popsize, task.turns(backend))
     bounds = [popsize * i // num_parts for i in range(num_parts + 1)]
     simulators: list[Simulator] = []
@@ -88,11 +89,7 @@ def play(
             if rule.action_noise_stdev is not None:
                 assert noise_seeds is not None
                 part.noise = _Noise(noise_seeds[start:stop].reshape(-1), rule.action_noise_stdev, task.actions.length)
-        for part in parts:
-            part.begin()
-        live = parts
-        while live:
-            live = [part for part in live if part.advance()]
+        play_out(parts)
     return Episodes.concatenate([part.episodes() for part in parts])
 
 

@@ -65,7 +65,7 @@ class SimulatorKind(Protocol):
 
     Attributes:
         turns: The number of parts of a population that take turns, each in its own simulator: 2 if stepping does not
-            block.
+            block. Several threads may step different simulators at the same time.
     """
 
     turns: int
