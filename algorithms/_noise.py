@@ -22,21 +22,21 @@ def fill_normal(values: Tensor, stdev: float, *, center: Tensor | None, generato
         center: ``(D,)``; None for zeros.
         generator: The source of randomness; None for PyTorch's own.
     """
-    if not values.is_cpu or values.shape[1] < _LONG:
+    if not values.is_cpu or values.shape[1] < _LONG or values.dtype not in (torch.float32, torch.float64):
         values.normal_(0.0, stdev, generator=generator)
         if center is not None:
             values += center
         return
     seed = int(torch.randint(2**31, (1,), generator=generator))
 
-    offsets = None if center is None else center.numpy()
+    offsets = None if center is None else center.detach().numpy()
 
     def fill(row: int) -> None:
         values[row].normal_(0.0, stdev, generator=torch.Generator().manual_seed(seed + row))
         if offsets is not None:
             np.add(values[row].numpy(), offsets, out=values[row].numpy())  # PyTorch would start threads of its own
 
-    number = min(torch.get_num_threads(), len(values))
+    number = max(1, min(torch.get_num_threads(), len(values)))
     try:
         with ThreadPoolExecutor(number) as pool:
             list(pool.map(fill, range(len(values))))

@@ -64,7 +64,7 @@ class RecorderKind:
 
     def __init__(self) -> None:
         self.envpool, self.made = SIMULATORS["envpool"], list[Recorder]()
-        self.turns, self.serves = self.envpool.turns, self.envpool.serves
+        self.num_parts, self.serves = self.envpool.num_parts, self.envpool.serves
 
     def make(self, playground: Any, served: Any, seeds: np.ndarray) -> Recorder:
         """A recorded pool."""

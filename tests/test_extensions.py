@@ -38,7 +38,7 @@ INITS["thirds"] = Init(Numbers(lambda words: np.array([-1.0, 0.5, 1.0])[(words %
 class LoggingKind:
     """A simulator: Gymnasium's, which says how many episodes it plays."""
 
-    turns = 1
+    num_parts = 1
 
     def serves(self, playground, probe):
         return "logged"

@@ -48,7 +48,7 @@ class GymTask:
         episode_length: The maximum length of an episode in steps. Default: None, the environment's own limit.
         backend: ``"envpool"``, ``"gymnasium"``, or ``"auto"``: EnvPool if it is installed and supports this
             environment with this configuration, else Gymnasium. Default: ``"auto"``.
-        num_threads: EnvPool's threads for each of the two halves of a population that take turns. Default: None, half
+        num_threads: EnvPool's threads for each of the two halves of a population that play at once. Default: None, half
             the number of CPUs that this process may use.
 
     Attributes:
@@ -218,9 +218,9 @@ class GymTask:
         """Return this task with the environment's own limit on the length of episodes, if it has one."""
         return self if self._env_limit is None else self.at_length(None)
 
-    def turns(self, backend: str | None = None) -> int:
-        """Return how many parts of a population take turns, each in its own simulator: 2 if stepping does not block."""
-        return SIMULATORS[backend or self.backend].turns
+    def num_parts(self, backend: str | None = None) -> int:
+        """Return in how many parts a population is played at once, each in its own simulator."""
+        return SIMULATORS[backend or self.backend].num_parts
 
     def simulator(self, seeds: NDArray[np.int64], *, backend: str | None = None) -> Simulator:
         """Make a simulator with one episode for each seed.

@@ -66,7 +66,7 @@ def play(
     popsize, num_episodes = seeds.shape
     # With a simulator that steps in the background, two halves of the population are played at the same time: while one
     # half is stepped, the actions of the other are computed.
-    num_parts = min(popsize, task.turns(backend))
+    num_parts = min(popsize, task.num_parts(backend))
     bounds = [popsize * i // num_parts for i in range(num_parts + 1)]
     simulators: list[Simulator] = []
     parts: list[_Part] = []

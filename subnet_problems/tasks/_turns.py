@@ -1,11 +1,12 @@
-"""Play the parts of a population to their ends: in a thread each while turns are long, then in turn."""
+"""Play the parts of a population to their ends: in turn, or in a thread each while their turns are long."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from .._torch_threads import one_torch_thread
@@ -37,12 +38,13 @@ def play_out(parts: Sequence[Part]) -> None:
     """
     errors: list[EvaluationError | None] = [None] * len(parts)
     players = [_Player(part, errors, place) for place, part in enumerate(parts)]
-    if len(players) == 1 or not _play_in_threads(players):
-        for player in players:
-            player.begin()
-    live = players
-    while live:
-        live = [player for player in live if player.play()]
+    for player in players:
+        player.begin()
+    start = time.perf_counter()
+    live = _in_turn(players, _MEASURED)
+    if len(live) > 1 and time.perf_counter() - start > _SHORT * _MEASURED:
+        live = _in_threads(live)
+    _in_turn(live)
     found = [error for error in errors if error is not None]
     if found:
         raise min(found, key=lambda error: error.step)
@@ -54,8 +56,7 @@ class _Player:
     def __init__(self, part: Part, errors: list[EvaluationError | None], place: int) -> None:
         self._part, self._errors, self._place = part, errors, place
         self._step = 0
-        self._is_live = True
-        self.is_stopped = False
+        self.is_live = True
 
     def begin(self) -> None:
         """Begin the part."""
@@ -64,23 +65,11 @@ class _Player:
     def play(self) -> bool:
         """Play a step. Return False if no step is left."""
         if any(error is not None and error.step <= self._step for error in self._errors):
-            self._is_live = False
-        if self._is_live:
+            self.is_live = False
+        if self.is_live:
             self._step += 1
-            self._is_live = bool(self._try(self._part.advance))
-        return self._is_live and not self.is_stopped
-
-    def play_while_long(self, became_short: threading.Event) -> None:
-        """Begin, and play until turns have become short, those of this part or of another one."""
-        with one_torch_thread():
-            self.begin()
-            while not became_short.is_set():
-                start = time.perf_counter()
-                for _ in range(_MEASURED):
-                    if not self.play():
-                        return
-                if time.perf_counter() - start < _SHORT * _MEASURED:
-                    became_short.set()
+            self.is_live = bool(self._try(self._part.advance))
+        return self.is_live
 
     def _try(self, work: Callable[[], Any]) -> Any:
         try:
@@ -89,22 +78,47 @@ class _Player:
             self._errors[self._place] = error
 
 
-def _play_in_threads(players: Sequence[_Player]) -> bool:
-    """Play each part in its own thread while its turns are long. Return False if no thread can be started."""
-    first, *others = players
-    became_short = threading.Event()
-    with ThreadPoolExecutor(len(others)) as pool:
+def _in_turn(live: list[_Player], most: float = math.inf) -> list[_Player]:
+    """Play a step of each part, and again, ``most`` times at most. Return those with steps left."""
+    while live and most > 0:
+        live = [player for player in live if player.play()]
+        most -= 1
+    return live
+
+
+def _in_threads(players: list[_Player]) -> list[_Player]:
+    """Play each part in its own thread until turns become short. Return the parts with steps left."""
+    leave = threading.Event()  # all threads leave after their current step
+
+    def play_while_long(player: _Player) -> None:
+        with one_torch_thread():
+            while player.is_live and not leave.is_set():
+                start = time.perf_counter()
+                for _ in range(_MEASURED):
+                    if leave.is_set() or not player.play():
+                        return
+                if time.perf_counter() - start < _SHORT * _MEASURED:
+                    leave.set()
+
+    def play_or_end_all(player: _Player) -> None:
         try:
-            results = [pool.submit(player.play_while_long, became_short) for player in others]
-        except RuntimeError:
-            pool.shutdown(cancel_futures=True)
-            return False
+            play_while_long(player)
+        except BaseException:
+            leave.set()
+            raise
+
+    results: list[Future[None]] = []
+    with ThreadPoolExecutor(len(players)) as pool:
         try:
-            first.play_while_long(became_short)
+            for player in players[1:]:
+                results.append(pool.submit(play_or_end_all, player))
+        except RuntimeError:  # no thread can be started
+            leave.set()
+        try:
+            play_or_end_all(players[0])
             for result in results:
                 result.result()
-        except BaseException:  # such as Ctrl-C: threads end after their step
-            for player in players:
-                player.is_stopped = True
+        except BaseException:  # such as Ctrl-C
+            leave.set()
             raise
-    return True
+    return [player for player in players if player.is_live]

@@ -53,6 +53,15 @@ def test_each_call_draws_new_noise_and_pytorchs_own_seed_counts():
     assert own[0].equal(own[1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_noise_of_any_floating_dtype_is_drawn(dtype):
+    values, center = torch.empty(3, LENGTH, dtype=dtype), torch.ones(LENGTH, dtype=dtype, requires_grad=True)
+    with torch.no_grad():
+        fill_normal(values, 0.5, center=center, generator=None)
+    assert values.double().mean().item() == pytest.approx(1.0, abs=0.02)
+    fill_normal(torch.empty(0, LENGTH, dtype=dtype), 0.5, center=None, generator=None)
+
+
 def test_noise_is_drawn_where_no_thread_can_be_started(monkeypatch):
     expected = filled(5)
 

@@ -93,8 +93,7 @@ def _packed_masks(weights: MaskedWeights, plan: NDArray[np.int64]) -> Packed[NDA
     frozen = np.append(weights.frozen.numpy() + np.float32(0.0), np.float32(0.0))  # no -0.0, as in MaskedWeights.dense
     bits = np.empty((len(weights), len(places)), dtype=np.uint16)
     pack_bits(weights.mask.numpy().view(np.uint8), places, bits)
-    scales = torch.ones((1, 2 * len(plan))) if weights.scales is None else scales_of(weights.scales, plan)
-    return Packed(frozen[places.reshape(1, -1)], bits, scales.numpy())
+    return Packed(frozen[places.reshape(1, -1)], bits, scales_of(weights.scales, plan).numpy())
 
 
 def _packed_weights(weights: PopulationWeights, plan: NDArray[np.int64]) -> Packed[NDArray[Any]]:
@@ -107,7 +106,7 @@ def _packed_weights(weights: PopulationWeights, plan: NDArray[np.int64]) -> Pack
         np.take(padded, places.reshape(-1), axis=1, out=values[start : start + len(chunk)], mode="clip")
         start += len(chunk)
     kept = np.full((1, len(places)), 2**LANES - 1, dtype=np.uint16)
-    return Packed(values, kept, np.ones((1, 2 * len(plan)), dtype=np.float32))
+    return Packed(values, kept, scales_of(None, plan).numpy())
 
 
 def chain_population(population: Population) -> ChainPolicy | None:

@@ -62,11 +62,11 @@ def _sum_of_products(num_rows: int) -> Callable[..., Any]:
             )
             (w, _), (b, _), (s, _), (x_data, width), (y_data, _) = (data(i) for i in (0, 1, 2, 6, 7))
             layer, start, n_in, j = (arguments[i] for i in (3, 4, 5, 8))
-            place = builder.mul(layer, ir.Constant(integer, 2))
-            scale, bias_scale = (spread(builder.load(builder.gep(s, [i]))) for i in (place, builder.add(place, one)))
-            first = [builder.mul(width, ir.Constant(width.type, i)) for i in range(num_rows)]
-            xs = [builder.gep(x_data, [place]) for place in first]
-            ys = [builder.gep(y_data, [builder.add(place, j)]) for place in first]
+            factor = builder.mul(layer, ir.Constant(integer, 2))
+            scale, bias_scale = (spread(builder.load(builder.gep(s, [i]))) for i in (factor, builder.add(factor, one)))
+            episodes = [builder.mul(width, ir.Constant(width.type, i)) for i in range(num_rows)]
+            xs = [builder.gep(x_data, [episode]) for episode in episodes]
+            ys = [builder.gep(y_data, [builder.add(episode, j)]) for episode in episodes]
             bias = weights_of(start, bias_scale)
             sums = [cgutils.alloca_once_value(builder, bias) for _ in range(num_rows)]
             first_weights = builder.add(start, one)

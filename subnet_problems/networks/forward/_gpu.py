@@ -54,14 +54,26 @@ class GpuPolicy:
         num_rows, widest = len(weights) * num_episodes, int(plan[:, :2].max())
         # Memory that the GPU reads without the CPU's help, and its counterpart on the GPU.
         pinned = device.type == "cuda"
-        lengths = ((num_rows, int(plan[0, 0])), (num_rows, int(plan[-1, 1])))
-        self._host_obs, self._host_outputs = (torch.empty(shape, pin_memory=pinned) for shape in lengths)
-        self._obs, self._outputs = (torch.empty(shape, device=device) for shape in lengths)
-        self._scratch = torch.empty((num_rows, 2, widest), device=device)
+        # Each thread has its own current device, stream and inference mode: a step uses this stream in any thread.
+        self._stream = torch.cuda.current_stream(device) if pinned else None
+        shapes = ((num_rows, int(plan[0, 0])), (num_rows, int(plan[-1, 1])))
+        float32 = torch.float32  # whatever the default is
+        self._host_obs, self._host_outputs = (torch.empty(s, dtype=float32, pin_memory=pinned) for s in shapes)
+        self._obs, self._outputs = (torch.empty(s, dtype=float32, device=device) for s in shapes)
+        self._scratch = torch.empty((num_rows, 2, widest), dtype=float32, device=device)
         self._rows = torch.empty(0, dtype=torch.int32, device=device)
 
+    @torch.inference_mode()
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
+        with torch.cuda.stream(self._stream):
+            self._step(rows, obs)
+        if self._stream is not None:
+            self._stream.synchronize()
+        outputs: FloatArray = self._host_outputs[: len(rows)].numpy().copy()
+        return outputs
+
+    def _step(self, rows: NDArray[np.int32], obs: FloatArray) -> None:
         count = len(rows)
         if count != len(self._rows):  # rows only ever end
             self._rows = torch.tensor(rows, device=self._device)
@@ -70,25 +82,21 @@ class GpuPolicy:
         inputs.copy_(self._host_obs[:count], non_blocking=True)
         self._kernel(self._packed, self._plan, self._num_episodes, self._rows, inputs, self._scratch, outputs)
         self._host_outputs[:count].copy_(outputs, non_blocking=True)
-        if self._device.type == "cuda":
-            torch.cuda.current_stream(self._device).synchronize()
-        return self._host_outputs[:count].numpy().copy()
 
 
 def _packed(weights: PopulationWeights, plan: NDArray[np.int64], device: torch.device) -> Packed[Tensor]:
     """The weights on the device; bits are int32, because PyTorch computes little with uint16."""
     places = torch.from_numpy(row_places(plan)).to(device)
-    ones = torch.ones((1, 2 * len(plan)), device=device)
     if not isinstance(weights, MaskedWeights) or weights.mask.dtype != torch.bool:
         every = torch.full((1, len(places)), -1, dtype=torch.int32, device=device)
-        return Packed(_gathered(weights.dense().to(device), places), every, ones)
+        return Packed(_gathered(weights.dense().to(device), places), every, scales_of(None, plan).to(device))
     kept = _gathered(weights.mask.to(device), places).view(len(weights), *places.shape)
     bits = torch.zeros(kept.shape[:2], dtype=torch.int32, device=device)
     for lane in range(kept.shape[2]):
         bits |= kept[:, :, lane].to(torch.int32) << lane
     frozen = _gathered((weights.frozen.to(device) + 0.0)[None], places)  # without -0.0, as in MaskedWeights.dense
-    scales = ones if weights.scales is None else scales_of(weights.scales.cpu(), plan).to(device)
-    return Packed(frozen, bits, scales)
+    scales = None if weights.scales is None else weights.scales.cpu()
+    return Packed(frozen, bits, scales_of(scales, plan).to(device))
 
 
 def _gathered(values: Tensor, places: Tensor) -> Tensor:
@@ -105,6 +113,8 @@ def _kernel_runs(device: torch.device) -> bool:
     try:
         policy = GpuPolicy(DenseWeights(torch.zeros((1, 2))), plan, num_episodes=1, device=device)
         policy.act(np.zeros(1, dtype=np.int32), np.zeros((1, 1), dtype=np.float32))
+    except torch.cuda.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a compiler or driver raises
         warnings.warn(
             f"Triton's kernel does not run on {device}, so PyTorch's slower operations compute policies there: "

@@ -20,7 +20,8 @@ _LANES: tl.constexpr = tl.constexpr(LANES)
 @triton.jit
 def _tanh(x):  # type: ignore[no-untyped-def]
     """``tanh`` of ``_chain_kernel``, to the same bits."""
-    x = tl.minimum(tl.maximum(x, -9.0), 9.0)
+    x = tl.where(x < -9.0, -9.0, x)  # unlike tl.maximum, this keeps NaN
+    x = tl.where(x > 9.0, 9.0, x)
     z = x * x
     p = z * 1.3354651606789503e-08 + 2.060907536360901e-05
     p = p * z + 0.0034955875016748905
@@ -61,7 +62,7 @@ def _forward(  # type: ignore[no-untyped-def]
     outputs_at_a_time: tl.constexpr,
 ):
     """Compute the outputs of one episode. See ``launch``. A stride is 0 if all networks share a tensor."""
-    episode = tl.program_id(0)
+    episode = tl.program_id(0).to(tl.int64)
     network = (tl.load(rows + episode) // num_episodes).to(tl.int64)
     weights += network * weights_stride
     bits += network * bits_stride
@@ -96,7 +97,7 @@ def _forward(  # type: ignore[no-untyped-def]
             if activation == 1:
                 total = _tanh(total)
             elif activation == 2:
-                total = tl.maximum(total, 0.0)
+                total = tl.where(total < 0.0, 0.0, total)
             tl.store(y + out, total, mask=here)
         start += ((n_out + _LANES - 1) // _LANES) * (n_in + 1)
     tl.debug_barrier()

@@ -49,8 +49,10 @@ def row_places(plan: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.concatenate(rows).astype(np.int32)
 
 
-def scales_of(scales: Tensor, plan: NDArray[np.int64]) -> Tensor:
-    """The factors of parameter tensors ``(N, tensors)`` as ``Packed.scales``."""
-    result = torch.ones((len(scales), 2 * len(plan)))
+def scales_of(scales: Tensor | None, plan: NDArray[np.int64]) -> Tensor:
+    """The factors of parameter tensors ``(N, tensors)`` as ``Packed.scales``; None stands for no factors."""
+    result = torch.ones((1 if scales is None else len(scales), 2 * len(plan)), dtype=torch.float32)
+    if scales is None:
+        return result
     result[:, torch.from_numpy(np.stack([np.ones_like(plan[:, 2]), plan[:, 2]], axis=1).reshape(-1) == 1)] = scales
     return result

@@ -12,7 +12,7 @@ from ._way import FloatArray, Population, PopulationPolicy
 Bools = NDArray[np.bool_]
 
 #: A network is computed by this kernel if its mask keeps at most this share of the weights. Above it, the dense kernel
-#: is as fast. That one reads all weights of large networks from memory at each step, so its share is larger.
+#: is as fast. Large networks do not fit into the CPU's cache with all of their weights, so their share is larger.
 _MOST_OF_SMALL, _MOST_OF_LARGE = 0.08, 0.15
 #: Number of weights from which a network is large.
 _LARGE = 2**16
@@ -25,15 +25,15 @@ class SparsePolicy:
     """
 
     def __init__(self, weights: MaskedWeights, plan: NDArray[np.int64], *, num_episodes: int) -> None:
-        from ._sparse_kernel import LANES, Packed, forward, pack  # Numba takes a while to load
+        from ._sparse_kernel import EPISODES, Kept, forward, pack  # Numba takes a while to load
 
         self._forward, self._num_episodes, self._plan = forward, num_episodes, plan
         widest, popsize = int(plan[:, :2].max()), len(weights)
-        self._width = LANES * widest
+        self._width = EPISODES * widest
         mask = weights.mask.numpy().view(np.int8)
         first = np.zeros(popsize + 1, dtype=np.int64)
         np.cumsum(num_kept(weights.mask).numpy(), out=first[1:])
-        self._packed = Packed(
+        self._packed = Kept(
             first=first,
             widths=np.empty((popsize, len(plan) + 1), dtype=np.int32),
             ends=np.empty((popsize, int(plan[:, 0].sum())), dtype=np.int32),

@@ -14,10 +14,10 @@ from ..._compile import compiled
 from ._chain_kernel import tanh
 
 #: Number of episodes of a network that are computed together, in the lanes of a vector.
-LANES = 4
+EPISODES = 4
 
 
-class Packed(NamedTuple):
+class Kept(NamedTuple):
     """The kept weights between live units of N masks. Live units have consecutive numbers.
 
     Attributes:
@@ -43,12 +43,12 @@ def _add_product(_context, y, j, x, k, w):  # type: ignore[no-untyped-def]
     """``y[j:j+4] += x[k:k+4] * w``, for flat float32 arrays; each lane as a scalar sum would be rounded."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.FloatType(), LANES)
+        vector = ir.VectorType(ir.FloatType(), EPISODES)
         pointers = []
         for array, index, kind in ((0, 1, signature.args[0]), (2, 3, signature.args[2])):
             data = context.make_array(kind)(context, builder, arguments[array]).data
             pointers.append(builder.bitcast(builder.gep(data, [arguments[index]]), vector.as_pointer()))
-        undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
+        undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), EPISODES), None)
         first = builder.insert_element(undefined, arguments[4], ir.Constant(ir.IntType(32), 0))
         product = builder.fmul(builder.load(pointers[1], align=4), builder.shuffle_vector(first, undefined, zeros))
         builder.store(builder.fadd(builder.load(pointers[0], align=4), product), pointers[0], align=4)
@@ -102,7 +102,7 @@ def pack(mask, frozen, scales, plan, packed):  # type: ignore[no-untyped-def]
         frozen: ``(D,)`` float32.
         scales: ``(N, parameter tensors)`` float32.
         plan: See ``forward`` in ``_chain_kernel``.
-        packed: A ``Packed``, written but for ``first``, which has room for all kept weights.
+        packed: A ``Kept``, written but for ``first``, which has room for all kept weights.
     """
     first, widths, ends, targets, values, biases = packed
     num_layers = plan.shape[0]
@@ -172,7 +172,7 @@ def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: i
     the dense kernel. What that one also adds are products of 0, which change no sum.
 
     Args:
-        packed: A ``Packed``.
+        packed: A ``Kept``.
         plan: See ``forward`` in ``_chain_kernel``.
         num_episodes: E.
         rows: ``(n,)`` int32 episode rows, ascending.
@@ -185,9 +185,9 @@ def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: i
     while row < rows.shape[0]:
         network = rows[row] // num_episodes
         count = 1
-        while count < LANES and row + count < rows.shape[0] and rows[row + count] // num_episodes == network:
+        while count < EPISODES and row + count < rows.shape[0] and rows[row + count] // num_episodes == network:
             count += 1
-        step = LANES if count > 1 else 1
+        step = EPISODES if count > 1 else 1
         x, y = scratch[0], scratch[1]
         for k in range(obs.shape[1]):
             for lane in range(count):
@@ -213,7 +213,9 @@ def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: i
                 for k in range(n_in):
                     end = ends[network, end_of + k]
                     while i < end:
-                        _add_product(y, np.int64(targets[start + i]) * LANES, x, np.int64(k) * LANES, values[start + i])
+                        _add_product(
+                            y, np.int64(targets[start + i]) * EPISODES, x, np.int64(k) * EPISODES, values[start + i]
+                        )
                         i += 1
             activation = plan[layer, 3]
             if activation == 1:

@@ -226,7 +226,7 @@ class EnvPoolSimulator:
 class EnvPoolKind:
     """See ``SimulatorKind``. EnvPool steps environments that Gymnasium itself ships."""
 
-    turns = 2
+    num_parts = 2
 
     def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> str:
         """Return EnvPool's name of the environment. See ``SimulatorKind``."""
@@ -234,6 +234,6 @@ class EnvPoolKind:
 
     def make(self, playground: Playground, served: str, seeds: NDArray[np.int64]) -> EnvPoolSimulator:
         """See ``SimulatorKind``."""
-        threads = playground.num_threads or max(1, num_cpus() // self.turns)
+        threads = playground.num_threads or max(1, num_cpus() // self.num_parts)
         actions, obs_length = playground.actions, playground.observations.length
         return EnvPoolSimulator(served, seeds, actions, obs_length, num_threads=threads)

@@ -152,7 +152,7 @@ def _unlike(method: str, expected: str, result: Any, row: int) -> SimulatorError
 class GymnasiumKind:
     """See ``SimulatorKind``. Gymnasium steps every environment."""
 
-    turns = 1
+    num_parts = 1
 
     def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> None:
         """See ``SimulatorKind``."""

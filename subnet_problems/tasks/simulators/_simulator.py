@@ -64,11 +64,11 @@ class SimulatorKind(Protocol):
     """A kind of simulator, such as EnvPool.
 
     Attributes:
-        turns: The number of parts of a population that take turns, each in its own simulator: 2 if stepping does not
-            block. Several threads may step different simulators at the same time.
+        num_parts: The number of parts of a population that are played at the same time, each in its own simulator: 2 if
+            stepping does not block. Several threads may then step different simulators at once.
     """
 
-    turns: int
+    num_parts: int
 
     def serves(self, playground: Playground, probe: Callable[[], gym.Env[Any, Any]]) -> Any:
         """Return what ``make`` needs to step environments like the one that ``probe`` returns for inspection.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_all_parts_play_all_of_their_steps(first, second):
     assert [part.step for part in parts] == [60, 25, 1]
 
 
+def test_one_thread_may_be_refused_and_no_part_begins_twice(monkeypatch):
+    submit, calls = ThreadPoolExecutor.submit, []
+
+    def refuse_second(pool, *args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("can't start new thread")
+        return submit(pool, *args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse_second)
+    parts = [Part(30, seconds=1e-3) for _ in range(3)]
+    play_out(parts)
+    assert len(calls) == 2
+    assert [(part.step, len(part.threads)) for part in parts] == [(30, 31)] * 3  # one begin and 30 steps each
+
+
 def test_long_turns_are_played_at_the_same_time_and_short_ones_by_one_thread():
     long, short = [Part(50, seconds=2e-3) for _ in range(2)], [Part(200) for _ in range(2)]
     for parts in (long, short):
@@ -74,13 +91,14 @@ def test_a_part_is_not_played_beyond_the_error_of_another_one():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("full")])
 @pytest.mark.parametrize("place", [0, 1])
-def test_any_other_error_ends_all_parts(error, place):
-    parts = [Part(10**9 if isinstance(error, KeyboardInterrupt) else 200, seconds=1e-3) for _ in range(2)]
-    parts[place] = Part(10, seconds=1e-3, fails_at=4, error=error)
-    if place == 1:
-        parts[0].steps = 200
+@pytest.mark.parametrize("fails_at", [2, 40])  # in turn, and in threads
+def test_any_other_error_ends_all_parts(error, place, fails_at):
+    parts = [Part(10**9, seconds=1e-3) for _ in range(2)]
+    parts[place] = Part(10**9, seconds=1e-3, fails_at=fails_at, error=error)
     with pytest.raises(type(error)):
         play_out(parts)
+    assert all(part.step < 100 for part in parts)
+    assert threading.active_count() == 1
 
 
 def test_parts_are_played_in_turn_where_no_thread_can_be_started(monkeypatch):
@@ -88,7 +106,7 @@ def test_parts_are_played_in_turn_where_no_thread_can_be_started(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("concurrent.futures.thread.ThreadPoolExecutor.submit", refuse)
-    parts = [Part(20, seconds=1e-3), Part(30, seconds=1e-3)]
+    parts = [Part(20, seconds=1e-3), Part(30, seconds=1e-3), Part(25, seconds=1e-3)]
     play_out(parts)
-    assert [part.step for part in parts] == [20, 30]
+    assert [part.step for part in parts] == [20, 30, 25]
     assert {thread for part in parts for thread in part.threads} == {threading.main_thread()}
