@@ -68,8 +68,8 @@ class GymOptions(TypedDict, total=False):
         backend: ``"auto"``, ``"envpool"`` or ``"gymnasium"``; see ``GymTask``. Default: ``"auto"``. It may be changed
             between evaluations: ``problem.backend = "gymnasium"``.
         num_threads: EnvPool's threads for each half of the population; see ``GymTask``.
-        device: Device of the solutions and the forward pass. Default: ``"cpu"``. A GPU is slower for 100,000 weights
-            and faster for a million. Its random numbers differ from those of a CPU.
+        device: Device of the solutions and the forward pass. Default: ``"cpu"``. The random numbers of a GPU differ
+            from those of a CPU.
     """
 
     hidden_sizes: Annotated[tuple[int, ...] | None, Option(None)]

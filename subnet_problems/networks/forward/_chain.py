@@ -81,7 +81,7 @@ class ChainPolicy:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
         scratch = np.empty(self._scratch_shape, dtype=np.float32)
-        self._forward(self._packed, self._plan, self._num_episodes, rows, obs, scratch, outputs)
+        self._forward(tuple(self._packed), self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 
 

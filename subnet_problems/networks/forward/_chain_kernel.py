@@ -144,7 +144,7 @@ def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: i
     output is its bias plus the products of the inputs in ascending order.
 
     Args:
-        packed: A ``Packed``.
+        packed: ``tuple(Packed)``, a plain tuple; see ``Kept`` for why.
         plan: ``(layers, 4)`` int64: inputs, outputs, 1 with a bias else 0, activation (0 none, 1 tanh, 2 ReLU).
         num_episodes: E.
         rows: ``(n,)`` int32 episode rows, ascending.
@@ -152,15 +152,16 @@ def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: i
         scratch: ``(2, 4, widest layer)`` float32, its width a multiple of 16.
         outputs: ``(n, outputs)`` float32, written.
     """
+    all_weights, all_bits, all_scales = packed
     row = 0
     while row < rows.shape[0]:
         network = rows[row] // num_episodes
         count = 1
         while count < ROWS and row + count < rows.shape[0] and rows[row + count] // num_episodes == network:
             count += 1
-        weights = packed.weights[min(network, packed.weights.shape[0] - 1)]
-        bits = packed.bits[min(network, packed.bits.shape[0] - 1)]
-        scales = packed.scales[min(network, packed.scales.shape[0] - 1)]
+        weights = all_weights[min(network, all_weights.shape[0] - 1)]
+        bits = all_bits[min(network, all_bits.shape[0] - 1)]
+        scales = all_scales[min(network, all_scales.shape[0] - 1)]
         x, y = scratch[0], scratch[1]
         x[:count, : obs.shape[1]] = obs[row : row + count]
         start = 0

@@ -44,13 +44,13 @@ class SparsePolicy:
         scales = np.ones((popsize, len(weights.layers)), np.float32)
         if weights.scales is not None:
             scales[:] = weights.scales.numpy()
-        pack(mask, weights.frozen.numpy(), scales, plan, self._packed)
+        pack(mask, weights.frozen.numpy(), scales, plan, tuple(self._packed))
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
         scratch = np.empty((2, self._width), dtype=np.float32)  # one for each call, since several threads may call
-        self._forward(self._packed, self._plan, self._num_episodes, rows, obs, scratch, outputs)
+        self._forward(tuple(self._packed), self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 
 

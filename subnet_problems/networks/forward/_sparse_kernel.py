@@ -20,6 +20,9 @@ EPISODES = 4
 class Kept(NamedTuple):
     """The kept weights between live units of N masks. Live units have consecutive numbers.
 
+    Kernels receive a plain tuple of these arrays. Numba's cache would name this class, and could not be read any more
+    by a later version in which the class has another name.
+
     Attributes:
         first: ``(N + 1,)`` int64: where the weights of each network start in ``targets`` and ``values``.
         widths: ``(N, layers + 1)`` int32: number of inputs, of live units of each hidden layer, of outputs.
@@ -102,7 +105,7 @@ def pack(mask, frozen, scales, plan, packed):  # type: ignore[no-untyped-def]
         frozen: ``(D,)`` float32.
         scales: ``(N, parameter tensors)`` float32.
         plan: See ``forward`` in ``_chain_kernel``.
-        packed: A ``Kept``, written but for ``first``, which has room for all kept weights.
+        packed: ``tuple(Kept)``, written but for ``first``; it has room for all kept weights.
     """
     first, widths, ends, targets, values, biases = packed
     num_layers = plan.shape[0]
@@ -172,7 +175,7 @@ def forward(packed, plan, num_episodes, rows, obs, scratch, outputs):  # type: i
     the dense kernel. What that one also adds are products of 0, which change no sum.
 
     Args:
-        packed: A ``Kept``.
+        packed: ``tuple(Kept)``.
         plan: See ``forward`` in ``_chain_kernel``.
         num_episodes: E.
         rows: ``(n,)`` int32 episode rows, ascending.
