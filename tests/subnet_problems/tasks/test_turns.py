@@ -93,12 +93,13 @@ def test_a_part_is_not_played_beyond_the_error_of_another_one():
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("fails_at", [2, 40])  # in turn, and in threads
 def test_any_other_error_ends_all_parts(error, place, fails_at):
+    before = threading.active_count()
     parts = [Part(10**9, seconds=1e-3) for _ in range(2)]
     parts[place] = Part(10**9, seconds=1e-3, fails_at=fails_at, error=error)
     with pytest.raises(type(error)):
         play_out(parts)
     assert all(part.step < 100 for part in parts)
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def test_parts_are_played_in_turn_where_no_thread_can_be_started(monkeypatch):
