@@ -28,7 +28,6 @@ def fill_normal(values: Tensor, stdev: float, *, center: Tensor | None, generato
             values += center
         return
     seed = int(torch.randint(2**31, (1,), generator=generator))
-
     offsets = None if center is None else center.detach().numpy()
 
     def fill(row: int) -> None:

@@ -91,18 +91,15 @@ def _in_threads(players: list[_Player]) -> list[_Player]:
     leave = threading.Event()  # all threads leave after their current step
 
     def play_while_long(player: _Player) -> None:
-        with one_torch_thread():
-            while player.is_live and not leave.is_set():
-                start = time.perf_counter()
-                for _ in range(_MEASURED):
-                    if leave.is_set() or not player.play():
-                        return
-                if time.perf_counter() - start < _SHORT * _MEASURED:
-                    leave.set()
-
-    def play_or_end_all(player: _Player) -> None:
         try:
-            play_while_long(player)
+            with one_torch_thread():
+                while player.is_live and not leave.is_set():
+                    start = time.perf_counter()
+                    for _ in range(_MEASURED):
+                        if leave.is_set() or not player.play():
+                            return
+                    if time.perf_counter() - start < _SHORT * _MEASURED:
+                        leave.set()
         except BaseException:
             leave.set()
             raise
@@ -110,15 +107,14 @@ def _in_threads(players: list[_Player]) -> list[_Player]:
     results: list[Future[None]] = []
     with ThreadPoolExecutor(len(players)) as pool:
         try:
-            for player in players[1:]:
-                results.append(pool.submit(play_or_end_all, player))
-        except RuntimeError:  # no thread can be started
-            leave.set()
-        try:
-            play_or_end_all(players[0])
+            try:
+                for player in players[1:]:
+                    results.append(pool.submit(play_while_long, player))
+            except RuntimeError:  # no thread can be started
+                leave.set()
+            play_while_long(players[0])
             for result in results:
                 result.result()
-        except BaseException:  # such as Ctrl-C
-            leave.set()
-            raise
+        finally:
+            leave.set()  # in case of Ctrl-C
     return [player for player in players if player.is_live]

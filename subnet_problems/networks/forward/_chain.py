@@ -73,15 +73,15 @@ class ChainPolicy:
         # One scratch for each call, since several threads may call.
         self._scratch_shape = (2, ROWS, -(-int(plan[:, :2].max()) // LANES) * LANES)
         if isinstance(weights, MaskedWeights) and weights.mask.dtype == torch.bool:
-            self._packed = _packed_masks(weights, plan)
+            self._packed = tuple(_packed_masks(weights, plan))
         else:
-            self._packed = _packed_weights(weights, plan)
+            self._packed = tuple(_packed_weights(weights, plan))
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
         scratch = np.empty(self._scratch_shape, dtype=np.float32)
-        self._forward(tuple(self._packed), self._plan, self._num_episodes, rows, obs, scratch, outputs)
+        self._forward(self._packed, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 
 

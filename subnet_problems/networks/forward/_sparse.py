@@ -33,7 +33,7 @@ class SparsePolicy:
         mask = weights.mask.numpy().view(np.int8)
         first = np.zeros(popsize + 1, dtype=np.int64)
         np.cumsum(num_kept(weights.mask).numpy(), out=first[1:])
-        self._packed = Kept(
+        kept = Kept(
             first=first,
             widths=np.empty((popsize, len(plan) + 1), dtype=np.int32),
             ends=np.empty((popsize, int(plan[:, 0].sum())), dtype=np.int32),
@@ -41,16 +41,17 @@ class SparsePolicy:
             values=np.empty(first[-1], dtype=np.float32),
             biases=np.empty((popsize, int(plan[:, 1].sum())), dtype=np.float32),
         )
+        self._packed = tuple(kept)
         scales = np.ones((popsize, len(weights.layers)), np.float32)
         if weights.scales is not None:
             scales[:] = weights.scales.numpy()
-        pack(mask, weights.frozen.numpy(), scales, plan, tuple(self._packed))
+        pack(mask, weights.frozen.numpy(), scales, plan, self._packed)
 
     def act(self, rows: NDArray[np.int32], obs: FloatArray) -> FloatArray:
         """See ``PopulationPolicy``."""
         outputs = np.empty((len(rows), int(self._plan[-1, 1])), dtype=np.float32)
         scratch = np.empty((2, self._width), dtype=np.float32)  # one for each call, since several threads may call
-        self._forward(tuple(self._packed), self._plan, self._num_episodes, rows, obs, scratch, outputs)
+        self._forward(self._packed, self._plan, self._num_episodes, rows, obs, scratch, outputs)
         return outputs
 
 

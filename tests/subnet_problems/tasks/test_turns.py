@@ -62,6 +62,22 @@ def test_one_thread_may_be_refused_and_no_part_begins_twice(monkeypatch):
     assert [(part.step, len(part.threads)) for part in parts] == [(30, 31)] * 3  # one begin and 30 steps each
 
 
+def test_ctrl_c_while_threads_are_started_ends_all_parts(monkeypatch):
+    submit, calls = ThreadPoolExecutor.submit, []
+
+    def interrupt_second(pool, *args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return submit(pool, *args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupt_second)
+    parts = [Part(10**9, seconds=1e-3) for _ in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        play_out(parts)
+    assert all(part.step < 100 for part in parts)
+
+
 def test_long_turns_are_played_at_the_same_time_and_short_ones_by_one_thread():
     long, short = [Part(50, seconds=2e-3) for _ in range(2)], [Part(200) for _ in range(2)]
     for parts in (long, short):
